@@ -1,0 +1,99 @@
+package cpcds
+
+// Column is a column of text: row i has the value Values[Index[i]], or nothing
+// if Index[i] is negative. That is what a dictionary page of Parquet already is;
+// a plain column has a value of its own per row. Values are views: they hold
+// until the batch is filled again.
+type Column struct {
+	Index  []int32
+	Values []string
+
+	// Dict identifies Values while it stays the same over several batches, so
+	// that work on it need not be repeated. 0 means that Values is new each time.
+	Dict uint64
+
+	// Bad marks values that could not be read, by their place in Values; nil if
+	// there are none. Their text is empty.
+	Bad []string // rule id of the failure, "" where the value is good
+}
+
+// Value returns the value of row i, "" if there is none.
+func (c *Column) Value(i int) string {
+	if i >= len(c.Index) {
+		return ""
+	}
+	if k := c.Index[i]; k >= 0 {
+		return c.Values[k]
+	}
+	return ""
+}
+
+// Reset empties the column and keeps its memory.
+func (c *Column) Reset() {
+	c.Index, c.Values, c.Dict, c.Bad = c.Index[:0], c.Values[:0], 0, nil
+}
+
+// AppendPlain appends a row with a value of its own; "" appends an absent value.
+// The column must not be a dictionary column.
+func (c *Column) AppendPlain(v string) {
+	if v == "" {
+		c.Index = append(c.Index, -1)
+		return
+	}
+	c.Index = append(c.Index, int32(len(c.Values)))
+	c.Values = append(c.Values, v)
+}
+
+// Rows is a slab of rows of one lane as the source has them: its own columns,
+// the values as text, not yet interpreted. A source fills it again and again.
+type Rows struct {
+	First   int64    // number of the first row within its input, counted from 0
+	N       int      // rows in this slab
+	Columns []Column // in the order of the lane's schema
+
+	// Whole, where not nil, says for each row whether it begins an input row: a
+	// source that unfolds nested lists makes several rows of one. nil: all do.
+	Whole []bool
+}
+
+// Reset empties the slab and keeps its memory.
+func (r *Rows) Reset() {
+	r.N, r.Whole = 0, r.Whole[:0]
+	for i := range r.Columns {
+		r.Columns[i].Reset()
+	}
+}
+
+// InputRow returns the number of the input row, counted from 0, of row i.
+func (r *Rows) InputRow(i int) int64 {
+	if len(r.Whole) == 0 {
+		return r.First + int64(i)
+	}
+	n := r.First - 1
+	for _, w := range r.Whole[:i+1] {
+		if w {
+			n++
+		}
+	}
+	return n
+}
+
+// Batch is a slab of rows of one table as canonical text, one column per bound
+// element. Its rows are those of the Rows it was made from, which it may point
+// into.
+type Batch struct {
+	Table    Table
+	N        int
+	Elements []Element // the bound elements, parallel to Columns
+	Columns  []Column
+}
+
+// Column returns the column of e, nil if it is not bound.
+func (b *Batch) Column(e Element) *Column {
+	for i, x := range b.Elements {
+		if x == e {
+			return &b.Columns[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,135 @@
+package cpcds
+
+// The records of a claim: one string view per element of the level, empty where
+// the source has nothing.
+type (
+	// Header holds what occurs once in a claim.
+	Header [numHeader]string
+	// Line is one service line.
+	Line [numLine]string
+	// Diagnosis is one diagnosis of the claim.
+	Diagnosis [numDiagnosis]string
+	// Procedure is one ICD procedure of an inpatient stay.
+	Procedure [numProcedure]string
+	// CareTeam is one further provider of the claim.
+	CareTeam [numCareTeam]string
+	// Member is one row of the members table.
+	Member [numMember]string
+	// Coverage is one row of the coverages table.
+	Coverage [numCoverage]string
+	// Provider is one row of the providers table.
+	Provider [numProvider]string
+	// Organization is one row of the organizations table.
+	Organization [numOrganization]string
+)
+
+// Get returns the element e of the record, which must be of its level.
+func (r *Header) Get(e Element) string       { return r[e-firstHeader] }
+func (r *Line) Get(e Element) string         { return r[e-firstLine] }
+func (r *Diagnosis) Get(e Element) string    { return r[e-firstDiagnosis] }
+func (r *Procedure) Get(e Element) string    { return r[e-firstProcedure] }
+func (r *CareTeam) Get(e Element) string     { return r[e-firstCareTeam] }
+func (r *Member) Get(e Element) string       { return r[e-firstMember] }
+func (r *Coverage) Get(e Element) string     { return r[e-firstCoverage] }
+func (r *Provider) Get(e Element) string     { return r[e-firstProvider] }
+func (r *Organization) Get(e Element) string { return r[e-firstOrganization] }
+
+// Set replaces the element e of the record, which must be of its level.
+func (r *Header) Set(e Element, v string)       { r[e-firstHeader] = v }
+func (r *Line) Set(e Element, v string)         { r[e-firstLine] = v }
+func (r *Diagnosis) Set(e Element, v string)    { r[e-firstDiagnosis] = v }
+func (r *Procedure) Set(e Element, v string)    { r[e-firstProcedure] = v }
+func (r *CareTeam) Set(e Element, v string)     { r[e-firstCareTeam] = v }
+func (r *Member) Set(e Element, v string)       { r[e-firstMember] = v }
+func (r *Coverage) Set(e Element, v string)     { r[e-firstCoverage] = v }
+func (r *Provider) Set(e Element, v string)     { r[e-firstProvider] = v }
+func (r *Organization) Set(e Element, v string) { r[e-firstOrganization] = v }
+
+// Claim is one adjudicated claim: the only thing that rules and mappers read.
+// It is flat and reused: strings are views into a batch or a spill partition and
+// hold only until the next claim is assembled. It is not safe for concurrent use.
+type Claim struct {
+	Header
+	Lines      []Line
+	Diagnoses  []Diagnosis
+	Procedures []Procedure
+	CareTeam   []CareTeam
+	Refs       Refs
+
+	// Problems are what reading and assembling already found wrong.
+	Problems []Problem
+}
+
+// Reset empties the claim and keeps its memory.
+func (c *Claim) Reset() {
+	c.Header = Header{}
+	c.Lines, c.Diagnoses, c.Procedures, c.CareTeam = c.Lines[:0], c.Diagnoses[:0], c.Procedures[:0], c.CareTeam[:0]
+	c.Refs.reset()
+	c.Problems = c.Problems[:0]
+}
+
+// Role is the function of a provider on a claim, in the words of the
+// C4BBClaimCareTeamRole and claimcareteamrole code systems.
+type Role uint8
+
+// The roles a claim's columns can fill. Billing and ServiceFacility are not part
+// of the care team: they become EOB.provider and a supportingInfo.
+const (
+	Billing Role = iota
+	ServiceFacility
+	Attending
+	Referring
+	Operating
+	OtherOperating
+	Rendering
+	Prescribing
+	PurchasedService
+	Primary
+	Supervisor
+	NumRoles
+)
+
+var roleNames = [NumRoles]string{"billing", "servicefacility", "attending", "referring", "operating", "otheroperating",
+	"rendering", "prescribing", "purchasedservice", "primary", "supervisor"}
+
+func (r Role) String() string { return roleNames[r] }
+
+// ParseRole returns the role that a care team role code names.
+func ParseRole(code string) (Role, bool) {
+	for r := Attending; r < NumRoles; r++ {
+		if roleNames[r] == code {
+			return r, true
+		}
+	}
+	return 0, false
+}
+
+// Refs are the resources that a claim refers to, as relative references such as
+// "Patient/p…". The resolver of the pipeline fills them in before the rules run;
+// an empty reference means that the claim names none, or one that is not known.
+type Refs struct {
+	Claim         string // id of the ExplanationOfBenefit itself, without type
+	Patient       string
+	Coverage      string
+	Insurer       string
+	OtherCoverage string
+	Payee         string
+	Providers     [NumRoles]string
+	CareTeam      []string // one per entry of Claim.CareTeam
+}
+
+func (r *Refs) reset() {
+	team := r.CareTeam[:0]
+	*r = Refs{CareTeam: team}
+}
+
+// Problem is something wrong with one element of a claim or row. It names
+// positions and columns and never holds a value.
+type Problem struct {
+	Rule    string  // id of the rule
+	Element Element // the element at fault; NoElement if there is none
+	Row     int     // index of the row within the claim; -1 if the claim as a whole
+}
+
+// NoElement is the Element of a problem that concerns no single element.
+const NoElement = NumElements

@@ -1,0 +1,233 @@
+// Package fhir holds what the product knows of FHIR R4 itself: batches of
+// encoded resources, the fragment encoder, ids and references, dates and money.
+package fhir
+
+import (
+	"fmt"
+	"iter"
+)
+
+// Type is a resource type, in the order in which types must be loaded so that
+// references always point backwards.
+type Type uint8
+
+// The types that the product writes.
+const (
+	Organization Type = iota
+	Practitioner
+	Patient
+	RelatedPerson
+	Coverage
+	ExplanationOfBenefit
+	NumTypes
+)
+
+var typeNames = [NumTypes]string{"Organization", "Practitioner", "Patient", "RelatedPerson", "Coverage", "ExplanationOfBenefit"}
+
+func (t Type) String() string { return typeNames[t] }
+
+// ParseType returns the type of a name.
+func ParseType(name string) (Type, bool) {
+	for t, n := range typeNames {
+		if n == name {
+			return Type(t), true
+		}
+	}
+	return 0, false
+}
+
+// Param is a search parameter for which a resource has index entries.
+type Param uint8
+
+// The search parameters of the CARIN CapabilityStatement, and payee, for which
+// it demands an _include but defines no parameter. Values are:
+//
+//	patient, coverage, insurer, provider, care-team, payee, payor   relative reference, "Type/id"
+//	identifier, type                                                "system|code" (identifier without system: "|value")
+//	service-date                                                    "start/end", both YYYY-MM-DD, end may be empty
+//	service-start-date, billable-period-start                       YYYY-MM-DD
+//
+// _lastUpdated is Resource.LastUpdated.
+const (
+	ParamPatient Param = iota
+	ParamIdentifier
+	ParamType
+	ParamServiceDate
+	ParamServiceStartDate
+	ParamBillablePeriodStart
+	ParamCareTeam
+	ParamProvider
+	ParamCoverage
+	ParamInsurer
+	ParamPayee
+	ParamPayor
+	NumParams
+)
+
+var paramNames = [NumParams]string{"patient", "identifier", "type", "service-date", "service-start-date",
+	"billable-period-start", "care-team", "provider", "coverage", "insurer", "payee", "payor"}
+
+func (p Param) String() string { return paramNames[p] }
+
+// ParseParam returns the parameter of a name.
+func ParseParam(name string) (Param, bool) {
+	for p, n := range paramNames {
+		if n == name {
+			return Param(p), true
+		}
+	}
+	return 0, false
+}
+
+// Key is one index entry of a resource.
+type Key struct {
+	Param Param
+	Value string
+}
+
+// Resource is one encoded resource of a batch. Its byte slices and strings are
+// views into the batch and hold until the batch is reset.
+type Resource struct {
+	Type          Type
+	ID            string // without the type
+	LastUpdated   string // meta.lastUpdated as encoded
+	SourceVersion string // orders two records of this resource; the greater text is newer; "" is oldest
+	JSON          []byte // one line, without the newline
+	Keys          []Key
+
+	// Shared marks a resource that is a pure function of its id, such as a
+	// provider of which only the NPI is known: any lane may meet it first.
+	Shared bool
+}
+
+// Batch is a sequence of encoded resources in one buffer. It is reused; it is
+// not safe for concurrent use.
+type Batch struct {
+	buf  []byte
+	recs []record
+	keys []keyRecord
+	open bool
+}
+
+type record struct {
+	typ              Type
+	shared           bool
+	id, updated, ver span
+	json             span
+	keys             span // into Batch.keys
+}
+
+type keyRecord struct {
+	param Param
+	value span
+}
+
+type span struct{ from, to int }
+
+// Reset empties the batch and keeps its memory.
+func (b *Batch) Reset() { b.buf, b.recs, b.keys, b.open = b.buf[:0], b.recs[:0], b.keys[:0], false }
+
+// Len is the number of resources, Size the number of bytes of their JSON and keys.
+func (b *Batch) Len() int  { return len(b.recs) }
+func (b *Batch) Size() int { return len(b.buf) }
+
+// Mark remembers the state of a batch, for Rewind.
+type Mark struct{ buf, recs, keys int }
+
+// Mark returns the present end of the batch.
+func (b *Batch) Mark() Mark { return Mark{len(b.buf), len(b.recs), len(b.keys)} }
+
+// Rewind drops all that was added since the mark.
+func (b *Batch) Rewind(m Mark) {
+	b.buf, b.recs, b.keys, b.open = b.buf[:m.buf], b.recs[:m.recs], b.keys[:m.keys], false
+}
+
+// Begin starts a resource and returns the buffer to append its JSON to. The
+// caller hands the grown buffer to End. id, lastUpdated and sourceVersion are
+// copied.
+func (b *Batch) Begin(t Type, id, lastUpdated, sourceVersion string) []byte {
+	if b.open {
+		panic("fhir: Begin without End")
+	}
+	b.open = true
+	r := record{typ: t}
+	r.id = b.put(id)
+	r.updated = b.put(lastUpdated)
+	r.ver = b.put(sourceVersion)
+	r.json.from = len(b.buf)
+	r.keys.from = len(b.keys)
+	b.recs = append(b.recs, r)
+	return b.buf
+}
+
+// End finishes the JSON of the resource that Begin started.
+func (b *Batch) End(buf []byte) {
+	b.buf = buf
+	r := &b.recs[len(b.recs)-1]
+	r.json.to = len(buf)
+	r.keys.to = len(b.keys)
+	b.open = false
+}
+
+// Key adds an index entry to the last resource, after End. Its parts are joined.
+func (b *Batch) Key(p Param, parts ...string) {
+	from := len(b.buf)
+	for _, s := range parts {
+		b.buf = append(b.buf, s...)
+	}
+	b.keys = append(b.keys, keyRecord{p, span{from, len(b.buf)}})
+	b.recs[len(b.recs)-1].keys.to = len(b.keys)
+}
+
+// Share marks the last resource as a pure function of its id.
+func (b *Batch) Share() { b.recs[len(b.recs)-1].shared = true }
+
+// Add appends a resource that is encoded already. Everything is copied.
+func (b *Batch) Add(r *Resource) {
+	b.End(append(b.Begin(r.Type, r.ID, r.LastUpdated, r.SourceVersion), r.JSON...))
+	for _, k := range r.Keys {
+		b.Key(k.Param, k.Value)
+	}
+	b.recs[len(b.recs)-1].shared = r.Shared
+}
+
+func (b *Batch) put(s string) span {
+	from := len(b.buf)
+	b.buf = append(b.buf, s...)
+	return span{from, len(b.buf)}
+}
+
+// All iterates over the resources in the order in which they were added. The
+// Resource is reused between steps.
+func (b *Batch) All() iter.Seq2[int, *Resource] {
+	return func(yield func(int, *Resource) bool) {
+		var r Resource
+		text := func(s span) string { return view(b.buf[s.from:s.to]) }
+		for i := range b.recs {
+			rec := &b.recs[i]
+			r.Type, r.Shared = rec.typ, rec.shared
+			r.ID, r.LastUpdated, r.SourceVersion = text(rec.id), text(rec.updated), text(rec.ver)
+			r.JSON = b.buf[rec.json.from:rec.json.to:rec.json.to]
+			r.Keys = r.Keys[:0]
+			for _, k := range b.keys[rec.keys.from:rec.keys.to] {
+				r.Keys = append(r.Keys, Key{k.param, text(k.value)})
+			}
+			if !yield(i, &r) {
+				return
+			}
+		}
+	}
+}
+
+// Reference is "Type/id".
+func Reference(t Type, id string) string { return typeNames[t] + "/" + id }
+
+// SplitReference is the reverse of Reference.
+func SplitReference(ref string) (Type, string, error) {
+	for t, n := range typeNames {
+		if len(ref) > len(n) && ref[len(n)] == '/' && ref[:len(n)] == n {
+			return Type(t), ref[len(n)+1:], nil
+		}
+	}
+	return 0, "", fmt.Errorf("no relative reference to a known type")
+}
