@@ -12,13 +12,6 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-// Field is one column of an input file.
-type Field struct {
-	Name  string // the header as written in the file
-	Group string // the list that holds the column in a nested file, "" at the top
-	Type  string // the type in the file, for people: "string", "decimal(12,2)", "date"
-}
-
 // Span is a run of rows of a file that can be read independently of the others:
 // one lane. Rows are counted from 0; a nested row is one row.
 type Span struct {
@@ -28,7 +21,7 @@ type Span struct {
 // File is an opened input file. Its methods are safe for concurrent use.
 type File interface {
 	// Fields lists the columns. It does not change.
-	Fields() []Field
+	Fields() []cpcds.Field
 
 	// Spans cuts the file into lanes, in order and without gaps. The cut depends
 	// on the file alone, not on the machine, so that a run can be resumed on

@@ -12,9 +12,21 @@ type Column struct {
 	// that work on it need not be repeated. 0 means that Values is new each time.
 	Dict uint64
 
-	// Bad marks values that could not be read, by their place in Values; nil if
-	// there are none. Their text is empty.
-	Bad []string // rule id of the failure, "" where the value is good
+	// Bad names the rule that a value broke when it was read, by its place in
+	// Values, "" where it is good; nil if all are good. The text of a bad value is
+	// empty.
+	Bad []string
+
+	// Repaired names the repair that made a value, by its place in Values, "" where
+	// none did; nil if none did anywhere.
+	Repaired []string
+}
+
+// Field is one column of an input file, as its schema or header line has it.
+type Field struct {
+	Name  string // the header as written in the file
+	Group string // the list that holds the column in a nested file, "" at the top
+	Type  string // the type in the file, for people: "string", "decimal(12,2)", "date"
 }
 
 // Value returns the value of row i, "" if there is none.
@@ -30,7 +42,7 @@ func (c *Column) Value(i int) string {
 
 // Reset empties the column and keeps its memory.
 func (c *Column) Reset() {
-	c.Index, c.Values, c.Dict, c.Bad = c.Index[:0], c.Values[:0], 0, nil
+	c.Index, c.Values, c.Dict, c.Bad, c.Repaired = c.Index[:0], c.Values[:0], 0, nil, nil
 }
 
 // AppendPlain appends a row with a value of its own; "" appends an absent value.
