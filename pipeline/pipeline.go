@@ -68,16 +68,14 @@ type Loader interface {
 	// Load makes the resources of b durable, together with a checkpoint. Once it
 	// knows what will become of each resource it calls seal, exactly once, and
 	// makes the Checkpoint that seal returns durable in the same act. It returns
-	// nil only when all is durable: every resource, but for those whose outcome is
-	// Refused, and the checkpoint. After an error nothing is promised: the caller
-	// may load the same batch again, with the same result, or Resume. b may be
-	// empty.
+	// nil only when all is durable, every resource and the checkpoint. After an error
+	// nothing is promised: the caller may load the same batch again, with the same
+	// result, or Resume. b may be empty.
 	Load(ctx context.Context, lane string, b *fhir.Batch, seal Seal) error
 
 	// Finish is called once, when all lanes are done; it completes the target
-	// (writes what is shared between lanes, manifests, the last names). shared
-	// adds to the account of the run what Finish itself wrote.
-	Finish(ctx context.Context, shared *Account) error
+	// (manifests, the last names). total is the account of the run.
+	Finish(ctx context.Context, total *Account) error
 
 	// Close gives up what is open. What Load made durable stays.
 	Close() error
@@ -85,10 +83,12 @@ type Loader interface {
 
 // Checkpoint says that everything of a lane before row Row is durable.
 type Checkpoint struct {
-	Row     int64   `json:"row"`            // rows of the lane, from its first, that are accounted for
-	Done    bool    `json:"done,omitempty"` // the lane is finished
-	Rejects int64   `json:"rejects"`        // length in bytes of the lane's reject file
-	Account Account `json:"account"`        // what became of these rows
+	Row         int64   `json:"row"`            // rows of the lane, from its first, that are accounted for
+	Done        bool    `json:"done,omitempty"` // the lane is finished
+	Rejects     int64   `json:"rejects"`        // length in bytes of the lane's reject file
+	RejectCount int64   `json:"reject_count"`   // rejects in it
+	Mentions    int64   `json:"mentions"`       // length in bytes of the lane's file of mentions
+	Account     Account `json:"account"`        // what became of these rows
 }
 
 // Seal is told the outcome of each resource of a batch, in order, and returns the
@@ -105,7 +105,7 @@ const (
 	Updated                  // it was there with other content: a new version
 	Unchanged                // it was there with the same content: nothing was written
 	Stale                    // a record of a newer source version is there: nothing was written
-	Refused                  // the target will not have it: it becomes a reject
+	numOutcomes
 )
 
 // FormatError is a fault in the form of an input file. It names the place and

@@ -63,14 +63,18 @@ type Rows struct {
 	N       int      // rows in this slab
 	Columns []Column // in the order of the lane's schema
 
-	// Whole, where not nil, says for each row whether it begins an input row: a
-	// source that unfolds nested lists makes several rows of one. nil: all do.
+	// Whole, where not empty, says for each row whether it begins an input row: a
+	// source that unfolds nested lists makes several rows of one. Empty: all do.
 	Whole []bool
+
+	// Numbers, where not empty, gives for each row the number of its input row:
+	// rows that were gathered from several places do not follow each other.
+	Numbers []int64
 }
 
 // Reset empties the slab and keeps its memory.
 func (r *Rows) Reset() {
-	r.N, r.Whole = 0, r.Whole[:0]
+	r.N, r.Whole, r.Numbers = 0, r.Whole[:0], r.Numbers[:0]
 	for i := range r.Columns {
 		r.Columns[i].Reset()
 	}
@@ -78,6 +82,9 @@ func (r *Rows) Reset() {
 
 // InputRow returns the number of the input row, counted from 0, of row i.
 func (r *Rows) InputRow(i int) int64 {
+	if len(r.Numbers) > 0 {
+		return r.Numbers[i]
+	}
 	if len(r.Whole) == 0 {
 		return r.First + int64(i)
 	}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"cpcds2fhir/internal/store"
+	"cpcds2fhir/internal/synth"
+	"cpcds2fhir/schemas/fhir"
+)
+
+func newDemo() *cobra.Command {
+	var dir string
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "Show the main job on a synthetic extract: make it, load it, look at it",
+		Long: `Demo makes a synthetic extract of all five claim kinds as Parquet, loads it into an
+embedded store, shows the account, one member's claims and one ExplanationOfBenefit,
+and the commands to go on with. Everything it writes is in one folder.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return demo(c, dir) },
+	}
+	c.Flags().StringVar(&dir, "dir", "./demo", "`DIR` for everything that the demo writes; an earlier demo in it is replaced")
+	return c
+}
+
+// demoMark is a file that says that a folder is a demo's, which may be replaced.
+const demoMark = ".cpcds2fhir-demo"
+
+func demo(c *cobra.Command, dir string) error {
+	w := c.OutOrStdout()
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+		if _, err := os.Stat(filepath.Join(dir, demoMark)); err != nil {
+			return usagef("%s is not empty and not from a demo: name another folder with --dir", dir)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, demoMark), nil, 0o600); err != nil {
+		return err
+	}
+	extract, storeDir := filepath.Join(dir, "extract"), filepath.Join(dir, "fhir-store")
+	fmt.Fprintf(w, "1. A synthetic extract\n\n")
+	o := synth.Demo()
+	o.Dir, o.Workers = extract, runtime.NumCPU()
+	start := time.Now()
+	s, err := synth.Write(c.Context(), o)
+	if err != nil {
+		return err
+	}
+	if err := printSynth(w, s, extract, "text", time.Since(start)); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\n2. Load it: cpcds2fhir load --to store:%s %s\n", storeDir, extract)
+	f := &loadFlags{to: "store:" + storeDir, carin: "2.2.0", mode: "strict", workers: runtime.NumCPU(), memory: "512MiB",
+		output: "text", manifest: filepath.Join(dir, "manifest.json")}
+	if err := f.load(c.Context(), []string{extract}, w); err != nil {
+		return err
+	}
+	st, err := openStore(storeDir)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	patient, err := showMember(w, st)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, `
+5. Go on
+
+  cpcds2fhir store stats --store %[1]s
+  cpcds2fhir store search --store %[1]s --bundle 'ExplanationOfBenefit?patient=%[2]s'
+  cpcds2fhir load --to store:%[1]s %[3]s      # again: everything is unchanged
+  cpcds2fhir load --to 'ndjson:%[4]s/out?compress=zstd' %[3]s
+  cpcds2fhir reconcile --to store:%[1]s
+  cpcds2fhir synth --claims 5000 --faults 20%% --out %[4]s/broken
+  cpcds2fhir load --to store:%[4]s/other %[4]s/broken && cpcds2fhir rejects list --summary --to store:%[4]s/other
+
+Everything is in %[4]s. Without installing: go run ./cmd/cpcds2fhir in place of cpcds2fhir.
+`, storeDir, patient, extract, dir)
+	return nil
+}
+
+// showMember prints the claims of one member with a history of several kinds, and
+// one of them whole. It returns the member's id.
+func showMember(w io.Writer, st *store.Store) (string, error) {
+	var best string
+	var bestRows []claimRow
+	n := 0
+	for e, err := range st.Export(fhir.Patient) {
+		if err != nil {
+			return "", err
+		}
+		rows, err := claimRows(st, e.ID)
+		if err != nil {
+			return "", err
+		}
+		if kinds(rows) > kinds(bestRows) || kinds(rows) == kinds(bestRows) && len(rows) > len(bestRows) && len(rows) <= 12 {
+			best, bestRows = e.ID, rows
+		}
+		if n++; n == 60 {
+			break
+		}
+	}
+	if best == "" {
+		return "", fmt.Errorf("the demo's store has no members")
+	}
+	fmt.Fprintf(w, "\n3. The claims of one member, Patient/%s\n\n", best)
+	fmt.Fprintf(w, "  %-12s %-14s %-10s %6s %12s %12s\n", "from", "kind", "status", "lines", "submitted", "paid")
+	for _, r := range bestRows {
+		fmt.Fprintf(w, "  %-12s %-14s %-10s %6d %12s %12s\n", r.from, r.kind, r.status, r.lines, r.submitted, r.paid)
+	}
+	shortest := slices.MinFunc(bestRows, func(a, b claimRow) int { return len(a.json) - len(b.json) })
+	fmt.Fprintf(w, "\n4. One of them: cpcds2fhir store get ExplanationOfBenefit/%s\n\n", shortest.id)
+	return best, indented(w, shortest.json)
+}

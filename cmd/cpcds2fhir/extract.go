@@ -1,0 +1,222 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/arrowio"
+	"cpcds2fhir/pipeline/csvio"
+	"cpcds2fhir/pipeline/parquetio"
+	"cpcds2fhir/schemas/layouts"
+)
+
+// extract is a set of opened input files and the layout that reads them.
+type extract struct {
+	paths  []string
+	sizes  []int64
+	files  []pipeline.File
+	layout *layouts.Layout
+	why    string
+	inputs []*pipeline.Input
+}
+
+func (x *extract) close() {
+	for _, f := range x.files {
+		f.Close()
+	}
+}
+
+// formats by the end of a file's name.
+var formats = []struct {
+	suffix string
+	open   func(path string, csv csvio.Options) (pipeline.File, error)
+}{
+	{".parquet", openParquet}, {".pq", openParquet},
+	{".arrow", openArrow}, {".arrows", openArrow}, {".feather", openArrow}, {".ipc", openArrow},
+	{".csv", csvio.Open}, {".csv.gz", csvio.Open}, {".csv.zst", csvio.Open},
+	{".tsv", csvio.Open}, {".tsv.gz", csvio.Open}, {".tsv.zst", csvio.Open},
+	{".txt", csvio.Open}, {".txt.gz", csvio.Open}, {".txt.zst", csvio.Open},
+}
+
+func openParquet(path string, _ csvio.Options) (pipeline.File, error) {
+	return parquetio.Open(path, parquetio.Options{})
+}
+
+func openArrow(path string, _ csvio.Options) (pipeline.File, error) {
+	return arrowio.Open(path, arrowio.Options{})
+}
+
+func openerOf(path string) func(string, csvio.Options) (pipeline.File, error) {
+	lower := strings.ToLower(path)
+	for _, f := range formats {
+		if strings.HasSuffix(lower, f.suffix) {
+			return f.open
+		}
+	}
+	return nil
+}
+
+// openExtract finds and opens the files that args name, recognises or applies the
+// layout, and binds every file to its table.
+func openExtract(args []string, layoutName string, lenient bool, noRepair map[string]bool) (*extract, error) {
+	paths, err := expand(args)
+	if err != nil {
+		return nil, err
+	}
+	x := &extract{paths: paths}
+	if layoutName != "" {
+		if x.layout, err = layouts.Open(layoutName); err != nil {
+			return nil, usageError{err}
+		}
+	}
+	if err := x.open(lenient, noRepair); err != nil {
+		x.close()
+		return nil, err
+	}
+	return x, nil
+}
+
+func (x *extract) open(lenient bool, noRepair map[string]bool) error {
+	if x.layout == nil {
+		// Read headers as they come, to see which layout knows them.
+		if err := x.openFiles(csvio.Options{}); err != nil {
+			return err
+		}
+		rec, err := layouts.Recognise(layouts.Builtins(), x.headers())
+		if err != nil {
+			return usagef("%s\nName a layout with --layout, or propose one with 'cpcds2fhir layout infer'.", err)
+		}
+		x.layout, x.why = rec.Layout, rec.Why
+		x.close()
+	}
+	if err := x.openFiles(csvOptions(x.layout)); err != nil {
+		return err
+	}
+	tables, err := x.layout.Assign(x.headers())
+	if err != nil {
+		return usageError{err}
+	}
+	for i, p := range x.paths {
+		b, err := x.layout.Bind(tables[i], x.files[i].Fields(), layouts.Options{Lenient: lenient, NoRepair: noRepair})
+		if err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		x.inputs = append(x.inputs, &pipeline.Input{Path: p, Table: tables[i], File: x.files[i], Binding: b})
+	}
+	return nil
+}
+
+// openFiles opens all inputs. Text files are read with the options.
+func (x *extract) openFiles(csv csvio.Options) error {
+	x.files, x.sizes = nil, nil
+	for _, p := range x.paths {
+		f, err := openerOf(p)(p, csv)
+		if err != nil {
+			return err
+		}
+		x.files = append(x.files, f)
+		info, err := os.Stat(p)
+		if err != nil {
+			return err
+		}
+		x.sizes = append(x.sizes, info.Size())
+	}
+	return nil
+}
+
+func (x *extract) headers() []layouts.File {
+	files := make([]layouts.File, len(x.paths))
+	for i, p := range x.paths {
+		files[i] = layouts.File{Path: p, Fields: x.files[i].Fields()}
+	}
+	return files
+}
+
+func csvOptions(l *layouts.Layout) csvio.Options {
+	return csvio.Options{Delimiter: byte(l.CSV.Delimiter), Quote: byte(l.CSV.Quote), NoQuote: l.CSV.Quote == 0,
+		Encoding: l.CSV.Encoding, ShortRows: l.CSV.ShortRows}
+}
+
+// expand turns files, folders and globs into files, sorted and each once.
+func expand(args []string) ([]string, error) {
+	var paths []string
+	for _, a := range args {
+		matches := []string{a}
+		info, err := os.Stat(a)
+		if err != nil && strings.ContainsAny(a, "*?[") {
+			if matches, err = filepath.Glob(a); err != nil || len(matches) == 0 {
+				return nil, usagef("%s: no file matches", a)
+			}
+		} else if err != nil {
+			return nil, err
+		} else if info.IsDir() {
+			matches = nil
+			entries, err := os.ReadDir(a)
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range entries {
+				if p := filepath.Join(a, e.Name()); !e.IsDir() && openerOf(p) != nil {
+					matches = append(matches, p)
+				}
+			}
+			if len(matches) == 0 {
+				return nil, usagef("%s: the folder has no Parquet, CSV or Arrow files", a)
+			}
+		}
+		for _, p := range matches {
+			if openerOf(p) == nil {
+				return nil, usagef("%s: the name does not tell the format: use .parquet, .csv (.gz, .zst), .tsv, .txt, .arrow or .feather", p)
+			}
+			paths = append(paths, p)
+		}
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths), nil
+}
+
+// fingerprint names the content of the inputs without reading them whole: names,
+// sizes, and the first and last megabyte. The manifest has the full digests.
+func (x *extract) fingerprint() (string, error) {
+	h := sha256.New()
+	for i, p := range x.paths {
+		fmt.Fprintf(h, "%s\x00%d\x00", filepath.Base(p), x.sizes[i])
+		f, err := os.Open(p)
+		if err != nil {
+			return "", err
+		}
+		const edge = 1 << 20
+		_, err = io.Copy(h, io.LimitReader(f, edge))
+		if err == nil && x.sizes[i] > edge {
+			if _, err = f.Seek(-min(edge, x.sizes[i]-edge), io.SeekEnd); err == nil {
+				_, err = io.Copy(h, f)
+			}
+		}
+		f.Close()
+		if err != nil {
+			return "", fmt.Errorf("read %s: %w", p, err)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// digest is the SHA-256 of a whole file.
+func digest(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("read %s: %w", path, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/csvio"
+	"cpcds2fhir/schemas/cpcds"
+	"cpcds2fhir/schemas/layouts"
+)
+
+func newLayout() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "layout",
+		Short: "List, show, check and propose layouts: how a source format becomes CPCDS",
+	}
+	c.AddCommand(
+		&cobra.Command{
+			Use: "list", Short: "List the built-in layouts", Args: cobra.NoArgs,
+			RunE: func(c *cobra.Command, _ []string) error {
+				for _, l := range layouts.Builtins() {
+					fmt.Fprintf(c.OutOrStdout(), "%-10s %s\n", l.Name, l.About)
+				}
+				return nil
+			},
+		},
+		newLayoutShow(), newLayoutCheck(), newLayoutInfer(),
+	)
+	return c
+}
+
+func newLayoutShow() *cobra.Command {
+	var output string
+	c := &cobra.Command{
+		Use:   "show NAME|FILE",
+		Short: "Show which tables, keys and repairs a layout has",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			l, err := layouts.Open(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			w := c.OutOrStdout()
+			if output == "yaml" {
+				src, err := layouts.Text(args[0])
+				if err != nil {
+					return usageError{err}
+				}
+				_, err = w.Write(src)
+				return err
+			}
+			fmt.Fprintf(w, "%s: %s\nsource %s, sha256 %s\n", l.Name, l.About, l.Source, l.Hash)
+			for t := range cpcds.NumTables {
+				x := l.Table(t)
+				if x == nil {
+					continue
+				}
+				fmt.Fprintf(w, "\ntable %s\n  key %s\n", t, columns(x.Key))
+				if len(x.Required) > 0 {
+					fmt.Fprintf(w, "  required %s\n", columns(x.Required))
+				}
+				if t == cpcds.Claims {
+					fmt.Fprintf(w, "  a row is a service line if it has %s\n", columns(x.LineWhen))
+				}
+				if x.Split != nil {
+					fmt.Fprintf(w, "  split by %s into %s claims (repair %s)\n", x.Split.Element, x.Split.ClaimType, x.Split.Repair)
+				}
+				if x.Collapse != nil {
+					fmt.Fprintf(w, "  rows that agree in %s are one record (repair %s)\n", columns(x.Collapse.By), x.Collapse.Repair)
+				}
+			}
+			fmt.Fprintf(w, "\nrepairs of lenient mode: %s\n", strings.Join(pipeline.Repairs(l), ", "))
+			return nil
+		},
+	}
+	c.Flags().StringVar(&output, "output", "text", "text, or yaml for the layout itself")
+	return c
+}
+
+func columns(es []cpcds.Element) string {
+	var names []string
+	for _, e := range es {
+		names = append(names, e.Column())
+	}
+	return strings.Join(names, ", ")
+}
+
+func newLayoutCheck() *cobra.Command {
+	var output string
+	c := &cobra.Command{
+		Use:     "check FILE",
+		Short:   "Check a layout and name every fault with its line and column",
+		Example: "  cpcds2fhir layout check ./ours.yaml",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if _, err := os.Stat(args[0]); err != nil {
+				return err
+			}
+			l, findings := layouts.Check(args[0])
+			w := c.OutOrStdout()
+			if output == "json" {
+				if findings == nil {
+					findings = []layouts.Finding{}
+				}
+				if err := json.NewEncoder(w).Encode(findings); err != nil {
+					return err
+				}
+			} else {
+				for _, f := range findings {
+					fmt.Fprintln(w, f)
+				}
+			}
+			if len(findings) > 0 {
+				return usagef("%s: %d faults", args[0], len(findings))
+			}
+			if output != "json" {
+				fmt.Fprintf(w, "%s: layout %s is good\n", args[0], l.Name)
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&output, "output", "text", "text or json")
+	return c
+}
+
+func newLayoutInfer() *cobra.Command {
+	var name string
+	c := &cobra.Command{
+		Use:   "infer EXTRACT...",
+		Short: "Propose a layout from headers and sampled values",
+		Long: `Infer reads the headers and some rows of an extract and prints a layout to begin
+with: which column is which CPCDS element, how dates and amounts are written, what
+stands for "nothing". Comments say what was guessed. It holds no values.`,
+		Example: "  cpcds2fhir layout infer ./extract > ours.yaml && cpcds2fhir layout check ours.yaml",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			paths, err := expand(args)
+			if err != nil {
+				return err
+			}
+			if name == "" {
+				name = strings.TrimSuffix(filepath.Base(filepath.Dir(paths[0])), ".")
+			}
+			var samples []layouts.Sample
+			for _, p := range paths {
+				s, err := sample(c.Context(), p)
+				if err != nil {
+					return err
+				}
+				samples = append(samples, s)
+			}
+			_, err = c.OutOrStdout().Write(layouts.Infer(name, samples))
+			return err
+		},
+	}
+	c.Flags().StringVar(&name, "name", "", "name of the layout (default: the folder's)")
+	return c
+}
+
+// sampleRows is how many rows infer looks at in each file.
+const sampleRows = 1000
+
+func sample(ctx context.Context, path string) (s layouts.Sample, err error) {
+	f, err := openerOf(path)(path, csvio.Options{})
+	if err != nil {
+		return s, err
+	}
+	defer f.Close()
+	s = layouts.Sample{Path: path, Fields: f.Fields(), Values: make([][]string, len(f.Fields()))}
+	spans, err := f.Spans(ctx)
+	if err != nil {
+		return s, err
+	}
+	if len(spans) == 0 {
+		return s, nil
+	}
+	src, err := f.Open(ctx, spans[0].First, spans[0].First+min(spans[0].Rows, sampleRows), nil)
+	if err != nil {
+		return s, err
+	}
+	defer src.Close()
+	var rows cpcds.Rows
+	for {
+		err := src.Next(ctx, &rows)
+		if errors.Is(err, io.EOF) {
+			return s, nil
+		}
+		if err != nil {
+			return s, err
+		}
+		for c := range s.Values {
+			for i := range rows.N {
+				if v := rows.Columns[c].Value(i); v != "" {
+					s.Values[c] = append(s.Values[c], strings.Clone(v))
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,370 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"cpcds2fhir/loaders/ndjson"
+	storeloader "cpcds2fhir/loaders/store"
+	"cpcds2fhir/mappers"
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/schemas/carin"
+	"cpcds2fhir/schemas/fhir"
+)
+
+// loadFlags are the flags of load, and of replay.
+type loadFlags struct {
+	layout, to, carin, mode, idKey string
+	memory, maxRejects, state      string
+	manifest, output, logLevel     string
+	workers                        int
+	dryRun, quiet                  bool
+	noRepair                       []string
+}
+
+func (f *loadFlags) register(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVar(&f.layout, "layout", "", "layout `NAME or FILE` (default: recognised from the headers)")
+	fl.StringVar(&f.to, "to", defaultTarget, "`TARGET`: store:DIR or ndjson:DIR[?compress=zstd|gzip]")
+	fl.StringVar(&f.carin, "carin", "2.2.0", "release of the CARIN guide: 2.2.0 or 2.0.0")
+	fl.StringVar(&f.mode, "mode", "strict", "strict rejects what the profile calls an error; lenient repairs first what it can")
+	fl.StringSliceVar(&f.noRepair, "no-repair", nil, "`REPAIR`s that lenient mode must not apply")
+	fl.StringVar(&f.idKey, "id-key", "", "key of the resource ids, `FILE or env:NAME` (default: your own, created on first use)")
+	fl.IntVar(&f.workers, "workers", runtime.NumCPU(), "lanes that run at the same time")
+	fl.StringVar(&f.memory, "memory", "512MiB", "memory that the process may use")
+	fl.StringVar(&f.maxRejects, "max-rejects", "", "stop when more than `N or P%` of the claims and rows are rejected (default: no limit)")
+	fl.StringVar(&f.state, "state", "", "`DIR` of rejects, manifests and resume points (default: the target's name with .state)")
+	fl.StringVar(&f.manifest, "manifest", "", "write the account as JSON to `FILE`")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "read, check and map everything, load nothing")
+	fl.BoolVar(&f.quiet, "quiet", false, "print nothing but errors")
+	fl.StringVar(&f.output, "output", "text", "print the account as text or json")
+	fl.StringVar(&f.logLevel, "log", "", "also log to standard error as `json or console`")
+	for name, values := range map[string][]string{"carin": {"2.2.0", "2.0.0"}, "mode": {"strict", "lenient"}, "output": {"text", "json"}, "layout": {"cpcds", "synthea"}, "log": {"json", "console"}} {
+		cobra.CheckErr(c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveDefault)))
+	}
+}
+
+func newLoad() *cobra.Command {
+	f := &loadFlags{}
+	c := &cobra.Command{
+		Use:   "load [flags] EXTRACT...",
+		Short: "Load claim extracts into a FHIR store or into NDJSON files",
+		Long: `Load reads files, folders or globs of Parquet, CSV (also .gz and .zst) and Arrow
+files, recognises their layout, maps every claim to the CARIN Blue Button profiles
+and makes the resources durable. It ends with an account that must balance.
+
+What cannot become a valid resource is rejected and kept with its reason: see
+'cpcds2fhir rejects'. A run that was stopped goes on where it stopped when the same
+command is given again. Loading the same extract again changes nothing.`,
+		Example: `  cpcds2fhir load ./extract
+  cpcds2fhir load --to 'ndjson:./out?compress=zstd' claims.parquet members.parquet coverages.parquet
+  cpcds2fhir load --mode lenient --layout synthea --manifest account.json ./csv
+  cpcds2fhir load --dry-run --output json ./extract`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return f.load(c.Context(), args, c.OutOrStdout()) },
+	}
+	f.register(c)
+	return c
+}
+
+// job is a load that is set up.
+type job struct {
+	flags    *loadFlags
+	target   target
+	state    string
+	version  *carin.Version
+	identity *fhir.Identity
+	budget   pipeline.Budget
+	noRepair map[string]bool
+	out      io.Writer
+	started  time.Time
+}
+
+// prepare checks the flags.
+func (f *loadFlags) prepare(out io.Writer) (*job, error) {
+	j := &job{flags: f, out: out, noRepair: map[string]bool{}, started: time.Now().UTC()}
+	var err error
+	if j.target, err = parseTarget(f.to); err != nil {
+		return nil, err
+	}
+	j.state = j.target.state(f.state)
+	if j.version, err = carin.ParseVersion(f.carin); err != nil {
+		return nil, usageError{err}
+	}
+	if f.mode != "strict" && f.mode != "lenient" {
+		return nil, usagef("--mode %q: use strict or lenient", f.mode)
+	}
+	if f.output != "text" && f.output != "json" {
+		return nil, usagef("--output %q: use text or json", f.output)
+	}
+	if f.workers < 1 {
+		return nil, usagef("--workers %d: at least one", f.workers)
+	}
+	if f.logLevel != "" && f.logLevel != "json" && f.logLevel != "console" {
+		return nil, usagef("--log %q: use json or console", f.logLevel)
+	}
+	memory, err := parseSize(f.memory)
+	if err != nil {
+		return nil, err
+	}
+	// The limit leaves room for what the runtime does not count: thread stacks,
+	// mapped files and the memory that Pebble keeps outside of the heap.
+	debug.SetMemoryLimit(memory * 8 / 10)
+	if j.budget, err = parseBudget(f.maxRejects); err != nil {
+		return nil, err
+	}
+	for _, r := range f.noRepair {
+		j.noRepair[r] = true
+	}
+	if j.identity, err = idKey(f.idKey); err != nil {
+		return nil, err
+	}
+	return j, nil
+}
+
+func (f *loadFlags) load(ctx context.Context, args []string, out io.Writer) error {
+	j, err := f.prepare(out)
+	if err != nil {
+		return err
+	}
+	x, err := openExtract(args, f.layout, f.mode == "lenient", j.noRepair)
+	if err != nil {
+		return err
+	}
+	defer x.close()
+	if err := j.checkRepairs(x); err != nil {
+		return err
+	}
+	inputs, err := x.fingerprint()
+	if err != nil {
+		return err
+	}
+	run := j.newRun(x, inputs)
+	m, err := j.do(ctx, x, run, "load")
+	if err != nil {
+		return err
+	}
+	return j.report(m)
+}
+
+// checkRepairs refuses names in --no-repair that are no repairs.
+func (j *job) checkRepairs(x *extract) error {
+	known := pipeline.Repairs(x.layout)
+	for _, r := range j.flags.noRepair {
+		if !slices.Contains(known, r) {
+			return usagef("--no-repair %q: layout %s has no such repair; it has %s", r, x.layout.Name, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+// newRun sets up the engine. The id of the run follows from everything that
+// shapes its output, so that the same command finds its own checkpoints.
+func (j *job) newRun(x *extract, inputs string) *pipeline.Run {
+	h := sha256.New()
+	off := slices.Sorted(slices.Values(j.flags.noRepair))
+	fmt.Fprint(h, inputs, "\x00", x.layout.Hash, "\x00", j.version.Name, "\x00", j.flags.mode, "\x00", off, "\x00",
+		j.identity.Fingerprint(), "\x00", mappers.Revision, "\x00", j.target.compress)
+	return &pipeline.Run{
+		ID:       hex.EncodeToString(h.Sum(nil)[:8]),
+		Inputs:   x.inputs,
+		Layout:   x.layout,
+		Lenient:  j.flags.mode == "lenient",
+		NoRepair: j.noRepair,
+		Version:  j.version,
+		Identity: j.identity,
+		State:    j.state,
+		Workers:  j.flags.workers,
+		Budget:   j.budget,
+	}
+}
+
+// do opens the target, makes the run and returns its manifest, which is kept in
+// the state folder.
+func (j *job) do(ctx context.Context, x *extract, run *pipeline.Run, command string) (*pipeline.Manifest, error) {
+	m := j.manifest(x, run, command)
+	if j.flags.dryRun {
+		scratch, err := os.MkdirTemp("", "cpcds2fhir-")
+		if err != nil {
+			return nil, fmt.Errorf("make folder for the dry run: %w", err)
+		}
+		defer os.RemoveAll(scratch)
+		run.State, run.Unloaded, run.Loader = scratch, true, dryRun{}
+		return m, j.execute(ctx, x, run, m)
+	}
+	again, err := j.openLoader(run)
+	if err != nil {
+		return nil, err
+	}
+	defer run.Loader.Close()
+	if again != nil {
+		return again, nil
+	}
+	if err := j.execute(ctx, x, run, m); err != nil {
+		return nil, err
+	}
+	return m, m.Keep(j.state)
+}
+
+// openLoader opens the target. If it already holds exactly this load and cannot
+// compare it again, the account of the earlier run is returned, everything in it
+// unchanged.
+func (j *job) openLoader(run *pipeline.Run) (*pipeline.Manifest, error) {
+	earlier, err := finishedRun(j.state, run.ID)
+	if err != nil {
+		return nil, err
+	}
+	if j.target.kind == "store" {
+		l, err := storeloader.Open(j.target.dir, storeloader.Options{Run: run.ID, KeyFingerprint: j.identity.Fingerprint()})
+		if err != nil {
+			return nil, err
+		}
+		run.Loader = l
+		if earlier != nil { // compare everything again
+			if err := errors.Join(l.Forget(run.ID), run.Forget()); err != nil {
+				return nil, errors.Join(err, l.Close())
+			}
+		}
+		return nil, nil
+	}
+	l, err := ndjson.Open(j.target.dir, ndjson.Options{
+		Compress: j.target.compress, Run: run.ID, KeyFingerprint: j.identity.Fingerprint(), State: j.state,
+		TransactionTime: transactionTime, Part: replayPart(run),
+	})
+	if err != nil {
+		return nil, err
+	}
+	run.Loader = l
+	if _, done := l.Finished(); done && earlier != nil {
+		unchanged := *earlier
+		unchanged.Started, unchanged.Finished = stamp(j.started), stamp(time.Now())
+		unchanged.Claims.Unchanged += unchanged.Claims.Loaded
+		unchanged.Claims.Loaded = 0
+		for t, c := range unchanged.Resources {
+			c.Unchanged += c.Created + c.Updated
+			c.Created, c.Updated = 0, 0
+			unchanged.Resources[t] = c
+		}
+		return &unchanged, nil
+	}
+	return nil, nil
+}
+
+// transactionTime of NDJSON manifests: the guide of bulk data wants one, and a
+// clock would make the folder differ from run to run.
+const transactionTime = "1970-01-01T00:00:00Z"
+
+func finishedRun(state, id string) (*pipeline.Manifest, error) {
+	list, err := pipeline.Manifests(state)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range slices.Backward(list) {
+		if m.Run == id {
+			return m, nil
+		}
+	}
+	return nil, nil
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// manifest begins the manifest of a run.
+func (j *job) manifest(x *extract, run *pipeline.Run, command string) *pipeline.Manifest {
+	m := &pipeline.Manifest{
+		ToolVersion: toolVersion(), Command: command, Run: run.ID, Target: j.target.String(), Started: stamp(j.started),
+		Layout: pipeline.ManifestLayout{Name: x.layout.Name, SHA256: x.layout.Hash, Why: x.why}, CARINVersion: j.version.Name,
+		Mode: j.flags.mode, RepairsOff: slices.Sorted(slices.Values(j.flags.noRepair)), IDKey: j.identity.Fingerprint(), DryRun: j.flags.dryRun,
+	}
+	for i, in := range x.inputs {
+		size := int64(0)
+		if i < len(x.sizes) {
+			size = x.sizes[i]
+		}
+		m.Inputs = append(m.Inputs, pipeline.ManifestInput{Path: in.Path, Table: in.Table.String(), Size: size})
+	}
+	return m
+}
+
+// execute runs the engine with progress and logs, and fills in the manifest.
+func (j *job) execute(ctx context.Context, x *extract, run *pipeline.Run, m *pipeline.Manifest) error {
+	p := newProgress(j.flags, run)
+	run.Events = p.events(m)
+	var account *pipeline.Account
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		account, err = run.Load(gctx)
+		return err
+	})
+	g.Go(func() error { // the digests are read beside the load
+		for i := range x.sizes {
+			if gctx.Err() != nil {
+				return nil
+			}
+			d, err := digest(x.paths[i])
+			if err != nil {
+				return err
+			}
+			m.Inputs[i].SHA256 = d
+		}
+		return nil
+	})
+	err := g.Wait()
+	p.close(err)
+	if err != nil {
+		return err
+	}
+	m.Finished = stamp(time.Now())
+	m.Count(account)
+	return nil
+}
+
+// report prints the account and writes --manifest.
+func (j *job) report(m *pipeline.Manifest) error {
+	if j.flags.manifest != "" {
+		if err := m.Write(j.flags.manifest); err != nil {
+			return err
+		}
+	}
+	if !j.flags.quiet {
+		if err := printAccount(j.out, m, j.flags.output, j.started); err != nil {
+			return err
+		}
+	}
+	if !m.Balanced {
+		return errors.New("the account does not balance: this is a fault of the program, please report it with the manifest")
+	}
+	return nil
+}
+
+// dryRun is a loader that loads nothing and says that all would be new.
+type dryRun struct{}
+
+func (dryRun) Resume(context.Context, string) (pipeline.Checkpoint, error) {
+	return pipeline.Checkpoint{}, nil
+}
+
+func (dryRun) Load(ctx context.Context, _ string, b *fhir.Batch, seal pipeline.Seal) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	_, err := seal(make([]pipeline.Outcome, b.Len()))
+	return err
+}
+
+func (dryRun) Finish(context.Context, *pipeline.Account) error { return nil }
+
+func (dryRun) Close() error { return nil }

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/term"
+
+	"cpcds2fhir/pipeline"
+)
+
+// progress turns the events of a run into a bar per input on a terminal, into a
+// line now and then elsewhere, and into logs if asked for.
+type progress struct {
+	run     *pipeline.Run
+	quiet   bool
+	bars    *mpb.Progress
+	inputs  []*mpb.Bar
+	log     *zap.Logger
+	claims  atomic.Int64
+	rejects atomic.Int64
+	rows    atomic.Int64
+	total   int64
+	start   time.Time
+
+	mu   sync.Mutex
+	last time.Time
+}
+
+// quietEvery is how often a line is printed where there is no terminal.
+const quietEvery = 10 * time.Second
+
+func newProgress(f *loadFlags, run *pipeline.Run) *progress {
+	p := &progress{run: run, quiet: f.quiet, log: newLog(f.logLevel), start: time.Now(), last: time.Now()}
+	if !f.quiet && f.logLevel == "" && term.IsTerminal(int(os.Stderr.Fd())) {
+		p.bars = mpb.New(mpb.WithOutput(os.Stderr), mpb.WithRefreshRate(200*time.Millisecond))
+	}
+	return p
+}
+
+// newLog makes the logger: nothing, JSON lines or a console format.
+func newLog(form string) *zap.Logger {
+	if form == "" {
+		return zap.NewNop()
+	}
+	c := zap.NewProductionEncoderConfig()
+	c.EncodeTime = zapcore.ISO8601TimeEncoder
+	enc := zapcore.NewJSONEncoder(c)
+	if form == "console" {
+		enc = zapcore.NewConsoleEncoder(c)
+	}
+	return zap.New(zapcore.NewCore(enc, zapcore.Lock(os.Stderr), zap.InfoLevel))
+}
+
+func (p *progress) events(m *pipeline.Manifest) pipeline.Events {
+	return pipeline.Events{
+		Start: func(rows []int64) {
+			for i, n := range rows {
+				p.total += n
+				m.Inputs[i].Rows = n
+				p.addBar(i, n)
+				p.log.Info("input", zap.String("path", p.run.Inputs[i].Path), zap.Stringer("table", p.run.Inputs[i].Table), zap.Int64("rows", n))
+			}
+		},
+		Progress: func(input int, rows, claims, rejects int64) {
+			p.claims.Add(claims)
+			p.rejects.Add(rejects)
+			p.rows.Add(rows)
+			if input >= 0 && input < len(p.inputs) {
+				p.inputs[input].IncrInt64(rows)
+			}
+			p.line()
+		},
+		Phase: func(name string) { p.log.Info("phase", zap.String("name", name)) },
+		Warn: func(message string) {
+			p.log.Warn(message)
+			if !p.quiet {
+				fmt.Fprintln(os.Stderr, "warning: "+message)
+			}
+		},
+	}
+}
+
+func (p *progress) addBar(i int, rows int64) {
+	if p.bars == nil {
+		return
+	}
+	p.inputs = append(p.inputs, p.bars.AddBar(rows,
+		mpb.PrependDecorators(decor.Name(filepath.Base(p.run.Inputs[i].Path), decor.WC{C: decor.DindentRight | decor.DextraSpace})),
+		mpb.AppendDecorators(
+			decor.CountersNoUnit("%d/%d rows "),
+			decor.Any(func(decor.Statistics) string {
+				s := time.Since(p.start).Seconds()
+				return fmt.Sprintf("%s claims/s, %s rejects ", comma(int64(float64(p.claims.Load())/max(s, 0.1))), comma(p.rejects.Load()))
+			}),
+			decor.AverageETA(decor.ET_STYLE_GO),
+		)))
+}
+
+// line prints or logs where the run is, not too often.
+func (p *progress) line() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.last) < quietEvery {
+		return
+	}
+	p.last = time.Now()
+	s := time.Since(p.start).Seconds()
+	rows, claims := p.rows.Load(), p.claims.Load()
+	p.log.Info("progress", zap.Int64("rows", rows), zap.Int64("of", p.total), zap.Int64("claims", claims), zap.Int64("rejects", p.rejects.Load()))
+	if p.bars == nil && !p.quiet {
+		eta := ""
+		if rows > 0 && rows < p.total {
+			eta = fmt.Sprintf(", about %s to go", time.Duration(s*float64(p.total-rows)/float64(rows)*float64(time.Second)).Round(time.Second))
+		}
+		fmt.Fprintf(os.Stderr, "%s of %s rows, %s claims (%s a second), %s rejects%s\n", comma(rows), comma(p.total), comma(claims),
+			comma(int64(float64(claims)/s)), comma(p.rejects.Load()), eta)
+	}
+}
+
+// close ends the bars.
+func (p *progress) close(err error) {
+	if err != nil {
+		p.log.Error("stopped", zap.String("error", message(err)))
+	} else {
+		p.log.Info("finished", zap.Int64("rows", p.rows.Load()), zap.Int64("claims", p.claims.Load()), zap.Int64("rejects", p.rejects.Load()))
+	}
+	_ = p.log.Sync()
+	if p.bars == nil {
+		return
+	}
+	for _, b := range p.inputs {
+		if err != nil {
+			b.Abort(false)
+		} else {
+			b.SetTotal(-1, true)
+		}
+	}
+	p.bars.Wait()
+	_, _ = io.WriteString(os.Stderr, "\r")
+}

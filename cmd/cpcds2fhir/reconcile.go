@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bufio"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/spf13/cobra"
+
+	"cpcds2fhir/internal/store"
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/schemas/fhir"
+)
+
+func newReconcile() *cobra.Command {
+	var to, state, output string
+	c := &cobra.Command{
+		Use:   "reconcile",
+		Short: "Count the target again and compare it with the accounts of its loads",
+		Long: `Reconcile counts the resources that the target really has, type by type, and
+compares them with what the accounts of all loads and replays into it say was
+created. It exits with 1 if they differ.`,
+		Example: `  cpcds2fhir reconcile
+  cpcds2fhir reconcile --to ndjson:./out --output json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			t, err := parseTarget(to)
+			if err != nil {
+				return err
+			}
+			return reconcile(c.OutOrStdout(), t, t.state(state), output)
+		},
+	}
+	c.Flags().StringVar(&to, "to", defaultTarget, "`TARGET` of the loads")
+	c.Flags().StringVar(&state, "state", "", "`DIR` of the state (default: the target's name with .state)")
+	c.Flags().StringVar(&output, "output", "text", "text or json")
+	return c
+}
+
+// reconciled compares one type.
+type reconciled struct {
+	Type     string `json:"type"`
+	Accounts int64  `json:"accounts"`
+	Target   int64  `json:"target"`
+}
+
+func reconcile(w io.Writer, t target, state, output string) error {
+	manifests, err := pipeline.Manifests(state)
+	if err != nil {
+		return err
+	}
+	if len(manifests) == 0 {
+		return fmt.Errorf("no accounts of loads are in %s: %w", state, os.ErrNotExist)
+	}
+	var have [fhir.NumTypes]int64
+	if t.kind == "store" {
+		have, err = countStore(t.dir)
+	} else {
+		have, err = countNDJSON(t.dir)
+	}
+	if err != nil {
+		return err
+	}
+	var list []reconciled
+	agree := true
+	for typ := range fhir.NumTypes {
+		r := reconciled{Type: typ.String(), Target: have[typ]}
+		for _, m := range manifests {
+			r.Accounts += m.Resources[r.Type].Created
+		}
+		if r.Accounts != 0 || r.Target != 0 {
+			list = append(list, r)
+		}
+		agree = agree && r.Accounts == r.Target
+	}
+	if output == "json" {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		if err := e.Encode(map[string]any{"target": t.String(), "loads": len(manifests), "types": list, "agree": agree}); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(w, "%-22s %14s %14s\n", "", "accounts", "target")
+		for _, r := range list {
+			mark := ""
+			if r.Accounts != r.Target {
+				mark = "  differs"
+			}
+			fmt.Fprintf(w, "%-22s %14s %14s%s\n", r.Type, comma(r.Accounts), comma(r.Target), mark)
+		}
+		if agree {
+			fmt.Fprintf(w, "The target agrees with the accounts of %d loads.\n", len(manifests))
+		}
+	}
+	if !agree {
+		return errors.New("the target does not agree with the accounts of its loads")
+	}
+	return nil
+}
+
+func countStore(dir string) (counts [fhir.NumTypes]int64, err error) {
+	s, err := openStore(dir)
+	if err != nil {
+		return counts, err
+	}
+	defer s.Close()
+	st, err := s.Stats()
+	if err != nil {
+		return counts, err
+	}
+	for t := range fhir.NumTypes {
+		counts[t] = st.Types[t].Resources
+	}
+	return counts, nil
+}
+
+// openStore opens a store that exists, to read it.
+func openStore(dir string) (*store.Store, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	return store.Open(dir, store.Options{ReadOnly: true})
+}
+
+// countNDJSON counts the lines of all parts and checks that no resource is there
+// twice within a file's lines being whole JSON objects.
+func countNDJSON(dir string) (counts [fhir.NumTypes]int64, err error) {
+	if _, err := os.Stat(dir); err != nil {
+		return counts, fmt.Errorf("open NDJSON folder: %w", err)
+	}
+	for t := range fhir.NumTypes {
+		parts, err := filepath.Glob(filepath.Join(dir, t.String(), "part-*"))
+		if err != nil {
+			return counts, err
+		}
+		for _, p := range parts {
+			n, err := countLines(p)
+			if err != nil {
+				return counts, fmt.Errorf("count %s: %w", p, err)
+			}
+			counts[t] += n
+		}
+	}
+	return counts, nil
+}
+
+func countLines(path string) (n int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var r io.Reader = bufio.NewReaderSize(f, 1<<20)
+	switch {
+	case strings.HasSuffix(path, ".zst"):
+		z, err := zstd.NewReader(r)
+		if err != nil {
+			return 0, err
+		}
+		defer z.Close()
+		r = z
+	case strings.HasSuffix(path, ".gz"):
+		if r, err = gzip.NewReader(r); err != nil {
+			return 0, err
+		}
+	}
+	buf := make([]byte, 1<<16)
+	for {
+		k, err := r.Read(buf)
+		for _, c := range buf[:k] {
+			if c == '\n' {
+				n++
+			}
+		}
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}

@@ -1,0 +1,387 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/schemas/carin"
+	"cpcds2fhir/schemas/layouts"
+)
+
+func newRejects() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "rejects",
+		Short: "See what was rejected and why, and replay it after a fix",
+		Long: `Rejects are claims and rows that could not become valid resources. They are kept in
+the target's state folder with the rule they broke, the columns at fault and the raw
+rows, in files that only you can read. After the layout or the data is fixed,
+'rejects replay' processes just these again.`,
+	}
+	c.AddCommand(newRejectsList(), newRejectsShow(), newRejectsReplay())
+	return c
+}
+
+// rejectFlags choose rejects.
+type rejectFlags struct {
+	to, state, run, rule, table, status, output string
+}
+
+func (f *rejectFlags) register(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVar(&f.to, "to", defaultTarget, "`TARGET` of the load")
+	fl.StringVar(&f.state, "state", "", "`DIR` of the state (default: the target's name with .state)")
+	fl.StringVar(&f.run, "run", "", "only the rejects of this run")
+	fl.StringVar(&f.rule, "rule", "", "only those that broke this rule")
+	fl.StringVar(&f.table, "table", "", "only those of this table")
+}
+
+func (f *rejectFlags) open() (*pipeline.RejectStore, []string, error) {
+	t, err := parseTarget(f.to)
+	if err != nil {
+		return nil, nil, err
+	}
+	state := t.state(f.state)
+	if _, err := os.Stat(state); err != nil {
+		return nil, nil, fmt.Errorf("no loads are known for %s: %w", f.to, err)
+	}
+	s, err := pipeline.OpenRejects(state)
+	if err != nil {
+		return nil, nil, err
+	}
+	runs, err := s.Runs()
+	if err != nil {
+		return nil, nil, err
+	}
+	if f.run != "" {
+		if !slices.Contains(runs, f.run) {
+			return nil, nil, usagef("--run %q: no such run has rejects", f.run)
+		}
+		runs = []string{f.run}
+	}
+	return s, runs, nil
+}
+
+// each calls g for every reject that the flags choose.
+func (f *rejectFlags) each(s *pipeline.RejectStore, runs []string, g func(run string, r *pipeline.Reject) error) error {
+	for _, run := range runs {
+		err := s.Each(run, func(r *pipeline.Reject) error {
+			if f.table != "" && r.Table != f.table || f.rule != "" && !broke(r, f.rule) || f.status != "" && f.status != "all" && f.status != string(s.State(run, r.ID)) {
+				return nil
+			}
+			return g(run, r)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func broke(r *pipeline.Reject, rule string) bool {
+	return slices.ContainsFunc(r.Problems, func(p pipeline.RejectProblem) bool { return p.Rule == rule })
+}
+
+func newRejectsList() *cobra.Command {
+	f := &rejectFlags{}
+	summary := false
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List rejects: where they are and which rules they broke",
+		Example: `  cpcds2fhir rejects list
+  cpcds2fhir rejects list --summary
+  cpcds2fhir rejects list --rule code-diagnosis_code --status all --output json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			switch f.status {
+			case "open", "resolved", "obsolete", "all":
+			default:
+				return usagef("--status %q: use open, resolved, obsolete or all", f.status)
+			}
+			s, runs, err := f.open()
+			if err != nil {
+				return err
+			}
+			if summary {
+				return f.summarise(c.OutOrStdout(), s, runs)
+			}
+			return f.list(c.OutOrStdout(), s, runs)
+		},
+	}
+	f.register(c)
+	c.Flags().StringVar(&f.status, "status", "open", "open, resolved, obsolete or all")
+	c.Flags().StringVar(&f.output, "output", "text", "text or json (a line each, without the rows' values)")
+	c.Flags().BoolVar(&summary, "summary", false, "only how many broke which rule")
+	return c
+}
+
+// listed is a reject without its values.
+type listed struct {
+	Run      string                   `json:"run"`
+	ID       string                   `json:"id"`
+	Status   string                   `json:"status"`
+	Table    string                   `json:"table"`
+	Input    string                   `json:"input"`
+	Row      int64                    `json:"row"`
+	Rows     int                      `json:"rows"`
+	Problems []pipeline.RejectProblem `json:"problems"`
+}
+
+func (f *rejectFlags) list(w io.Writer, s *pipeline.RejectStore, runs []string) error {
+	n := 0
+	err := f.each(s, runs, func(run string, r *pipeline.Reject) error {
+		n++
+		l := listed{run, r.ID, string(s.State(run, r.ID)), r.Table, r.Rows[0].Input, r.Rows[0].Row, len(r.Rows), r.Problems}
+		if f.output == "json" {
+			return json.NewEncoder(w).Encode(l)
+		}
+		fmt.Fprintf(w, "%s  %s  %s, row %d (%d rows)\n", l.ID, l.Status, l.Input, l.Row, l.Rows)
+		for _, p := range l.Problems {
+			fmt.Fprintf(w, "    %s%s\n", p.Rule, place(p))
+		}
+		return nil
+	})
+	if err == nil && n == 0 && f.output != "json" {
+		fmt.Fprintln(w, "No such rejects.")
+	}
+	return err
+}
+
+func place(p pipeline.RejectProblem) string {
+	out := ""
+	if p.Element != "" {
+		out = ": " + p.Element
+	}
+	if len(p.Columns) > 0 && (len(p.Columns) > 1 || p.Columns[0] != p.Element) {
+		out += " (column " + strings.Join(p.Columns, ", ") + ")"
+	}
+	if p.Row > 0 {
+		out += fmt.Sprintf(", row %d", p.Row)
+	}
+	return out
+}
+
+func (f *rejectFlags) summarise(w io.Writer, s *pipeline.RejectStore, runs []string) error {
+	byRule := map[string]int64{}
+	var n int64
+	err := f.each(s, runs, func(_ string, r *pipeline.Reject) error {
+		n++
+		seen := map[string]bool{}
+		for _, p := range r.Problems {
+			if !seen[p.Rule] {
+				byRule[p.Rule]++
+			}
+			seen[p.Rule] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if f.output == "json" {
+		return json.NewEncoder(w).Encode(map[string]any{"rejects": n, "by_rule": byRule})
+	}
+	fmt.Fprintf(w, "%s rejects\n", comma(n))
+	counts(w, "By rule (one may break several)", byRule)
+	return nil
+}
+
+func newRejectsShow() *cobra.Command {
+	f := &rejectFlags{}
+	c := &cobra.Command{
+		Use:   "show ID...",
+		Short: "Show rejects whole, with their raw rows and what the rules say",
+		Long: `Show prints rejects with the values of their rows. These are members' data: mind
+where the output goes.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			s, runs, err := f.open()
+			if err != nil {
+				return err
+			}
+			texts := ruleTexts()
+			found := map[string]bool{}
+			e := json.NewEncoder(c.OutOrStdout())
+			e.SetIndent("", "  ")
+			err = f.each(s, runs, func(run string, r *pipeline.Reject) error {
+				if !slices.Contains(args, r.ID) {
+					return nil
+				}
+				found[r.ID] = true
+				if f.output == "json" {
+					return e.Encode(r)
+				}
+				w := c.OutOrStdout()
+				fmt.Fprintf(w, "%s  %s  run %s  table %s\n", r.ID, s.State(run, r.ID), run, r.Table)
+				for _, p := range r.Problems {
+					fmt.Fprintf(w, "  %s%s\n      %s\n", p.Rule, place(p), texts[p.Rule])
+				}
+				for _, row := range r.Rows {
+					fmt.Fprintf(w, "  %s, row %d\n", row.Input, row.Row)
+					names := make([]string, 0, len(row.Values))
+					for n := range row.Values {
+						names = append(names, n)
+					}
+					slices.Sort(names)
+					for _, n := range names {
+						fmt.Fprintf(w, "      %s = %s\n", strings.ReplaceAll(n, "\x1f", "."), row.Values[n])
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			for _, a := range args {
+				if !found[a] {
+					return usagef("no reject %s; 'cpcds2fhir rejects list' has the ids", a)
+				}
+			}
+			return nil
+		},
+	}
+	f.register(c)
+	c.Flags().StringVar(&f.output, "output", "text", "text or json")
+	return c
+}
+
+// ruleTexts says what each rule demands.
+func ruleTexts() map[string]string {
+	texts := map[string]string{}
+	for _, r := range carin.NewChecker(carin.V220).Rules() {
+		texts[r.ID] = r.Text
+	}
+	for id, text := range pipeline.EngineRules {
+		texts[id] = text
+	}
+	for _, id := range layouts.ValueRules() {
+		if texts[id] == "" {
+			texts[id] = "the value must have the form that the layout says"
+		}
+	}
+	return texts
+}
+
+func newRejectsReplay() *cobra.Command {
+	f := &loadFlags{}
+	var run, rule string
+	c := &cobra.Command{
+		Use:   "replay",
+		Short: "Process the open rejects again, after a fix of the layout, the rules or the small tables",
+		Long: `Replay reads the raw rows of the open rejects of a target, and nothing else, and
+loads what has become valid. What it loads is resolved; what is rejected again stays
+open; what the target has in a newer version is obsolete and not overwritten. The
+layout is that of the load unless another is given.`,
+		Example: `  cpcds2fhir rejects replay --layout ./fixed.yaml
+  cpcds2fhir rejects replay --mode lenient --rule code-diagnosis_code --manifest replay.json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return f.replay(c, run, rule)
+		},
+	}
+	f.register(c)
+	c.Flags().StringVar(&run, "run", "", "only the rejects of this run")
+	c.Flags().StringVar(&rule, "rule", "", "only those that broke this rule")
+	return c
+}
+
+func (f *loadFlags) replay(c *cobra.Command, onlyRun, rule string) error {
+	j, err := f.prepare(c.OutOrStdout())
+	if err != nil {
+		return err
+	}
+	choose := &rejectFlags{to: f.to, state: f.state, run: onlyRun, rule: rule, status: "open"}
+	s, runs, err := choose.open()
+	if err != nil {
+		return err
+	}
+	var rejects []*pipeline.Reject
+	var tags []string
+	err = choose.each(s, runs, func(run string, r *pipeline.Reject) error {
+		rejects, tags = append(rejects, r), append(tags, run+"/"+r.ID)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(rejects) == 0 {
+		fmt.Fprintln(j.out, "There are no open rejects to replay.")
+		return nil
+	}
+	l, err := f.replayLayout(j, runs)
+	if err != nil {
+		return err
+	}
+	x := &extract{layout: l}
+	h := sha256.New()
+	for _, t := range tags {
+		fmt.Fprintln(h, t)
+	}
+	for _, file := range pipeline.NewReplayFiles(rejects, tags) {
+		b, err := l.Bind(file.Table, file.Fields(), layouts.Options{Lenient: f.mode == "lenient", NoRepair: j.noRepair})
+		if err != nil {
+			return fmt.Errorf("rejects of %s: %w", file.Path, err)
+		}
+		x.inputs = append(x.inputs, &pipeline.Input{Path: file.Path, Table: file.Table, File: file, Binding: b})
+	}
+	if err := j.checkRepairs(x); err != nil {
+		return err
+	}
+	run := j.newRun(x, "replay\x00"+hex.EncodeToString(h.Sum(nil)))
+	run.Replay = true
+	m, err := j.do(c.Context(), x, run, "replay")
+	if err != nil {
+		return err
+	}
+	if !f.dryRun {
+		states, err := run.Replayed(tags)
+		if err != nil {
+			return err
+		}
+		if err := s.SetState(states); err != nil {
+			return err
+		}
+	}
+	return j.report(m)
+}
+
+// replayLayout is the layout that --layout names, or that of the last load.
+func (f *loadFlags) replayLayout(j *job, runs []string) (*layouts.Layout, error) {
+	name := f.layout
+	if name == "" {
+		list, err := pipeline.Manifests(j.state)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range slices.Backward(list) {
+			if slices.Contains(runs, m.Run) {
+				name = m.Layout.Name
+				break
+			}
+		}
+	}
+	if name == "" {
+		return nil, usagef("the layout of the load is not known; give --layout")
+	}
+	l, err := layouts.Open(name)
+	if err != nil {
+		return nil, usagef("%s; give the layout's file with --layout", err)
+	}
+	return l, nil
+}
+
+// replayPart names the parts that a replay adds to an NDJSON folder.
+func replayPart(run *pipeline.Run) string {
+	if !run.Replay {
+		return ""
+	}
+	return "replay-" + run.ID
+}

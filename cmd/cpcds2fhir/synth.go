@@ -1,0 +1,102 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"cpcds2fhir/internal/synth"
+)
+
+func newSynth() *cobra.Command {
+	o := synth.Options{}
+	var layout, faults, output string
+	c := &cobra.Command{
+		Use:   "synth --out DIR",
+		Short: "Make a synthetic extract in the cpcds layout",
+		Long: `Synth writes an invented but realistic extract of all five claim kinds: members with
+histories, adjustments, voids, denials, several payers, real code systems, valid
+check digits. The same options give the same bytes. With --faults a share of the
+claims has named data problems, for trying out rejects.`,
+		Example: `  cpcds2fhir synth --claims 10000 --out ./extract
+  cpcds2fhir synth --claims 5000 --faults 20% --format csv --out ./broken`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if o.Dir == "" {
+				return usagef("give the folder with --out")
+			}
+			if layout != "cpcds" {
+				return usagef("--layout %q: synth writes the layout cpcds", layout)
+			}
+			if !slices.Contains([]string{"parquet", "csv"}, o.Format) {
+				return usagef("--format %q: use parquet or csv", o.Format)
+			}
+			if o.Claims < 1 {
+				return usagef("--claims %d: at least one", o.Claims)
+			}
+			share, err := strconv.ParseFloat(strings.TrimSuffix(faults, "%"), 64)
+			if err != nil || share < 0 || share > 100 {
+				return usagef("--faults %q: a share such as 5%%", faults)
+			}
+			o.Faults = share / 100
+			start := time.Now()
+			if term.IsTerminal(int(os.Stderr.Fd())) {
+				o.Progress = func(done, total int) {
+					fmt.Fprintf(os.Stderr, "\r%s of %s claims", comma(int64(done)), comma(int64(total)))
+				}
+			}
+			s, err := synth.Write(c.Context(), o)
+			if err != nil {
+				return err
+			}
+			if o.Progress != nil {
+				fmt.Fprint(os.Stderr, "\r")
+			}
+			return printSynth(c.OutOrStdout(), s, o.Dir, output, time.Since(start))
+		},
+	}
+	f := c.Flags()
+	f.IntVar(&o.Claims, "claims", 2000, "number of claims")
+	f.Uint64Var(&o.Seed, "seed", 1, "seed of the random numbers")
+	f.StringVar(&o.Format, "format", "parquet", "parquet or csv")
+	f.StringVar(&layout, "layout", "cpcds", "layout of the extract")
+	f.StringVar(&o.Dir, "out", "", "`DIR` to write to")
+	f.StringVar(&faults, "faults", "0%", "share of claims with a data problem")
+	f.StringVar(&o.Grain, "grain", "line", "line, nested or normalised: how claims become rows")
+	f.BoolVar(&o.Shuffle, "shuffle", false, "write the rows in random order")
+	f.StringVar(&o.Compression, "compression", "zstd", "of Parquet: zstd, snappy, gzip or none")
+	f.IntVar(&o.RowGroup, "row-group", 0, "rows of a Parquet row group (0: the default)")
+	f.IntVar(&o.Workers, "workers", runtime.NumCPU(), "members that are made at the same time")
+	f.StringVar(&output, "output", "text", "text or json")
+	return c
+}
+
+func printSynth(w io.Writer, s *synth.Summary, dir, output string, elapsed time.Duration) error {
+	if output == "json" {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(s)
+	}
+	fmt.Fprintf(w, "%s claims of %s members written to %s in %s\n", comma(int64(s.Claims)), comma(int64(s.Members)), dir, elapsed.Round(10*time.Millisecond))
+	counts(w, "Claims by kind", int64s(s.Kinds))
+	counts(w, "Rows by table", int64s(s.Rows))
+	counts(w, "Claims by fault", int64s(s.Faults))
+	return nil
+}
+
+func int64s(m map[string]int) map[string]int64 {
+	out := map[string]int64{}
+	for k, v := range m {
+		out[k] = int64(v)
+	}
+	return out
+}

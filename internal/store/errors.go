@@ -1,0 +1,54 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrNotFound is returned for a resource or version that was never there.
+	ErrNotFound = errors.New("resource not found")
+
+	// ErrClosed is returned by every operation after Close.
+	ErrClosed = errors.New("store is closed")
+
+	// ErrReadOnly is returned by operations that write to a store that was opened
+	// to read.
+	ErrReadOnly = errors.New("store is open for reading only")
+)
+
+// InUseError says that another process, or another Open of this one, holds the
+// store.
+type InUseError struct{ Dir string }
+
+func (e *InUseError) Error() string {
+	return fmt.Sprintf("store %s is in use by another process", e.Dir)
+}
+
+// VersionError says that the store was written by a newer program.
+type VersionError struct {
+	Dir          string
+	Found, Known int // schema versions
+}
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("store %s has schema version %d, this program knows up to %d: use a newer cpcds2fhir", e.Dir, e.Found, e.Known)
+}
+
+// NotStoreError says that a folder is not a store; one that is not empty is never
+// made one.
+type NotStoreError struct{ Dir string }
+
+func (e *NotStoreError) Error() string {
+	return fmt.Sprintf("folder %s is not a store of cpcds2fhir; name a store, an empty folder or a new one", e.Dir)
+}
+
+// CorruptError says that something on disk is not what was written.
+type CorruptError struct {
+	Dir  string
+	What string // the kind of record
+}
+
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("store %s: %s is damaged; restore the store from a backup or load it afresh", e.Dir, e.What)
+}

@@ -1,0 +1,157 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+
+	"cpcds2fhir/schemas/fhir"
+)
+
+// Filter is one search parameter with its values. The zero value is of no use.
+type Filter struct {
+	param fhir.Param // lastUpdated for _lastUpdated
+	tests []test     // one must hold
+}
+
+// lastUpdated stands for _lastUpdated, which is no index entry.
+const lastUpdated = fhir.NumParams
+
+// FilterError says why a search parameter cannot be used. It never holds a value.
+type FilterError struct {
+	Param string // "" if the parameter is not known
+	What  string
+}
+
+func (e *FilterError) Error() string {
+	if e.Param == "" {
+		return "search parameter " + e.What
+	}
+	return fmt.Sprintf("search parameter %s %s", e.Param, e.What)
+}
+
+// ParseFilter reads a search parameter as FHIR writes it: values separated by
+// commas, of which one must match.
+//
+//	patient, coverage, insurer, provider, ...          "Type/id" or "id"
+//	identifier, type                                   "system|code", "code", "|code" (no system), "system|" (any code)
+//	_lastUpdated, service-date, service-start-date,    a date, partial date or time with eq, ne, gt, ge, lt, le, sa or eb
+//	billable-period-start                              before it; eq is the default
+//
+// Dates without a zone are taken as UTC. Modifiers and chains are not known.
+func ParseFilter(name, value string) (Filter, error) {
+	f := Filter{param: lastUpdated}
+	if name != "_lastUpdated" {
+		var ok bool
+		if f.param, ok = fhir.ParseParam(name); !ok {
+			return Filter{}, &FilterError{What: "is not known"}
+		}
+	}
+	for v := range splitValues(value) {
+		t, err := parseTest(f.param, v)
+		if err != nil {
+			return Filter{}, &FilterError{Param: name, What: err.Error()}
+		}
+		f.tests = append(f.tests, t)
+	}
+	return f, nil
+}
+
+// test is one value of a filter; it is told an index entry.
+type test interface{ match(value string) bool }
+
+func parseTest(p fhir.Param, v string) (test, error) {
+	if v == "" {
+		return nil, fmt.Errorf("has an empty value")
+	}
+	switch p {
+	case lastUpdated, fhir.ParamServiceDate, fhir.ParamServiceStartDate, fhir.ParamBillablePeriodStart:
+		return parseDateTest(v)
+	case fhir.ParamIdentifier, fhir.ParamType:
+		return parseToken(v), nil
+	default:
+		return reference(v), nil
+	}
+}
+
+// matches reports whether a row passes the filter.
+func (f *Filter) matches(r *row) bool {
+	if f.param == lastUpdated {
+		return f.one(string(r.lastUpdated))
+	}
+	found := false
+	r.each(func(p fhir.Param, value []byte) bool {
+		found = p == f.param && f.one(string(value))
+		return !found
+	})
+	return found
+}
+
+func (f *Filter) one(value string) bool {
+	for _, t := range f.tests {
+		if t.match(value) {
+			return true
+		}
+	}
+	return false
+}
+
+// reference is "Type/id" or an id of any type.
+type reference string
+
+func (want reference) match(value string) bool {
+	if value == string(want) {
+		return true
+	}
+	rest, ok := strings.CutSuffix(value, string(want))
+	return ok && strings.HasSuffix(rest, "/") && !strings.Contains(string(want), "/")
+}
+
+// token is a code of a system, or a search for one.
+type token struct {
+	system, code       string
+	anySystem, anyCode bool
+}
+
+// splitToken reads an index entry, "system|code".
+func splitToken(value string) token {
+	system, code, ok := strings.Cut(value, "|")
+	if !ok {
+		return token{code: value}
+	}
+	return token{system: system, code: code}
+}
+
+func parseToken(v string) token {
+	t := splitToken(v)
+	t.anySystem = !strings.Contains(v, "|")
+	t.anyCode = t.code == ""
+	return t
+}
+
+func (want token) match(value string) bool {
+	t := splitToken(value)
+	return (want.anySystem || t.system == want.system) && (want.anyCode || t.code == want.code)
+}
+
+// splitValues yields the values between commas; a backslash takes the meaning
+// from the character that follows.
+func splitValues(s string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		var v strings.Builder
+		for i := 0; i < len(s); i++ {
+			switch {
+			case s[i] == '\\' && i+1 < len(s):
+				i++
+				v.WriteByte(s[i])
+			case s[i] == ',':
+				if !yield(v.String()) {
+					return
+				}
+				v.Reset()
+			default:
+				v.WriteByte(s[i])
+			}
+		}
+		yield(v.String())
+	}
+}

@@ -1,0 +1,176 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"cpcds2fhir/schemas/fhir"
+)
+
+// Entry is one version of a resource. An Entry that an iterator yields, and all
+// it refers to, is overwritten by the next step.
+type Entry struct {
+	Type        fhir.Type
+	ID          string
+	Version     uint32 // meta.versionId; 1 is the first
+	LastUpdated string // meta.lastUpdated
+	Deleted     bool   // this version says that the resource is gone; it has no JSON
+	JSON        []byte // as it was loaded, without a meta.versionId
+	Keys        []fhir.Key
+}
+
+// Get returns the newest version of a resource, which may say that it is deleted.
+// ErrNotFound: it was never there. The Entry is the caller's; it has no Keys.
+func (s *Store) Get(t fhir.Type, id string) (*Entry, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	if t >= fhir.NumTypes || checkID(id) != nil {
+		return nil, ErrNotFound
+	}
+	var version uint32
+	err := view(s.db, appendHeadKey(nil, t, id), func(v []byte) error {
+		var h head
+		if !h.decode(v) {
+			return &CorruptError{s.dir, "a head"}
+		}
+		version = h.version
+		return nil
+	})
+	if err != nil {
+		return nil, readError(t, err)
+	}
+	e, err := s.version(s.db, t, id, version)
+	return e, readError(t, err)
+}
+
+// GetVersion returns one version of a resource. ErrNotFound: there is no such
+// version. The Entry is the caller's; it has no Keys.
+func (s *Store) GetVersion(t fhir.Type, id string, version uint32) (*Entry, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	if t >= fhir.NumTypes || checkID(id) != nil {
+		return nil, ErrNotFound
+	}
+	e, err := s.version(s.db, t, id, version)
+	return e, readError(t, err)
+}
+
+// History yields all versions of a resource, the newest first; none if it was
+// never there. An error ends it.
+func (s *Store) History(t fhir.Type, id string) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		err := s.enter()
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer s.leave()
+		if t >= fhir.NumTypes || checkID(id) != nil {
+			return
+		}
+		prefix := appendBodyPrefix(nil, t, id)
+		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+		if err != nil {
+			yield(nil, readError(t, err))
+			return
+		}
+		defer func() { _ = it.Close() }() // its error is that of it.Error
+		e := Entry{Type: t, ID: id}
+		for ok := it.Last(); ok; ok = it.Prev() {
+			version, ok := bytes.CutPrefix(it.Key(), prefix)
+			if !ok || len(version) != 4 {
+				yield(nil, &CorruptError{s.dir, "the key of a body"})
+				return
+			}
+			e.Version = binary.BigEndian.Uint32(version)
+			v, err := it.ValueAndErr()
+			if err == nil {
+				err = s.decodeBody(v, &e)
+			}
+			if err != nil {
+				yield(nil, readError(t, err))
+				return
+			}
+			if !yield(&e, nil) {
+				return
+			}
+		}
+		if err := it.Error(); err != nil {
+			yield(nil, readError(t, err))
+		}
+	}
+}
+
+// version reads one version into a new Entry.
+func (s *Store) version(db pebble.Reader, t fhir.Type, id string, version uint32) (*Entry, error) {
+	e := &Entry{Type: t, ID: id, Version: version}
+	err := view(db, appendBodyKey(nil, t, id, version), func(v []byte) error { return s.decodeBody(v, e) })
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// decodeBody sets what the body says, and reuses the memory of e.JSON.
+func (s *Store) decodeBody(v []byte, e *Entry) error {
+	var b body
+	if !b.decode(v) {
+		return &CorruptError{s.dir, "a body"}
+	}
+	e.Deleted = b.deleted
+	e.LastUpdated = string(b.lastUpdated)
+	e.JSON = e.JSON[:0]
+	if b.deleted {
+		return nil
+	}
+	var err error
+	e.JSON, err = s.codec.decode(e.JSON, &b)
+	return err
+}
+
+// view calls use with the value of a key, which holds during the call.
+func view(db pebble.Reader, key []byte, use func(v []byte) error) error {
+	v, closer, err := db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(v), closer.Close())
+}
+
+// readError says what was read.
+func readError(t fhir.Type, err error) error {
+	if err == nil || errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return fmt.Errorf("read %s: %w", t, withoutKeys(err))
+}
+
+// withoutKeys keeps of an error our own and those of the file system and of a
+// context; what Pebble says could hold keys, and those hold identifiers.
+func withoutKeys(err error) error {
+	if corrupt, ok := errors.AsType[*CorruptError](err); ok {
+		return corrupt
+	}
+	if file := fileError(err); file != nil {
+		return file
+	}
+	for _, own := range []error{ErrClosed, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, own) {
+			return own
+		}
+	}
+	return errors.New("the database reports an error")
+}

@@ -1,0 +1,227 @@
+package store
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"cpcds2fhir/schemas/fhir"
+)
+
+// Query asks for resources of one type that are not deleted.
+type Query struct {
+	Type    fhir.Type
+	Patient string   // id; only what belongs to this patient. "" does not limit
+	IDs     []string // _id: one of these; nil does not limit
+	Filters []Filter // all must hold
+	After   string   // only ids greater than this: the last one of the page before
+	Count   int      // at most so many; 0 does not limit
+	NoJSON  bool     // leave JSON empty, to count or to follow references
+}
+
+// Search yields the resources that q asks for, by id, as of the moment of the
+// call, with their Keys. An error ends it.
+//
+// A patient, ids, or an identifier with a code keep the search to the few
+// resources they lead to. Without any of them it reads every resource of the
+// type.
+func (s *Store) Search(q *Query) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		if err := s.enter(); err != nil {
+			yield(nil, err)
+			return
+		}
+		defer s.leave()
+		if q.Type >= fhir.NumTypes {
+			return
+		}
+		snapshot := s.db.NewSnapshot()
+		defer func() { _ = snapshot.Close() }() // cannot fail
+		x := search{store: s, db: snapshot, query: q, yield: yield, entry: Entry{Type: q.Type}}
+		if err := x.run(); err != nil {
+			yield(nil, fmt.Errorf("search: %w", readError(q.Type, err)))
+		}
+	}
+}
+
+// search is one search under way.
+type search struct {
+	store *Store
+	db    pebble.Reader
+	query *Query
+	yield func(*Entry, error) bool
+	entry Entry
+	found int
+	key   []byte
+}
+
+func (x *search) run() error {
+	q := x.query
+	if q.IDs != nil {
+		return x.byID(q.IDs)
+	}
+	if q.Patient != "" {
+		return x.byPatient()
+	}
+	for i := range q.Filters {
+		if ids, ok, err := x.byIdentifier(&q.Filters[i]); err != nil {
+			return err
+		} else if ok {
+			return x.byID(ids)
+		}
+	}
+	for h, err := range x.store.heads(x.db, q.Type, q.After) {
+		if err != nil {
+			return err
+		}
+		if more, err := x.tryHead(h.id, &h.head); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// byPatient reads the rows of the patient.
+func (x *search) byPatient() error {
+	q := x.query
+	if checkID(q.Patient) != nil {
+		return nil
+	}
+	prefix := appendRowPrefix(nil, q.Patient, q.Type)
+	lower := append(slices.Clone(prefix), q.After...)
+	if q.After != "" {
+		lower = append(lower, 0)
+	}
+	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: after(prefix)})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = it.Close() }() // its error is that of it.Error
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		if more, err := x.tryRow(string(it.Key()[len(prefix):]), v); err != nil || !more {
+			return err
+		}
+	}
+	return it.Error()
+}
+
+// byID tries resources by their ids.
+func (x *search) byID(ids []string) error {
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		if id <= x.query.After || checkID(id) != nil {
+			continue
+		}
+		more := true
+		x.key = appendHeadKey(x.key[:0], x.query.Type, id)
+		err := view(x.db, x.key, func(v []byte) (err error) {
+			var h head
+			if !h.decode(v) {
+				return &CorruptError{x.store.dir, "a head"}
+			}
+			more, err = x.tryHead(id, &h)
+			return err
+		})
+		if err != nil && err != ErrNotFound || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// byIdentifier returns the ids that an identifier leads to. It reports false if f
+// is no filter that the index can answer.
+func (x *search) byIdentifier(f *Filter) (ids []string, ok bool, err error) {
+	if f.param != fhir.ParamIdentifier {
+		return nil, false, nil
+	}
+	for _, t := range f.tests {
+		want := t.(token)
+		if want.anyCode {
+			return nil, false, nil
+		}
+		if ids, err = x.identified(ids, want); err != nil {
+			return nil, false, err
+		}
+	}
+	return ids, true, nil
+}
+
+func (x *search) identified(ids []string, want token) ([]string, error) {
+	prefix := appendIdentifierPrefix(nil, x.query.Type, want)
+	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = it.Close() }() // its error is that of it.Error
+	for ok := it.First(); ok; ok = it.Next() {
+		k := string(it.Key())
+		ids = append(ids, k[strings.LastIndexByte(k, 0)+1:])
+	}
+	return ids, it.Error()
+}
+
+// tryHead yields a resource if its row passes. It reports whether to go on.
+func (x *search) tryHead(id string, h *head) (more bool, err error) {
+	if h.deleted || x.query.Patient != "" && x.query.Patient != string(h.patient) {
+		return true, nil
+	}
+	x.key = appendRowKey(x.key[:0], string(h.patient), x.query.Type, id)
+	err = view(x.db, x.key, func(v []byte) (err error) {
+		more, err = x.tryRow(id, v)
+		return err
+	})
+	if err == ErrNotFound {
+		return false, &CorruptError{x.store.dir, "a row"}
+	}
+	return more, err
+}
+
+func (x *search) tryRow(id string, v []byte) (more bool, err error) {
+	var r row
+	if !r.decode(v) {
+		return false, &CorruptError{x.store.dir, "a row"}
+	}
+	for i := range x.query.Filters {
+		if !x.query.Filters[i].matches(&r) {
+			return true, nil
+		}
+	}
+	e := &x.entry
+	e.ID, e.Keys = id, e.Keys[:0]
+	r.each(func(p fhir.Param, value []byte) bool {
+		e.Keys = append(e.Keys, fhir.Key{Param: p, Value: string(value)})
+		return true
+	})
+	if err := x.load(e); err != nil {
+		return false, err
+	}
+	x.found++
+	return x.yield(e, nil) && x.found != x.query.Count, nil
+}
+
+// load reads the newest body of e, unless the query wants none.
+func (x *search) load(e *Entry) error {
+	key := appendHeadKey(nil, e.Type, e.ID)
+	err := view(x.db, key, func(v []byte) error {
+		var h head
+		if !h.decode(v) {
+			return &CorruptError{x.store.dir, "a head"}
+		}
+		e.Version, e.LastUpdated = h.version, string(h.lastUpdated)
+		return nil
+	})
+	if err != nil || x.query.NoJSON {
+		return err
+	}
+	key = appendBodyKey(key[:0], e.Type, e.ID, e.Version)
+	return view(x.db, key, func(v []byte) error { return x.store.decodeBody(v, e) })
+}

@@ -1,0 +1,67 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+
+	"cpcds2fhir/schemas/fhir"
+)
+
+// Stats describes a store.
+type Stats struct {
+	SchemaVersion int
+	Types         [fhir.NumTypes]TypeStats
+	DiskBytes     uint64 // of all files, with what compaction has yet to drop
+	IDKey         string // fingerprint of the key that the ids were made with, "" if none is known
+	LastRun       []byte // what the loader says of the last run that finished, nil if none did
+}
+
+// TypeStats counts the resources of one type.
+type TypeStats struct {
+	Resources  int64 // not deleted
+	Deleted    int64
+	Versions   int64 // of both, with their tombstones
+	Dictionary int   // size of the zstd dictionary in bytes, 0 if there is none
+}
+
+// Stats counts what is in the store. It reads every head, about a million in a
+// second.
+func (s *Store) Stats() (*Stats, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	st := &Stats{SchemaVersion: schemaVersion, DiskBytes: s.db.Metrics().DiskSpaceUsage()}
+	snapshot := s.db.NewSnapshot()
+	defer func() { _ = snapshot.Close() }() // cannot fail
+	for _, t := range allTypes {
+		c := &st.Types[t]
+		for h, err := range s.heads(snapshot, t, "") {
+			if err != nil {
+				return nil, fmt.Errorf("count resources: %w", readError(t, err))
+			}
+			if h.deleted {
+				c.Deleted++
+			} else {
+				c.Resources++
+			}
+			c.Versions += int64(h.version)
+		}
+		err := view(snapshot, dictKey(dictID(t)), func(v []byte) error {
+			c.Dictionary = len(v) - 1
+			return nil
+		})
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return nil, fmt.Errorf("read dictionary: %w", readError(t, err))
+		}
+	}
+	key, err := s.Meta(MetaIDKey)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	st.IDKey = string(key)
+	if st.LastRun, err = s.Meta(MetaLastRun); err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	return st, nil
+}

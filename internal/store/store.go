@@ -1,0 +1,212 @@
+// Package store is the embedded FHIR store: versioned resources in a Pebble
+// database, with the index entries that the Patient Access API searches.
+//
+// One process at a time writes a store; any number of its goroutines may read
+// and write at once. layout.go describes what is on disk, apply.go how a batch
+// becomes durable, guard.go what happens when the disk fails.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io/fs"
+	"slices"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Options configure Open. The zero value opens a store for writing and creates
+// it if it is not there.
+type Options struct {
+	// ReadOnly opens an existing store without changing a byte of it. Several
+	// processes may read a store in this way at once, but none while a process
+	// has it open for writing, and none may open it for writing meanwhile: Pebble
+	// does not follow the files of a live writer. On systems without flock(2) a
+	// reader excludes other readers too. What the last writer had not yet flushed
+	// is replayed into memory on each such Open; Close flushes, so that this is
+	// little unless the writer was killed.
+	ReadOnly bool
+
+	// FS replaces the disk; nil means the disk. It is there for fault tests. A
+	// given FS decides itself about permissions and locks.
+	FS vfs.FS
+}
+
+// Store is an open store. Its methods are safe for concurrent use.
+type Store struct {
+	dir      string
+	db       *pebble.DB
+	lock     *pebble.Lock
+	readOnly bool
+	codec    *codec
+	locks    stripes
+	fault    *fault
+	scratch  sync.Pool // of *applier
+
+	mu      sync.Mutex
+	users   int // operations under way
+	closing bool
+	idle    chan struct{} // closed when closing and users is 0
+}
+
+// Open opens the store in dir and creates it, with mode 0700, if dir is missing
+// or empty. It fails with *InUseError, *VersionError or *NotStoreError where
+// these apply.
+func Open(dir string, o Options) (*Store, error) {
+	disk := o.FS
+	if disk == nil {
+		disk = privateFS{vfs.Default, o.ReadOnly}
+	}
+	if err := prepare(disk, dir, o.ReadOnly); err != nil {
+		return nil, err
+	}
+	lock, err := pebble.LockDirectory(dir, disk)
+	if err != nil {
+		return nil, lockError(dir, err)
+	}
+	s := &Store{dir: dir, lock: lock, readOnly: o.ReadOnly, fault: newFault(dir), idle: make(chan struct{})}
+	s.locks.seed = maphash.MakeSeed()
+	s.scratch.New = func() any { return newApplier() }
+	if err := s.open(disk); err != nil {
+		if s.fault.err() == nil {
+			err = errors.Join(err, lock.Close())
+		}
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+func (s *Store) open(disk vfs.FS) error {
+	if err := checkSchema(disk, s.dir, s.readOnly); err != nil {
+		return err
+	}
+	opts := tuned(failStopFS{disk, s.fault}, s.fault)
+	opts.ReadOnly, opts.Lock = s.readOnly, s.lock
+	if err := s.fault.guard(func() (err error) {
+		s.db, err = pebble.Open(s.dir, opts)
+		return err
+	}); err != nil {
+		return err
+	}
+	var err error
+	if s.codec, err = newCodec(s.db, s.readOnly, s.fault); err != nil && s.fault.err() == nil {
+		err = errors.Join(err, s.db.Close())
+	}
+	return err
+}
+
+// Close waits for the operations under way, flushes what is in memory and
+// releases the store. It returns the fault if the store had failed; then the
+// folder stays locked until the process ends, because parts of Pebble may still
+// be at work in it. After the first, Close does nothing.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closing = true
+	if s.users == 0 {
+		close(s.idle)
+	}
+	s.mu.Unlock()
+	<-s.idle
+	if err := s.fault.err(); err != nil {
+		return err
+	}
+	err := s.fault.guard(func() error {
+		var flush error
+		if !s.readOnly {
+			flush = s.db.Flush()
+		}
+		return errors.Join(flush, s.db.Close())
+	})
+	if s.fault.err() == nil {
+		err = errors.Join(err, s.lock.Close())
+	}
+	s.codec.close()
+	if err != nil {
+		return fmt.Errorf("close store %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// Compact rewrites the store into its densest form. It may take minutes and
+// needs room for a second copy of the larger files.
+func (s *Store) Compact(ctx context.Context) error {
+	if err := s.enterWriter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	err := s.fault.guard(func() error { return s.db.Compact(ctx, []byte{0}, []byte{0xff}, true) })
+	if fault := s.fault.err(); fault != nil {
+		return fault
+	}
+	if err != nil {
+		return fmt.Errorf("compact store %s: %w", s.dir, withoutKeys(err))
+	}
+	return nil
+}
+
+// enter begins an operation, so that Close waits for it; leave ends it.
+func (s *Store) enter() error {
+	if err := s.fault.err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return ErrClosed
+	}
+	s.users++
+	return nil
+}
+
+func (s *Store) enterWriter() error {
+	if s.readOnly {
+		return ErrReadOnly
+	}
+	return s.enter()
+}
+
+func (s *Store) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.users--
+	if s.closing && s.users == 0 {
+		close(s.idle)
+	}
+}
+
+// prepare makes sure that dir is a store or an empty folder. A creation that was
+// interrupted leaves at most the lock and a half-written schema file.
+func prepare(disk vfs.FS, dir string, readOnly bool) error {
+	names, err := disk.List(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if readOnly {
+			return &NotStoreError{dir}
+		}
+		if err := disk.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("create store %s: %w", dir, err)
+		}
+		return nil
+	case err != nil:
+		return fmt.Errorf("list store %s: %w", dir, err)
+	case slices.Contains(names, schemaFile):
+		return nil
+	}
+	for _, name := range names {
+		if readOnly || name != "LOCK" && name != schemaFile+".new" {
+			return &NotStoreError{dir}
+		}
+	}
+	if readOnly {
+		return &NotStoreError{dir}
+	}
+	return nil
+}

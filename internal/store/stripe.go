@@ -1,0 +1,38 @@
+package store
+
+import (
+	"hash/maphash"
+	"slices"
+	"sync"
+
+	"cpcds2fhir/schemas/fhir"
+)
+
+// stripes lock resources, so that of two batches that write one resource at once
+// the later sees what the earlier wrote. There are so many that two batches of
+// some hundred different resources rarely share one.
+type stripes struct {
+	seed  maphash.Seed
+	locks [1 << 14]sync.Mutex
+}
+
+func (s *stripes) of(t fhir.Type, id string) uint16 {
+	return uint16((maphash.String(s.seed, id) + uint64(t)) % uint64(len(s.locks)))
+}
+
+// lock takes the stripes in ascending order, which keeps two batches from waiting
+// for each other. It sorts held and drops duplicates; the result is for unlock.
+func (s *stripes) lock(held []uint16) []uint16 {
+	slices.Sort(held)
+	held = slices.Compact(held)
+	for _, i := range held {
+		s.locks[i].Lock()
+	}
+	return held
+}
+
+func (s *stripes) unlock(held []uint16) {
+	for _, i := range held {
+		s.locks[i].Unlock()
+	}
+}

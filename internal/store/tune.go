@@ -1,0 +1,71 @@
+package store
+
+import (
+	"errors"
+	"runtime"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Memory of an open store: the memtables and the cache below bound it at any
+// size of store; what Pebble needs beyond them (open tables, compaction buffers)
+// is small.
+const (
+	memTableBytes = 16 << 20
+	memTables     = 4
+	cacheBytes    = 48<<20 + memTables*memTableBytes // Pebble takes the memtables out of it
+)
+
+// tuned returns options for a store that is loaded in bulk and then read by
+// patient.
+func tuned(disk vfs.FS, f *fault) *pebble.Options {
+	o := &pebble.Options{
+		FS:                          disk,
+		FormatMajorVersion:          pebble.FormatValueSeparation,
+		Logger:                      quietLogger{f},
+		CacheSize:                   cacheBytes,
+		MemTableSize:                memTableBytes,
+		MemTableStopWritesThreshold: memTables,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       32,
+		LBaseMaxBytes:               64 << 20,
+		MaxOpenFiles:                500,
+		BytesPerSync:                1 << 20,
+		CompactionConcurrencyRange: func() (lower, upper int) {
+			return 1, max(1, min(4, runtime.GOMAXPROCS(0)/2))
+		},
+		EventListener: &pebble.EventListener{
+			// Pebble tries again for ever, and writers wait for it: a full disk
+			// would look like a hang.
+			BackgroundError: func(err error) {
+				if !errors.Is(err, pebble.ErrCancelledCompaction) {
+					f.set("flush or compact", err)
+				}
+			},
+			// The read that met it returns the error.
+			DataCorruption: func(pebble.DataCorruptionInfo) {},
+		},
+	}
+	// Bodies are compressed already, so Pebble keeps them out of the levels, in
+	// files that a compaction need not rewrite. What is left in the levels, keys,
+	// heads and rows, repeats itself.
+	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
+		return pebble.ValueSeparationPolicy{
+			Enabled:               true,
+			MinimumSize:           512,
+			MaxBlobReferenceDepth: 10,
+			RewriteMinimumAge:     0,
+			TargetGarbageRatio:    0.2,
+		}
+	}
+	for i := range o.Levels {
+		o.Levels[i].BlockSize = 16 << 10
+		o.Levels[i].IndexBlockSize = 256 << 10
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.SnappyCompression }
+	}
+	return o
+}

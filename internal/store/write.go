@@ -1,0 +1,267 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"cpcds2fhir/schemas/fhir"
+)
+
+// applier is the working memory of one Apply or Delete.
+type applier struct {
+	outcomes []Outcome
+	sums     []hash
+	writes   []bool               // resources that look decides under the lock
+	held     []uint16             // stripes
+	seen     map[resourceName]int // resources to write: index into pending, or notYet
+	pending  []pendingResource
+	text     []byte // what pending and heads refer to
+	key, val []byte
+	batch    *pebble.Batch
+}
+
+// resourceName names a resource. Its id is a view into the batch.
+type resourceName struct {
+	typ fhir.Type
+	id  string
+}
+
+const notYet = -1
+
+// pendingResource is what this batch has written of a resource, for when the same
+// resource comes again.
+type pendingResource struct {
+	found bool
+	head  head
+	row   []byte // value of the row; nil if it was not needed yet
+}
+
+func newApplier() *applier { return &applier{seen: map[resourceName]int{}} }
+
+func (a *applier) reset() {
+	if a.batch != nil {
+		_ = a.batch.Close() // gives its memory back and cannot fail
+		a.batch = nil
+	}
+	a.outcomes, a.sums, a.writes, a.held = a.outcomes[:0], a.sums[:0], a.writes[:0], a.held[:0]
+	clear(a.seen)
+	clear(a.pending)
+	a.pending, a.text = a.pending[:0], a.text[:0]
+}
+
+// write decides on a resource, whose lock is held, and adds what is to be written
+// to the batch.
+func (a *applier) write(s *Store, r *fhir.Resource, sum hash) (Outcome, error) {
+	old, err := a.current(s, resourceName{r.Type, r.ID})
+	if err != nil {
+		return 0, err
+	}
+	d := decision{Created, true}
+	if old.found {
+		d = old.head.decide(sum, r.SourceVersion)
+	}
+	if !d.writes {
+		return d.outcome, nil
+	}
+	next := pendingResource{found: true, head: old.head, row: old.row}
+	next.head.sourceVersion = keep(a, r.SourceVersion)
+	if d.outcome != Unchanged {
+		next.head.deleted, next.head.hash = false, sum
+		next.head.version++
+		next.head.lastUpdated = keep(a, r.LastUpdated)
+		next.head.patient = keep(a, patientOf(r))
+		a.val = appendRow(a.val[:0], r)
+		next.row = keep(a, a.val)
+		if err := a.putEntries(s, r, old, &next); err != nil {
+			return 0, err
+		}
+		if err := a.putBody(s, r, next.head.version); err != nil {
+			return 0, err
+		}
+	}
+	*old = next
+	return d.outcome, a.putHead(r.Type, r.ID, &next.head)
+}
+
+// current returns what is there of a resource, after what this batch has written.
+// The pointer holds until the next call.
+func (a *applier) current(s *Store, name resourceName) (*pendingResource, error) {
+	if at, ok := a.seen[name]; ok && at != notYet {
+		return &a.pending[at], nil
+	}
+	var p pendingResource
+	var err error
+	if p.found, err = a.readHead(s, name.typ, name.id, &p.head); err != nil {
+		return nil, err
+	}
+	a.seen[name] = len(a.pending)
+	a.pending = append(a.pending, p)
+	return &a.pending[len(a.pending)-1], nil
+}
+
+// readHead reads a head that is in the store; its texts are kept in a.text.
+func (a *applier) readHead(s *Store, t fhir.Type, id string, h *head) (bool, error) {
+	a.key = appendHeadKey(a.key[:0], t, id)
+	v, err := a.get(s)
+	if v == nil || err != nil {
+		return false, err
+	}
+	if !h.decode(v) {
+		return false, &CorruptError{s.dir, "a head"}
+	}
+	return true, nil
+}
+
+// get returns a kept copy of the value of a.key, nil if it is not there.
+func (a *applier) get(s *Store) ([]byte, error) {
+	v, closer, err := s.db.Get(a.key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what is there: %w", withoutKeys(err))
+	}
+	v = keep(a, v)
+	return v, closer.Close()
+}
+
+// putEntries writes the row and the identifiers of r, and removes those of the
+// version before.
+func (a *applier) putEntries(s *Store, r *fhir.Resource, old, next *pendingResource) error {
+	if old.found && !old.head.deleted {
+		if err := a.dropEntries(s, r.Type, r.ID, old, r); err != nil {
+			return err
+		}
+	}
+	a.key = appendRowKey(a.key[:0], string(next.head.patient), r.Type, r.ID)
+	if err := a.batch.Set(a.key, next.row, nil); err != nil {
+		return err
+	}
+	for _, k := range r.Keys {
+		if k.Param != fhir.ParamIdentifier {
+			continue
+		}
+		a.key = appendIdentifierKey(a.key[:0], r.Type, splitToken(k.Value), r.ID)
+		if err := a.batch.Set(a.key, nil, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropEntries removes the row and the identifiers of a version that go with it.
+// With a next version those that this overwrites stay.
+func (a *applier) dropEntries(s *Store, t fhir.Type, id string, old *pendingResource, next *fhir.Resource) error {
+	patient := string(old.head.patient)
+	a.key = appendRowKey(a.key[:0], patient, t, id)
+	if old.row == nil {
+		v, err := a.get(s)
+		if err != nil {
+			return err
+		}
+		old.row = v
+	}
+	if next == nil || patientOf(next) != patient {
+		if err := a.batch.Delete(a.key, nil); err != nil {
+			return err
+		}
+	}
+	var w row
+	if !w.decode(old.row) {
+		return &CorruptError{s.dir, "a row"}
+	}
+	var err error
+	w.each(func(p fhir.Param, value []byte) bool {
+		if p != fhir.ParamIdentifier || next != nil && hasIdentifier(next, value) {
+			return true
+		}
+		a.key = appendIdentifierKey(a.key[:0], t, splitToken(string(value)), id)
+		err = a.batch.Delete(a.key, nil)
+		return err == nil
+	})
+	return err
+}
+
+func (a *applier) putBody(s *Store, r *fhir.Resource, version uint32) error {
+	if err := s.codec.sample(r.Type, r.JSON); err != nil {
+		return err
+	}
+	a.key = appendBodyKey(a.key[:0], r.Type, r.ID, version)
+	a.val = appendBodyHead(a.val[:0], false, r.LastUpdated)
+	a.val = s.codec.encoder(r.Type).EncodeAll(r.JSON, a.val)
+	return a.batch.Set(a.key, a.val, nil)
+}
+
+func (a *applier) putHead(t fhir.Type, id string, h *head) error {
+	a.key = appendHeadKey(a.key[:0], t, id)
+	a.val = h.append(a.val[:0])
+	return a.batch.Set(a.key, a.val, nil)
+}
+
+// keep copies s into the memory of the batch.
+func keep[T string | []byte](a *applier, s T) []byte {
+	from := len(a.text)
+	a.text = append(a.text, s...)
+	return a.text[from:len(a.text):len(a.text)]
+}
+
+// commit makes a batch durable. It calls release as soon as later batches can see
+// this one: the log is one sequence, so what they build on it is synced no sooner
+// than it is, and many batches share one sync.
+func (s *Store) commit(batch *pebble.Batch, release func()) error {
+	applied := make(chan error, 1)
+	synced := make(chan error, 1)
+	if batch.Empty() {
+		// Nothing to write, but what this batch found there may not be synced yet.
+		if err := batch.LogData(nil, nil); err != nil {
+			release()
+			return err
+		}
+	}
+	s.fault.start(func() {
+		err := s.db.ApplyNoSyncWait(batch, pebble.Sync)
+		applied <- err
+		if err == nil {
+			synced <- batch.SyncWait()
+		}
+	})
+	err := s.fault.wait(applied)
+	release()
+	if err != nil {
+		return err
+	}
+	if err := s.fault.wait(synced); err != nil {
+		s.fault.set("sync log", err)
+		return s.fault.err()
+	}
+	return nil
+}
+
+// patientOf is the id of the patient in whose range the row of r stands, "" if
+// there is none.
+func patientOf(r *fhir.Resource) string {
+	if r.Type == fhir.Patient {
+		return r.ID
+	}
+	for _, k := range r.Keys {
+		if k.Param != fhir.ParamPatient {
+			continue
+		}
+		if id, ok := strings.CutPrefix(k.Value, "Patient/"); ok && checkID(id) == nil {
+			return id
+		}
+	}
+	return ""
+}
+
+func hasIdentifier(r *fhir.Resource, value []byte) bool {
+	for _, k := range r.Keys {
+		if k.Param == fhir.ParamIdentifier && k.Value == string(value) {
+			return true
+		}
+	}
+	return false
+}

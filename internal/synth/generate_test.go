@@ -1,0 +1,319 @@
+package synth
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"cpcds2fhir/schemas/carin"
+	"cpcds2fhir/schemas/cpcds"
+)
+
+// drafts makes the claims of an extract without writing them. The claim that f
+// is given holds during the call.
+func drafts(opt Options, f func(g *generator, d *draft)) {
+	opt.Dir = "none"
+	opt, err := opt.complete()
+	if err != nil {
+		panic(err)
+	}
+	dir := newDirectory(&opt)
+	for _, p := range plan(&opt) {
+		g := newGenerator(&opt, dir)
+		g.emit = func(d *draft) { f(g, d) }
+		claim, left := p.firstClaim, p.claims
+		for m := p.firstMember; m < p.firstMember+p.members; m++ {
+			n := min(memberClaims(&g.dice, opt.Seed, m), left)
+			g.arena.reset()
+			g.person(m)
+			g.claims(claim, n)
+			claim, left = claim+uint64(n), left-n
+		}
+	}
+}
+
+// resolve fills the references of a claim that names nobody unknown.
+func resolve(g *generator, d *draft) {
+	filled := func(ok bool) string {
+		if ok {
+			return "x"
+		}
+		return ""
+	}
+	d.Refs.Patient = filled(d.Get(cpcds.MemberID) == g.who.row.Get(cpcds.MembersMemberID))
+	for i := range g.who.primary {
+		if s := &g.who.primary[i]; d.Get(cpcds.CoverageID) == s.row.Get(cpcds.CoveragesCoverageID) && d.from >= s.from && d.from <= s.thru {
+			d.Refs.Coverage = "x"
+			d.Refs.Insurer = filled(d.Get(cpcds.ClaimPayerIdentifier) == s.payer.payer)
+		}
+	}
+	d.Refs.Providers[cpcds.Billing] = filled(d.Get(cpcds.BillingProviderNPI) != "" || d.Get(cpcds.BillingProviderID) != "")
+	d.Refs.Payee = filled(d.Get(cpcds.ClaimPayee) != "" || d.Get(cpcds.ClaimPayeeName) != "")
+}
+
+func TestClaimsPassTheRules(t *testing.T) {
+	for _, v := range []*carin.Version{carin.V220} {
+		rules := carin.NewChecker(v)
+		var verdict carin.Verdict
+		broken := map[string]int{}
+		drafts(Options{Claims: 20000, Seed: 7}, func(g *generator, d *draft) {
+			p, ok := carin.ProfileOf(&d.Claim)
+			if !ok {
+				t.Fatalf("claim %d: no profile", d.ordinal)
+			}
+			resolve(g, d)
+			verdict.Reset()
+			rules.Claim(&d.Claim, p, &verdict)
+			for _, x := range slices.Concat(verdict.Errors, verdict.Warnings) {
+				broken[x.Rule]++
+			}
+		})
+		for rule, n := range broken {
+			t.Errorf("CARIN %s: %d claims break %s", v.Name, n, rule)
+		}
+	}
+}
+
+func TestFaultyClaimsBreakRules(t *testing.T) {
+	rules := carin.NewChecker(carin.V220)
+	var verdict carin.Verdict
+	faulty, caught := 0, 0
+	drafts(Options{Claims: 20000, Seed: 7, Faults: 0.2}, func(g *generator, d *draft) {
+		if d.fault < 0 {
+			return
+		}
+		faulty++
+		verdict.Reset()
+		resolve(g, d)
+		if p, ok := carin.ProfileOf(&d.Claim); ok {
+			rules.Claim(&d.Claim, p, &verdict)
+		}
+		if !verdict.OK() {
+			caught++
+		}
+	})
+	if faulty < 3600 || faulty > 4400 {
+		t.Errorf("%d of 20000 claims have a fault, want about 4000", faulty)
+	}
+	// The rest are faults of the form of a value, or of the rows of a claim: the
+	// reader and the assembler see them, not the rules.
+	if caught < faulty/3 {
+		t.Errorf("the rules see %d of %d faults", caught, faulty)
+	}
+}
+
+func TestEveryFaultHappens(t *testing.T) {
+	var seen [len(faults)]int
+	drafts(Options{Claims: 10000, Seed: 1, Faults: 1}, func(_ *generator, d *draft) {
+		if d.fault < 0 {
+			t.Fatalf("claim %d has no fault", d.ordinal)
+		}
+		seen[d.fault]++
+	})
+	for i, n := range seen {
+		if n == 0 {
+			t.Errorf("fault %s happens nowhere", faults[i].name)
+		}
+	}
+}
+
+func TestFaultsLeaveOtherClaimsAlone(t *testing.T) {
+	clean := map[uint64]string{}
+	text := func(d *draft) string {
+		var b strings.Builder
+		b.WriteString(strings.Join(d.Header[:], "|"))
+		for i := range d.Lines {
+			b.WriteString(strings.Join(d.Lines[i][:], "|"))
+		}
+		return b.String()
+	}
+	drafts(Options{Claims: 3000, Seed: 3}, func(_ *generator, d *draft) { clean[d.ordinal] = text(d) })
+	same := 0
+	drafts(Options{Claims: 3000, Seed: 3, Faults: 0.1}, func(_ *generator, d *draft) {
+		if d.fault < 0 {
+			same++
+			if text(d) != clean[d.ordinal] {
+				t.Fatalf("claim %d has no fault and is not as it was", d.ordinal)
+			}
+		}
+	})
+	if same < 2000 || same > 2900 {
+		t.Errorf("%d of 3000 claims have no fault, want about 2700", same)
+	}
+}
+
+func TestAdjustmentChains(t *testing.T) {
+	type link struct{ from, to, status, version string }
+	claims := map[string]link{}
+	var before []string // the identifiers, in order
+	drafts(Options{Claims: 20000, Seed: 5}, func(_ *generator, d *draft) {
+		id := strings.Clone(d.Get(cpcds.ClaimUniqueIdentifier))
+		if _, twice := claims[id]; twice {
+			t.Fatalf("claim %d: identifier used twice", d.ordinal)
+		}
+		claims[id] = link{strings.Clone(d.Get(cpcds.ClaimAdjustedFromIdentifier)), strings.Clone(d.Get(cpcds.ClaimAdjustedToIdentifier)),
+			d.Get(cpcds.ClaimProcessingStatusCode), d.Get(cpcds.ClaimSourceVersion)}
+		before = append(before, id)
+		if bill := d.Get(cpcds.ClaimTypeOfBillCode); bill != "" && (bill[3] == '8') != d.has(voided) {
+			t.Errorf("claim %d: type of bill and void disagree", d.ordinal)
+		}
+	})
+	chains, middles := 0, 0
+	for i, id := range before {
+		c := claims[id]
+		if c.to != "" {
+			chains++
+			if claims[c.to].from != id || before[i+1] != c.to {
+				t.Errorf("claim %d does not lead to its successor", i)
+			}
+			if c.from != "" {
+				middles++
+			}
+		}
+		if c.from != "" && claims[c.from].to != id {
+			t.Errorf("claim %d does not lead back to its predecessor", i)
+		}
+		if c.version == "" {
+			t.Errorf("claim %d has no version", i)
+		}
+	}
+	if chains < 800 || middles < 50 {
+		t.Errorf("%d adjusted claims, %d of them adjustments, in 20000: want more", chains, middles)
+	}
+}
+
+func TestAmountIdentities(t *testing.T) {
+	cents := func(s string) int {
+		if s == "" {
+			return 0
+		}
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return int(f*100 + 0.5)
+	}
+	check := func(what string, get func(cpcds.Element) string, c *amountColumns) {
+		eligible, liability := cents(get(c.eligible)), cents(get(c.deductible))+cents(get(c.coinsurance))+cents(get(c.copay))
+		if eligible != cents(get(c.submitted))-cents(get(c.noncovered))-cents(get(c.discount)) {
+			t.Errorf("%s: eligible is not submitted less noncovered less discount", what)
+		}
+		if cents(get(c.payment)) != eligible-liability-cents(get(c.other)) {
+			t.Errorf("%s: paid is not eligible less liability less what others paid", what)
+		}
+		if cents(get(c.payment)) != cents(get(c.provider))+cents(get(c.member)) {
+			t.Errorf("%s: paid did not go to provider or member", what)
+		}
+		if s := get(c.liability); s != "" && cents(s) != liability {
+			t.Errorf("%s: liability is not its parts", what)
+		}
+	}
+	drafts(Options{Claims: 5000, Seed: 2}, func(_ *generator, d *draft) {
+		check("claim "+strconv.Itoa(int(d.ordinal)), d.Header.Get, &headerAmounts)
+		sum := 0
+		for i := range d.Lines {
+			l := &d.Lines[i]
+			sum += cents(l.Get(cpcds.LineSubmittedAmount))
+			if l.Get(cpcds.LineSubmittedAmount) != "" {
+				check("line of claim "+strconv.Itoa(int(d.ordinal)), l.Get, &lineAmounts)
+			}
+		}
+		if d.headerPriced != (sum == 0 && carin.LineHasAmount(&d.Lines[0], carin.V220) == false) {
+			t.Errorf("claim %d: lines have amounts and should not, or the reverse", d.ordinal)
+		}
+		if !d.headerPriced && sum != cents(d.Get(cpcds.ClaimTotalSubmittedAmount)) {
+			t.Errorf("claim %d: the lines do not add up to the header", d.ordinal)
+		}
+	})
+}
+
+func TestPopulation(t *testing.T) {
+	kinds, codes := map[kind]int{}, map[cpcds.Element]map[string]bool{}
+	lines := 0
+	note := func(e cpcds.Element, v string) {
+		if codes[e] == nil {
+			codes[e] = map[string]bool{}
+		}
+		for f := range strings.FieldsSeq(v) {
+			codes[e][strings.Clone(f)] = true
+		}
+	}
+	drafts(Options{Claims: 10000, Seed: 1}, func(g *generator, d *draft) {
+		kinds[d.kind]++
+		lines += len(d.Lines)
+		for _, e := range []cpcds.Element{cpcds.ClaimProcessingStatusCode, cpcds.ClaimPaymentStatusCode, cpcds.ClaimBenefitPaymentStatus,
+			cpcds.ClaimPayeeTypeCode, cpcds.BillingProviderNetworkStatus, cpcds.AdmissionTypeCode, cpcds.PointOfOriginCode, cpcds.DRGName,
+			cpcds.ClaimType, cpcds.ClaimSubType} {
+			note(e, d.Get(e))
+		}
+		for i := range d.Lines {
+			for _, e := range []cpcds.Element{cpcds.CompoundCode, cpcds.DawProductSelectionCode, cpcds.PrescriptionOriginCode, cpcds.ToothSurface, cpcds.QuantityQualifierCode} {
+				note(e, d.Lines[i].Get(e))
+			}
+		}
+		for i := range d.Diagnoses {
+			note(cpcds.DiagnosisType, d.Diagnoses[i].Get(cpcds.DiagnosisType))
+			note(cpcds.DiagnosisCodeType, d.Diagnoses[i].Get(cpcds.DiagnosisCodeType))
+			note(cpcds.PresentOnAdmission, d.Diagnoses[i].Get(cpcds.PresentOnAdmission))
+		}
+		for i := range d.CareTeam {
+			note(cpcds.CareTeamRole, d.CareTeam[i].Get(cpcds.CareTeamRole))
+		}
+		for i := range g.who.primary {
+			note(cpcds.CoveragesCoverageStatus, g.who.primary[i].row.Get(cpcds.CoveragesCoverageStatus))
+			note(cpcds.CoveragesRelationshipToSubscriber, g.who.primary[i].row.Get(cpcds.CoveragesRelationshipToSubscriber))
+		}
+		if g.who.other != nil {
+			note(cpcds.CoveragesRelationshipToSubscriber, g.who.other.row.Get(cpcds.CoveragesRelationshipToSubscriber))
+		}
+		note(cpcds.MembersGenderCode, g.who.row.Get(cpcds.MembersGenderCode))
+		note(cpcds.MembersBirthSex, g.who.row.Get(cpcds.MembersBirthSex))
+		note(cpcds.MembersRaceCode, g.who.row.Get(cpcds.MembersRaceCode))
+		note(cpcds.MembersEthnicity, g.who.row.Get(cpcds.MembersEthnicity))
+	})
+	for k, share := range kindShares {
+		if n := kinds[kind(k)]; n < share*10*8/10 || n > share*10*12/10 {
+			t.Errorf("%d of 10000 claims are %s, want about %d", n, kindNames[k], share*10)
+		}
+	}
+	if lines < 55000 || lines > 70000 {
+		t.Errorf("10000 claims have %d lines, want about 62000", lines)
+	}
+	for e, want := range map[cpcds.Element]string{
+		cpcds.ClaimProcessingStatusCode:         "active cancelled draft entered-in-error",
+		cpcds.ClaimPaymentStatusCode:            "denied paid partiallypaid",
+		cpcds.ClaimBenefitPaymentStatus:         "innetwork other outofnetwork",
+		cpcds.ClaimPayeeTypeCode:                "beneficiary other provider subscriber",
+		cpcds.BillingProviderNetworkStatus:      "innetwork outofnetwork",
+		cpcds.AdmissionTypeCode:                 "1 2 3 4 5 9",
+		cpcds.PointOfOriginCode:                 "1 2 4 5 6 8 9 D E F G",
+		cpcds.DRGName:                           "AP-DRG APR-DRG MS-DRG",
+		cpcds.ClaimType:                         "institutional oral pharmacy professional vision",
+		cpcds.ClaimSubType:                      "inpatient outpatient",
+		cpcds.CompoundCode:                      "0 1 2",
+		cpcds.DawProductSelectionCode:           "0 1 2 3 4 5 6 7 8 9",
+		cpcds.PrescriptionOriginCode:            "0 1 2 3 4 5",
+		cpcds.ToothSurface:                      "B D F I L M O",
+		cpcds.QuantityQualifierCode:             "GR ML UN",
+		cpcds.DiagnosisType:                     "admitting externalcauseofinjury other patientreasonforvisit principal secondary",
+		cpcds.DiagnosisCodeType:                 "icd10 icd9 masked",
+		cpcds.PresentOnAdmission:                "1 N U W Y",
+		cpcds.CareTeamRole:                      "otheroperating prescribing purchasedservice rendering",
+		cpcds.CoveragesCoverageStatus:           "active cancelled draft entered-in-error",
+		cpcds.CoveragesRelationshipToSubscriber: "child common injured other parent self spouse",
+		cpcds.MembersGenderCode:                 "female male other unknown",
+		cpcds.MembersBirthSex:                   "F M UNK",
+		cpcds.MembersRaceCode:                   "1002-5 2028-9 2054-5 2076-8 2106-3 ASKU UNK",
+		cpcds.MembersEthnicity:                  "2135-2 2186-5 ASKU UNK",
+	} {
+		var got []string
+		for c := range codes[e] {
+			got = append(got, c)
+		}
+		slices.Sort(got)
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%s: codes %s, want %s", e, s, want)
+		}
+	}
+}

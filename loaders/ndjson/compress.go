@@ -1,0 +1,107 @@
+package ndjson
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/schemas/fhir"
+)
+
+// codec is a way to compress parts. A part is a sequence of whole frames (zstd)
+// or members (gzip), so it can be cut after any of them and be decompressed as one.
+type codec struct {
+	suffix     string
+	compressor func() compressor
+	reader     func(io.Reader) (io.ReadCloser, error)
+}
+
+// compressor appends one frame that holds raw to dst. It keeps memory between
+// calls but nothing that changes the bytes. nil stands for plain text.
+type compressor func(dst, raw []byte) ([]byte, error)
+
+func codecOf(name string) (codec, error) {
+	switch name {
+	case "":
+		return codec{
+			compressor: func() compressor { return nil },
+			reader:     func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(r), nil },
+		}, nil
+	case "zstd":
+		return codec{suffix: ".zst", compressor: zstdCompressor, reader: func(r io.Reader) (io.ReadCloser, error) {
+			d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1))
+			if err != nil {
+				return nil, err
+			}
+			return d.IOReadCloser(), nil
+		}}, nil
+	case "gzip":
+		return codec{suffix: ".gz", compressor: gzipCompressor, reader: func(r io.Reader) (io.ReadCloser, error) {
+			return gzip.NewReader(r)
+		}}, nil
+	}
+	return codec{}, fmt.Errorf("compress with %q: want zstd, gzip or nothing", name)
+}
+
+func zstdCompressor() compressor {
+	var enc *zstd.Encoder
+	return func(dst, raw []byte) ([]byte, error) {
+		if enc == nil {
+			var err error
+			if enc, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1)); err != nil {
+				return nil, err
+			}
+		}
+		return enc.EncodeAll(raw, dst), nil
+	}
+}
+
+func gzipCompressor() compressor {
+	var enc *gzip.Writer
+	return func(dst, raw []byte) ([]byte, error) {
+		out := bytes.NewBuffer(dst)
+		if enc == nil {
+			var err error
+			if enc, err = gzip.NewWriterLevel(out, gzip.BestSpeed); err != nil {
+				return nil, err
+			}
+		} else {
+			enc.Reset(out)
+		}
+		if _, err := enc.Write(raw); err != nil {
+			return nil, err
+		}
+		if err := enc.Close(); err != nil {
+			return nil, err
+		}
+		return out.Bytes(), nil
+	}
+}
+
+// scratch is the memory of one Load. It belongs to no lane, so that memory grows
+// with the Loads that run at once and not with the lanes.
+type scratch struct {
+	compress compressor
+	raw      [fhir.NumTypes][]byte // lines that are not yet in a part
+	lines    [fhir.NumTypes]int64
+	packed   []byte
+	shared   []byte
+	fresh    map[sharedKey]bool // shared resources that go to the lane's file; whether the lane counts them
+	outcomes []pipeline.Outcome
+}
+
+// reset empties what an earlier Load has left.
+func (s *scratch) reset() {
+	for t := range s.raw {
+		s.raw[t], s.lines[t] = s.raw[t][:0], 0
+	}
+	s.shared, s.outcomes = s.shared[:0], s.outcomes[:0]
+	if s.fresh == nil {
+		s.fresh = map[sharedKey]bool{}
+	}
+	clear(s.fresh)
+}

@@ -1,0 +1,329 @@
+package ndjson
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/schemas/fhir"
+)
+
+// lane is the state of one lane: what is committed, and the files that are open.
+// One goroutine uses it at a time.
+type lane struct {
+	l    *Loader
+	name string
+
+	// committed is the sum of the journal. Nothing else survives a failed Load.
+	committed record
+	read      bool // committed has been read
+	live      bool // the files are open and agree with committed
+
+	parts   [fhir.NumTypes]*partWriter // nil: none open
+	lastSeq [fhir.NumTypes]int
+	rolled  []*partWriter // complete since the last commit
+	unnamed []partState   // complete and committed, still under their temporary name
+	temps   map[string]bool
+
+	journal      file
+	journalBytes int64
+	line         []byte // memory for a record
+
+	collected      file // shared resources; nil until the lane meets one
+	collectedBytes int64
+}
+
+// load makes a batch durable that has been judged, with its checkpoint. After an error the lane must
+// be restored: files and digests may have run ahead of committed.
+func (ln *lane) load(ctx context.Context, b *fhir.Batch, cp pipeline.Checkpoint, s *scratch) error {
+	ln.live = false
+	if err := ln.write(b, s); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := ln.sync(); err != nil {
+		return err
+	}
+	if err := ln.commit(cp); err != nil {
+		return err
+	}
+	ln.l.remember(s.fresh)
+	ln.live = true
+	// The commit stands. A name that cannot be given now is given by the next
+	// Load, or by Finish, which report why they cannot.
+	_ = ln.settle()
+	return nil
+}
+
+// write brings the lines of a batch into the files.
+func (ln *lane) write(b *fhir.Batch, s *scratch) error {
+	for _, r := range b.All() {
+		if r.Shared {
+			continue // judge has kept it
+		}
+		if err := ln.put(r.Type, r.JSON, s); err != nil {
+			return err
+		}
+	}
+	if err := ln.flushAll(s); err != nil {
+		return err
+	}
+	return ln.spill(s)
+}
+
+// put adds a line to what the next flush writes, and starts a part if the one
+// before is full. Where a part ends depends on the lines alone, so it is the
+// same however they came.
+func (ln *lane) put(t fhir.Type, json []byte, s *scratch) error {
+	if w := ln.parts[t]; w != nil && w.Raw+int64(len(s.raw[t])) >= ln.l.opts.RollBytes {
+		if err := ln.flush(t, s); err != nil {
+			return err
+		}
+		ln.roll(t)
+	}
+	if ln.parts[t] == nil {
+		if err := ln.create(t); err != nil {
+			return err
+		}
+	}
+	s.raw[t] = append(append(s.raw[t], json...), '\n')
+	s.lines[t]++
+	return nil
+}
+
+func (ln *lane) create(t fhir.Type) error {
+	seq := ln.lastSeq[t] + 1
+	w, err := ln.l.createPart(t, ln.name, seq)
+	if err != nil {
+		return err
+	}
+	ln.parts[t], ln.lastSeq[t] = w, seq
+	ln.temps[tempPath(w.path)] = true
+	return nil
+}
+
+func (ln *lane) flush(t fhir.Type, s *scratch) error {
+	if len(s.raw[t]) == 0 {
+		return nil
+	}
+	var err error
+	s.packed, err = ln.parts[t].append(s.raw[t], s.lines[t], s.compress, s.packed)
+	s.raw[t], s.lines[t] = s.raw[t][:0], 0
+	return err
+}
+
+func (ln *lane) flushAll(s *scratch) error {
+	for t := range ln.parts {
+		if err := ln.flush(fhir.Type(t), s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// roll completes a part. Its name changes after the commit.
+func (ln *lane) roll(t fhir.Type) {
+	ln.rolled = append(ln.rolled, ln.parts[t])
+	ln.parts[t] = nil
+}
+
+func (ln *lane) rollAll() {
+	for t, w := range ln.parts {
+		if w != nil {
+			ln.roll(fhir.Type(t))
+		}
+	}
+}
+
+// open returns the parts that are open, the rolled ones first.
+func (ln *lane) open() []*partWriter {
+	open := ln.rolled[:len(ln.rolled):len(ln.rolled)]
+	for _, w := range ln.parts {
+		if w != nil {
+			open = append(open, w)
+		}
+	}
+	return open
+}
+
+// sync makes contents and names of the files durable that were written to.
+func (ln *lane) sync() error {
+	folders := map[string]bool{}
+	for _, w := range ln.open() {
+		if err := w.sync(); err != nil {
+			return err
+		}
+		if w.fresh {
+			folders[filepath.Dir(w.path)], folders[ln.l.dir] = true, true
+		}
+	}
+	if ln.collected != nil && ln.collectedBytes > ln.committed.Collected {
+		if err := ln.collected.Sync(); err != nil {
+			return fmt.Errorf("sync %s: %w", ln.collectedPath(), err)
+		}
+		if ln.committed.Collected == 0 {
+			folders[ln.l.state] = true
+		}
+	}
+	for folder := range folders {
+		if err := ln.l.fs.SyncDir(folder); err != nil {
+			return fmt.Errorf("sync folder: %w", err)
+		}
+	}
+	for _, w := range ln.open() {
+		w.fresh = false
+	}
+	return nil
+}
+
+// commit appends the record that makes all that was synced count. A lane that is
+// done needs no open files.
+func (ln *lane) commit(cp pipeline.Checkpoint) error {
+	if cp.Done {
+		ln.rollAll()
+	}
+	r := record{Checkpoint: cp, Collected: ln.collectedBytes}
+	for _, w := range ln.rolled {
+		r.Closed = append(r.Closed, w.closed())
+	}
+	for _, w := range ln.parts {
+		if w == nil {
+			continue
+		}
+		s, err := w.open()
+		if err != nil {
+			return err
+		}
+		r.Open = append(r.Open, s)
+	}
+	if err := ln.appendJournal(&r); err != nil {
+		return err
+	}
+	ln.unnamed = append(ln.unnamed, r.Closed...)
+	r.Closed = append(ln.committed.Closed, r.Closed...)
+	ln.committed = r
+	for _, w := range ln.rolled {
+		w.file.Close() // its contents are durable
+	}
+	ln.rolled = ln.rolled[:0]
+	if cp.Done {
+		ln.closeFiles()
+	}
+	return nil
+}
+
+func (ln *lane) appendJournal(r *record) error {
+	if ln.journal == nil {
+		if err := ln.openJournal(); err != nil {
+			return err
+		}
+	}
+	var err error
+	if ln.line, err = appendRecord(ln.line[:0], r); err != nil {
+		return err
+	}
+	if _, err := ln.journal.WriteAt(ln.line, ln.journalBytes); err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	if err := ln.journal.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", ln.l.journalPath(ln.name), err)
+	}
+	ln.journalBytes += int64(len(ln.line))
+	return nil
+}
+
+// openJournal makes a journal that holds committed and nothing else, and opens
+// it. What a failed Load or a crash left behind the last record goes with the
+// old file.
+func (ln *lane) openJournal() error {
+	if ln.journal != nil {
+		ln.journal.Close()
+		ln.journal = nil
+	}
+	var err error
+	if ln.line, err = appendRecord(ln.line[:0], &ln.committed); err != nil {
+		return err
+	}
+	path := ln.l.journalPath(ln.name)
+	if err := writeFile(ln.l.fs, path, ln.line); err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	if ln.journal, err = ln.l.fs.Open(path); err != nil {
+		return fmt.Errorf("open journal: %w", err)
+	}
+	ln.journalBytes = int64(len(ln.line))
+	return nil
+}
+
+// settle brings a lane into order between two Loads: complete parts get their
+// final names, and a long journal becomes short.
+func (ln *lane) settle() error {
+	folders := map[string]bool{}
+	for _, s := range ln.unnamed {
+		path := ln.l.partPath(fhir.Type(s.Type), ln.name, s.Seq)
+		if ln.temps[tempPath(path)] {
+			// A rename that reported an error may have been done.
+			err := ln.l.fs.Rename(tempPath(path), path)
+			if errors.Is(err, fs.ErrNotExist) {
+				err = checkSize(ln.l.fs, path, s.Bytes)
+			}
+			if err != nil {
+				return fmt.Errorf("name part: %w", err)
+			}
+			delete(ln.temps, tempPath(path))
+		}
+		folders[filepath.Dir(path)] = true
+	}
+	for folder := range folders {
+		if err := ln.l.fs.SyncDir(folder); err != nil {
+			return fmt.Errorf("sync folder: %w", err)
+		}
+	}
+	ln.unnamed = ln.unnamed[:0]
+	if ln.journalBytes > compactBytes {
+		return ln.openJournal()
+	}
+	return nil
+}
+
+// drop closes the files of a lane and forgets what is not committed.
+func (ln *lane) drop() {
+	ln.live = false
+	ln.closeFiles()
+}
+
+// closeFiles closes what is open. All that matters has been synced, so an error
+// of Close has nothing to say.
+func (ln *lane) closeFiles() {
+	for _, w := range ln.open() {
+		w.file.Close()
+	}
+	ln.parts = [fhir.NumTypes]*partWriter{}
+	ln.rolled = ln.rolled[:0]
+	if ln.collected != nil {
+		ln.collected.Close()
+		ln.collected = nil
+	}
+	if ln.journal != nil {
+		ln.journal.Close()
+		ln.journal = nil
+	}
+}
+
+// finish completes the open parts of a lane and gives all parts their final names.
+func (ln *lane) finish() error {
+	if len(ln.committed.Open) > 0 {
+		ln.live = false
+		ln.rollAll()
+		if err := ln.commit(ln.committed.Checkpoint); err != nil {
+			return err
+		}
+		ln.live = true
+	}
+	return ln.settle()
+}

@@ -1,0 +1,188 @@
+// Package store loads resources into the embedded store. A checkpoint is one more
+// record of the batch it belongs to, so that both become durable in one act and
+// nothing has to be undone.
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"cpcds2fhir/internal/store"
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/schemas/fhir"
+)
+
+// Options configure Open.
+type Options struct {
+	// Run names the run whose checkpoints Resume finds and Load writes. It must
+	// not be empty.
+	Run string
+
+	// KeyFingerprint is fhir.Identity.Fingerprint of the key that makes the ids.
+	// The first one that is not empty is remembered in the store, and another is
+	// refused from then on: under another key every resource would get a second
+	// id.
+	KeyFingerprint string
+
+	fs vfs.FS // for fault tests; nil is the disk
+}
+
+// Loader is the pipeline.Loader of the embedded store.
+type Loader struct {
+	store *store.Store
+	dir   string
+	run   string
+}
+
+var _ pipeline.Loader = (*Loader)(nil)
+
+// KeyError says that a store was loaded with another id key.
+type KeyError struct {
+	Dir         string
+	Have, Given string // fingerprints
+}
+
+func (e *KeyError) Error() string {
+	return fmt.Sprintf("store %s was loaded with the id key of fingerprint %s, this run has %s: give the same key, or load a new store", e.Dir, e.Have, e.Given)
+}
+
+// Open opens the store in dir for loading, and creates it if it is missing. It
+// fails with *KeyError, or as store.Open does.
+func Open(dir string, o Options) (*Loader, error) {
+	if o.Run == "" {
+		return nil, errors.New("open loader: no run is named")
+	}
+	s, err := store.Open(dir, store.Options{FS: o.fs})
+	if err != nil {
+		return nil, err
+	}
+	l := &Loader{store: s, dir: dir, run: o.Run}
+	if err := l.checkKey(o.KeyFingerprint); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return l, nil
+}
+
+func (l *Loader) checkKey(given string) error {
+	have, err := l.store.Meta(store.MetaIDKey)
+	switch {
+	case errors.Is(err, store.ErrNotFound) && given != "":
+		return l.store.PutMeta(map[string][]byte{store.MetaIDKey: []byte(given)})
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case string(have) != given:
+		return &KeyError{Dir: l.dir, Have: string(have), Given: given}
+	}
+	return nil
+}
+
+// Resume returns the checkpoint of the lane. There is nothing to undo: what is in
+// the store is what its checkpoints account for.
+func (l *Loader) Resume(ctx context.Context, lane string) (pipeline.Checkpoint, error) {
+	var cp pipeline.Checkpoint
+	if err := ctx.Err(); err != nil {
+		return cp, err
+	}
+	value, err := l.store.Meta(ledger(l.run) + lane)
+	if errors.Is(err, store.ErrNotFound) {
+		return cp, nil
+	}
+	if err != nil {
+		return cp, fmt.Errorf("read checkpoint: %w", err)
+	}
+	if err := json.Unmarshal(value, &cp); err != nil {
+		return pipeline.Checkpoint{}, fmt.Errorf("read checkpoint: %w", err)
+	}
+	return cp, nil
+}
+
+// Load applies the batch and the checkpoint in one act.
+func (l *Loader) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipeline.Seal) error {
+	return l.store.Apply(ctx, b, func(got []store.Outcome) (string, []byte, error) {
+		outcomes := make([]pipeline.Outcome, len(got))
+		for i, o := range got {
+			outcomes[i] = outcomeOf[o]
+		}
+		cp, err := seal(outcomes)
+		if err != nil {
+			return "", nil, err
+		}
+		value, err := json.Marshal(&cp)
+		if err != nil {
+			return "", nil, fmt.Errorf("write checkpoint: %w", err)
+		}
+		return ledger(l.run) + lane, value, nil
+	})
+}
+
+// outcomeOf translates outcomes. A store refuses nothing.
+var outcomeOf = [...]pipeline.Outcome{
+	store.Created:   pipeline.Created,
+	store.Updated:   pipeline.Updated,
+	store.Unchanged: pipeline.Unchanged,
+	store.Stale:     pipeline.Stale,
+}
+
+// Summary is what the store remembers of the last run that finished.
+type Summary struct {
+	Run      string           `json:"run"`
+	Finished time.Time        `json:"finished"`
+	Lanes    int              `json:"lanes"`
+	Account  pipeline.Account `json:"account"` // of all lanes
+}
+
+// Finish writes the summary of the run. Nothing is shared between lanes, so
+// shared stays as it is. Finishing twice is harmless.
+func (l *Loader) Finish(ctx context.Context, _ *pipeline.Account) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s := Summary{Run: l.run, Finished: time.Now().UTC().Truncate(time.Second)}
+	for rec, err := range l.store.AllMeta(ledger(l.run)) {
+		if err != nil {
+			return fmt.Errorf("sum up run: %w", err)
+		}
+		var cp pipeline.Checkpoint
+		if err := json.Unmarshal(rec.Value, &cp); err != nil {
+			return fmt.Errorf("sum up run: %w", err)
+		}
+		s.Account.Add(&cp.Account)
+		s.Lanes++
+	}
+	value, err := json.Marshal(&s)
+	if err != nil {
+		return fmt.Errorf("sum up run: %w", err)
+	}
+	return l.store.PutMeta(map[string][]byte{store.MetaLastRun: value})
+}
+
+// Forget removes the checkpoints of a run, so that a run of this name begins
+// anew. The resources stay; loading them again finds them Unchanged. Call it
+// before the first Resume.
+func (l *Loader) Forget(run string) error {
+	records := map[string][]byte{}
+	for rec, err := range l.store.AllMeta(ledger(run)) {
+		if err != nil {
+			return fmt.Errorf("forget run: %w", err)
+		}
+		records[rec.Name] = nil
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	return l.store.PutMeta(records)
+}
+
+// Close flushes and releases the store.
+func (l *Loader) Close() error { return l.store.Close() }
+
+// ledger is the prefix of the names of a run's checkpoints; the zero byte keeps
+// one run from being the beginning of another.
+func ledger(run string) string { return "ledger/" + run + "\x00" }

@@ -1,0 +1,474 @@
+package mappers
+
+import (
+	"strings"
+
+	"cpcds2fhir/schemas/carin"
+	"cpcds2fhir/schemas/cpcds"
+	"cpcds2fhir/schemas/fhir"
+)
+
+// eobFragments are the constant beginnings of one profile's ExplanationOfBenefit.
+type eobFragments struct {
+	open       string // up to the value of lastUpdated
+	profile    string // from there to the value of the first identifier
+	typ        string // type, and subType of institutional claims
+	typeKey    string // index value of type
+	identifier string // a second identifier, up to its value
+	related    [2]string
+}
+
+func newEOBFragments(v *carin.Version, p carin.Profile, s Systems) eobFragments {
+	metaOpen, metaClose := metaFragments(v.ProfileURL(p))
+	typ, sub := "institutional", ""
+	switch p {
+	case carin.Inpatient:
+		sub = fhir.NewCoded("subType", carin.SysSubType, "").With("inpatient")
+	case carin.Outpatient:
+		sub = fhir.NewCoded("subType", carin.SysSubType, "").With("outpatient")
+	default:
+		typ = p.String()
+	}
+	uc := `{"type":{"coding":[{"system":"` + carin.SysIdentifierType + `","code":"uc"}]},"system":"`
+	system := s.Claim
+	if p == carin.Pharmacy {
+		system = prescriptionSystem(s)
+	}
+	return eobFragments{
+		open:       `{"resourceType":"ExplanationOfBenefit","id":"`,
+		profile:    metaClose + `"identifier":[` + uc + system + `","value":"`,
+		typ:        fhir.NewCoded("type", carin.SysClaimType, v.TypeVersion).With(typ) + sub + `"use":"claim",`,
+		typeKey:    carin.SysClaimType + "|" + typ,
+		identifier: `{"system":"` + s.Claim + `","value":"`,
+		related: [2]string{
+			`{` + fhir.NewCoded("relationship", carin.SysRelationship, "").With("prior") + `"reference":{"system":"` + s.Claim + `","value":"`,
+			`{` + fhir.NewCoded("relationship", carin.SysC4BBRelated, "").With("replacedby") + `"reference":{"system":"` + s.Claim + `","value":"`,
+		},
+	}.withMeta(metaOpen)
+}
+
+func (f eobFragments) withMeta(open string) eobFragments {
+	f.profile = `",` + open + "\x00" + f.profile
+	return f
+}
+
+// prescriptionSystem is the Identifier.system of RX service reference numbers.
+func prescriptionSystem(s Systems) string { return s.Claim + "/rx-service-reference-number" }
+
+// eob builds one resource.
+type eob struct {
+	m       *Mapper
+	c       *cpcds.Claim
+	f       *eobFragments
+	s       *scratch
+	profile carin.Profile
+	b       []byte
+	info    int // sequence of the last supportingInfo
+	notes   int // number of the last processNote
+}
+
+// scratch is memory that is used again from claim to claim.
+type scratch struct {
+	infos []lineInfo
+}
+
+// lineInfo is a supportingInfo that items refer to.
+type lineInfo struct {
+	category int
+	value    string
+	sequence int
+}
+
+func (s *scratch) reset() {
+	clear(s.infos)
+	s.infos = s.infos[:0]
+}
+
+// Fragments that are the same in every profile.
+var (
+	fieldStart = fhir.NewStr("start")
+	fieldEnd   = fhir.NewStr("end")
+	fieldText  = fhir.NewStr("text")
+
+	roleOwn   = fhir.NewCoded("role", carin.SysCareTeamRole, "")
+	roleClaim = fhir.NewCoded("role", carin.SysClaimTeamRole, "")
+	taxonomy  = fhir.NewCoded("qualification", carin.SysTaxonomy, "")
+
+	dxType    = fhir.NewCodedItem(carin.SysDiagnosisType, "")
+	dxTypeOwn = fhir.NewCodedItem(carin.SysC4BBDiagnosis, "")
+	pxType    = fhir.NewCodedItem(carin.SysProcedureType, "")
+
+	payeeType    = fhir.NewCoded("type", carin.SysPayeeType, "")
+	payeeTypeOwn = fhir.NewCoded("type", carin.SysC4BBPayeeType, "")
+	payType      = fhir.NewCoded("type", carin.SysAdjStatus, "")
+	payDate      = fhir.NewStr("date")
+
+	reasonStatus  = fhir.NewCoded("reason", carin.SysAdjStatus, "")
+	reasonCARC    = fhir.NewCoded("reason", carin.SysCARC, "")
+	reasonRARC    = fhir.NewCoded("reason", carin.SysRARC, "")
+	reasonReject  = fhir.NewCoded("reason", carin.SysRejectCode, "")
+	billingStatus = discriminator("billingnetworkstatus")
+	renderStatus  = discriminator("renderingnetworkstatus")
+	benefitStatus = discriminator("benefitpaymentstatus")
+	adjReason     = discriminator("adjustmentreason")
+	rejectReason  = discriminator("rejectreason")
+	allowedUnits  = discriminator("allowedunits") + `"value":`
+
+	amountOpen [len(carin.Amounts)]string
+)
+
+const amountClose = `,"currency":"USD"}},`
+
+func init() {
+	for i, a := range carin.Amounts {
+		amountOpen[i] = `{` + fhir.NewCoded("category", a.System, "").With(a.Code) + `"amount":{"value":`
+	}
+}
+
+func discriminator(code string) string {
+	return `{` + fhir.NewCoded("category", carin.SysDiscriminator, "").With(code)
+}
+
+func (e *eob) raw(s string) { e.b = append(e.b, s...) }
+
+// begin writes what stands at the head of every ExplanationOfBenefit.
+func (e *eob) begin(out *fhir.Batch) {
+	c := e.c
+	version := c.Get(cpcds.ClaimSourceVersion)
+	updated := c.Get(cpcds.ClaimLastUpdatedDate)
+	if version == "" {
+		version = updated
+	}
+	id := c.Refs.Claim
+	e.b = out.Begin(fhir.ExplanationOfBenefit, id, updated, version)
+	// MapID 163, 190
+	head, tail, _ := strings.Cut(e.f.profile, "\x00")
+	e.raw(e.f.open)
+	e.raw(id)
+	e.raw(head)
+	e.raw(updated)
+	e.raw(tail)
+	// MapID 35, 183
+	claimID := c.Get(cpcds.ClaimUniqueIdentifier)
+	e.raw(e.uniqueID())
+	e.raw(`"}`)
+	if e.uniqueID() != claimID {
+		e.raw(",")
+		e.raw(e.f.identifier)
+		e.raw(claimID)
+		e.raw(`"}`)
+	}
+	// MapID 140
+	e.raw(`],"status":"`)
+	e.raw(c.Get(cpcds.ClaimProcessingStatusCode))
+	e.raw(`",`)
+	// MapID 15, 16
+	if c.Get(cpcds.ClaimType) == "vision" {
+		e.raw(strings.Replace(e.f.typ, `"professional"`, `"vision"`, 1))
+	} else {
+		e.raw(e.f.typ)
+	}
+	// MapID 1
+	e.raw(`"patient":{"reference":"`)
+	e.raw(c.Refs.Patient)
+	// MapID 177, 178
+	e.raw(`"},"billablePeriod":{`)
+	e.b = fieldStart.Put(e.b, e.periodStart())
+	e.b = fieldEnd.Put(e.b, e.periodEnd())
+	e.b = fhir.Close(e.b)
+	// MapID 179
+	e.raw(`"created":"`)
+	e.raw(c.Get(cpcds.AdjudicationDate))
+	// MapID 2, 175
+	e.raw(`","insurer":{"reference":"`)
+	e.raw(c.Refs.Insurer)
+	// MapID 94, 167
+	e.raw(`"},"provider":{"reference":"`)
+	e.raw(c.Refs.Providers[cpcds.Billing])
+	e.raw(`"},`)
+	// MapID 111, 112
+	prior, next := c.Get(cpcds.ClaimAdjustedFromIdentifier), c.Get(cpcds.ClaimAdjustedToIdentifier)
+	if prior != "" || next != "" {
+		e.raw(`"related":[`)
+		for i, v := range [2]string{prior, next} {
+			if v != "" {
+				e.raw(e.f.related[i])
+				e.raw(v)
+				e.raw(`"}},`)
+			}
+		}
+		e.b = fhir.CloseArray(e.b)
+	}
+	e.payee()
+	e.raw(`"outcome":"complete",`)
+}
+
+// uniqueID is the value of identifier:uniqueclaimid. CPCDS 35 names the RX
+// service reference number on pharmacy claims.
+func (e *eob) uniqueID() string {
+	if e.profile == carin.Pharmacy {
+		if rx := e.c.Lines[0].Get(cpcds.RxServiceReferenceNumber); rx != "" {
+			return rx
+		}
+	}
+	return e.c.Get(cpcds.ClaimUniqueIdentifier)
+}
+
+// periodStart is the start of the billing statement; a pharmacy claim has no
+// statement, its fill date stands in.
+func (e *eob) periodStart() string {
+	if d := e.c.Get(cpcds.StatementFromDate); d != "" || e.profile != carin.Pharmacy {
+		return d
+	}
+	return e.c.Lines[0].Get(cpcds.ServiceFromDate)
+}
+
+// periodEnd is the end of the statement; one before the start would break per-1.
+func (e *eob) periodEnd() string {
+	if d := e.c.Get(cpcds.StatementThruDate); d >= e.periodStart() {
+		return d
+	}
+	return ""
+}
+
+// payee writes MapID 120, 121.
+func (e *eob) payee() {
+	code := e.c.Get(cpcds.ClaimPayeeTypeCode)
+	if code == "" {
+		return
+	}
+	e.raw(`"payee":{`)
+	if code == "beneficiary" {
+		e.b = payeeTypeOwn.Put(e.b, code)
+	} else {
+		e.b = payeeType.Put(e.b, code)
+	}
+	if e.c.Refs.Payee != "" {
+		e.raw(`"party":{"reference":"`)
+		e.raw(e.c.Refs.Payee)
+		e.raw(`"},`)
+	}
+	e.b = fhir.Close(e.b)
+}
+
+// careTeam writes the providers of the given roles that the claim names, then
+// the entries of its own care team.
+func (e *eob) careTeam(roles ...cpcds.Role) {
+	from, sequence := len(e.b), 0
+	const open = `"careTeam":[`
+	e.raw(open)
+	write := func(ref string, role cpcds.Role, qualification string) {
+		if ref == "" {
+			return
+		}
+		sequence++
+		e.raw(`{"sequence":`)
+		e.b = fhir.AppendInt(e.b, sequence)
+		e.raw(`,"provider":{"reference":"`)
+		e.raw(ref)
+		e.raw(`"},`)
+		// MapID 165
+		if role == cpcds.Primary || role == cpcds.Supervisor {
+			e.b = roleClaim.Put(e.b, role.String())
+		} else {
+			e.b = roleOwn.Put(e.b, role.String())
+		}
+		// MapID 47
+		e.b = taxonomy.Put(e.b, qualification)
+		e.b = fhir.Close(e.b)
+	}
+	for _, role := range roles {
+		qualification := ""
+		if role == cpcds.Rendering && e.profile != carin.Inpatient {
+			qualification = e.c.Get(cpcds.PerformingProviderTaxonomy)
+			if qualification == "" && e.profile == carin.Outpatient {
+				continue
+			}
+		}
+		write(e.c.Refs.Providers[role], role, qualification)
+	}
+	for i := range e.c.CareTeam {
+		t := &e.c.CareTeam[i]
+		role, _ := cpcds.ParseRole(t.Get(cpcds.CareTeamRole))
+		qualification := t.Get(cpcds.CareTeamProviderTaxonomy)
+		if e.profile == carin.Inpatient || e.profile == carin.Pharmacy {
+			qualification = ""
+		}
+		if role == cpcds.Rendering && e.profile == carin.Outpatient && qualification == "" {
+			continue
+		}
+		write(e.c.Refs.CareTeam[i], role, qualification)
+	}
+	e.b = fhir.CloseArrayOrDrop(e.b, from, len(open))
+}
+
+// diagnoses writes MapID 6 to 8, 21 to 23, 28 to 31 and 189.
+func (e *eob) diagnoses() {
+	if len(e.c.Diagnoses) == 0 {
+		return
+	}
+	e.raw(`"diagnosis":[`)
+	for i := range e.c.Diagnoses {
+		d := &e.c.Diagnoses[i]
+		e.raw(`{"sequence":`)
+		e.b = fhir.AppendInt(e.b, i+1)
+		e.raw(`,`)
+		switch code := d.Get(cpcds.DiagnosisCode); d.Get(cpcds.DiagnosisCodeType) {
+		case "masked":
+			e.raw(e.m.coding.masked)
+		case "icd9":
+			e.b = e.m.coding.icd9.PutText(e.b, code, d.Get(cpcds.DiagnosisDescription))
+		default:
+			e.b = e.m.coding.icd10.PutText(e.b, code, d.Get(cpcds.DiagnosisDescription))
+		}
+		e.raw(`"type":[`)
+		typ := carin.DiagnosisType(e.profile, e.diagnosisType(d), i == 0)
+		if typ == "principal" || typ == "admitting" {
+			e.b = dxType.Put(e.b, typ)
+		} else {
+			e.b = dxTypeOwn.Put(e.b, typ)
+		}
+		e.b = fhir.CloseArray(e.b)
+		if e.profile == carin.Inpatient {
+			e.b = e.m.coding.poa.Put(e.b, d.Get(cpcds.PresentOnAdmission))
+		}
+		e.b = fhir.Close(e.b)
+	}
+	e.b = fhir.CloseArray(e.b)
+}
+
+// diagnosisType is the type that the row gives, or external cause of injury
+// where MapID 30 says so and no type does.
+func (e *eob) diagnosisType(d *cpcds.Diagnosis) string {
+	typ := d.Get(cpcds.DiagnosisType)
+	if typ == "" && d.Get(cpcds.IsECode) == "true" && (e.profile == carin.Inpatient || e.profile == carin.Outpatient) {
+		return "externalcauseofinjury"
+	}
+	return typ
+}
+
+// insurance writes MapID 2 and 141: the coverage of the claim's own payer is
+// focal, those of others are not.
+func (e *eob) insurance() {
+	e.raw(`"insurance":[{"focal":true,"coverage":{"reference":"`)
+	e.raw(e.c.Refs.Coverage)
+	e.raw(`"}}`)
+	other, name := e.c.Refs.OtherCoverage, e.c.Get(cpcds.ClaimOtherPayerName)
+	if other != "" || name != "" {
+		e.raw(`,{"focal":false,"coverage":{`)
+		e.b = fieldReference.Put(e.b, other)
+		e.b = fieldDisplay.Put(e.b, name)
+		e.b = fhir.Close(e.b)
+		e.b = fhir.Close(e.b[:len(e.b)-1])
+		e.b = e.b[:len(e.b)-1]
+	}
+	e.raw(`],`)
+}
+
+var (
+	fieldReference = fhir.NewStr("reference")
+	fieldDisplay   = fhir.NewStr("display")
+)
+
+// payment writes MapID 91 and 107.
+func (e *eob) payment() {
+	status, date := e.c.Get(cpcds.ClaimPaymentStatusCode), e.c.Get(cpcds.ClaimPaidDate)
+	if status == "" && date == "" {
+		return
+	}
+	e.raw(`"payment":{`)
+	e.b = payType.Put(e.b, status)
+	e.b = payDate.Put(e.b, date)
+	e.b = fhir.Close(e.b)
+}
+
+// processNotes writes MapID 181: the notes that items refer to by number, then
+// that of the claim.
+func (e *eob) processNotes() {
+	from, n := len(e.b), 0
+	const open = `"processNote":[`
+	e.raw(open)
+	note := func(text string) {
+		if text == "" {
+			return
+		}
+		n++
+		e.raw(`{"number":`)
+		e.b = fhir.AppendInt(e.b, n)
+		e.raw(`,`)
+		e.b = fieldText.Put(e.b, text)
+		e.b = fhir.Close(e.b)
+	}
+	for i := range e.c.Lines {
+		if e.c.Lines[i].Get(cpcds.CompoundParentLineNumber) == "" {
+			note(e.c.Lines[i].Get(cpcds.PaymentMemberExplanation))
+		}
+	}
+	note(e.c.Get(cpcds.ClaimPaymentMemberExplanation))
+	e.b = fhir.CloseArrayOrDrop(e.b, from, len(open))
+}
+
+// end closes the resource and adds its index entries.
+func (e *eob) end(out *fhir.Batch) {
+	e.b = fhir.CloseResource(e.b)
+	out.End(e.b)
+	c := e.c
+	out.Key(fhir.ParamPatient, c.Refs.Patient)
+	system := e.m.systems.Claim
+	claimID := c.Get(cpcds.ClaimUniqueIdentifier)
+	out.Key(fhir.ParamIdentifier, system, "|", claimID)
+	if id := e.uniqueID(); id != claimID {
+		out.Key(fhir.ParamIdentifier, prescriptionSystem(e.m.systems), "|", id)
+	}
+	if c.Get(cpcds.ClaimType) == "vision" {
+		out.Key(fhir.ParamType, carin.SysClaimType, "|vision")
+	} else {
+		out.Key(fhir.ParamType, e.f.typeKey)
+	}
+	start := e.periodStart()
+	out.Key(fhir.ParamBillablePeriodStart, start)
+	out.Key(fhir.ParamServiceStartDate, start)
+	out.Key(fhir.ParamServiceDate, start, "/", e.periodEnd())
+	for i := range c.Lines {
+		from, to := e.served(&c.Lines[i])
+		if from == "" || e.servedBefore(i, from, to) {
+			continue
+		}
+		if to == "" {
+			to = from
+		}
+		if from != start {
+			out.Key(fhir.ParamServiceStartDate, from)
+		}
+		out.Key(fhir.ParamServiceDate, from, "/", to)
+	}
+	for role := cpcds.Attending; role < cpcds.NumRoles; role++ {
+		if ref := c.Refs.Providers[role]; ref != "" && carin.HasRole(e.profile, role.String()) {
+			out.Key(fhir.ParamCareTeam, ref)
+		}
+	}
+	for _, ref := range c.Refs.CareTeam {
+		if ref != "" {
+			out.Key(fhir.ParamCareTeam, ref)
+		}
+	}
+	out.Key(fhir.ParamProvider, c.Refs.Providers[cpcds.Billing])
+	out.Key(fhir.ParamCoverage, c.Refs.Coverage)
+	if c.Refs.OtherCoverage != "" {
+		out.Key(fhir.ParamCoverage, c.Refs.OtherCoverage)
+	}
+	out.Key(fhir.ParamInsurer, c.Refs.Insurer)
+	if c.Refs.Payee != "" {
+		out.Key(fhir.ParamPayee, c.Refs.Payee)
+	}
+}
+
+// servedBefore reports whether an earlier line has the same dates of service.
+func (e *eob) servedBefore(i int, from, to string) bool {
+	for j := range i {
+		if f, t := e.served(&e.c.Lines[j]); f == from && t == to {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,89 @@
+package mappers
+
+import (
+	"strings"
+
+	"cpcds2fhir/schemas/carin"
+	"cpcds2fhir/schemas/cpcds"
+	"cpcds2fhir/schemas/fhir"
+)
+
+var (
+	siteTooth = fhir.NewCoded("bodySite", carin.SysTooth, "")
+	siteArea  = fhir.NewCoded("bodySite", carin.SysOralArea, "")
+)
+
+// oral writes C4BB-ExplanationOfBenefit-Oral.
+func (e *eob) oral() {
+	c := e.c
+	e.careTeam(cpcds.Rendering, cpcds.Referring, cpcds.Supervisor, cpcds.Primary)
+
+	from := len(e.b)
+	e.raw(supportingInfoOpen)
+	e.put(&receivedDate, c.Get(cpcds.ClaimReceivedDate))
+	// MapID 97, 170, 176
+	e.put(&facility, c.Refs.Providers[cpcds.ServiceFacility])
+	// MapID 199 to 201: the slice needs the months
+	if months := c.Get(cpcds.OrthodontiaMonths); months != "" && c.Get(cpcds.OrthodonticsTreatmentIndicator) != "false" {
+		e.openInfo()
+		e.raw(orthoCategory.open)
+		e.b = timingDate.Put(e.b, c.Get(cpcds.OrthodonticsApplianceDate))
+		e.raw(`"valueQuantity":{"value":`)
+		e.raw(months)
+		e.raw(`}`)
+		e.raw(orthoCategory.closing)
+	}
+	// MapID 202, 203
+	if flag := c.Get(cpcds.ProsthesisReplacementIndicator); flag != "" {
+		e.openInfo()
+		e.raw(prosthesis.open)
+		e.b = timingDate.Put(e.b, c.Get(cpcds.PriorProsthesisDate))
+		e.raw(`"valueBoolean":`)
+		e.raw(flag)
+		e.raw(prosthesis.closing)
+	}
+	// MapID 198, 205
+	for tooth := range strings.FieldsSeq(c.Get(cpcds.MissingToothNumbers)) {
+		e.put(&missingTooth, tooth)
+	}
+	e.numbersInfo()
+	e.lineInfos()
+	e.b = fhir.CloseArrayOrDrop(e.b, from, len(supportingInfoOpen))
+
+	e.diagnoses()
+	e.insurance()
+	e.items(func(l *cpcds.Line) {
+		e.service(l)
+		e.modifiers(l)
+		e.serviced(l)
+		// MapID 46
+		e.b = place.Put(e.b, l.Get(cpcds.PlaceOfServiceCode))
+		e.units(l)
+		// MapID 196, 197
+		tooth := l.Get(cpcds.ToothNumber)
+		if carin.SiteSystem(tooth) == carin.SysTooth {
+			e.b = siteTooth.Put(e.b, tooth)
+		} else {
+			e.b = siteArea.Put(e.b, tooth)
+		}
+		e.surfaces(l)
+	})
+	e.adjudication()
+	e.totals()
+	e.payment()
+	e.processNotes()
+}
+
+var timingDate = fhir.NewStr("timingDate")
+
+func (e *eob) surfaces(l *cpcds.Line) {
+	list := l.Get(cpcds.ToothSurface)
+	if list == "" {
+		return
+	}
+	e.raw(`"subSite":[`)
+	for s := range strings.FieldsSeq(list) {
+		e.b = e.m.coding.surface.Put(e.b, s)
+	}
+	e.b = fhir.CloseArray(e.b)
+}

@@ -1,0 +1,184 @@
+package mappers
+
+import (
+	"strings"
+
+	"cpcds2fhir/schemas/carin"
+	"cpcds2fhir/schemas/cpcds"
+	"cpcds2fhir/schemas/fhir"
+)
+
+// info is one kind of supportingInfo: from after its sequence up to the value.
+type info struct{ open, closing string }
+
+func infoOf(category, open, closing string) info {
+	return info{`,` + fhir.NewCoded("category", carin.SysSupportingInfo, "").With(category) + open, closing + `},`}
+}
+
+func infoCode(category, system string) info {
+	return infoOf(category, fhir.NewCoded("code", system, "").With("")[:len(`"code":{"coding":[{"system":"","code":"`)+len(system)], `"}]}`)
+}
+
+func infoString(category string) info { return infoOf(category, `"valueString":"`, `"`) }
+
+func infoQuantity(category, rest string) info {
+	return infoOf(category, `"valueQuantity":{"value":`, rest+`}`)
+}
+
+var (
+	admissionPeriod = infoOf("admissionperiod", `"timingPeriod":{`, `}`)
+	receivedDate    = infoOf("clmrecvddate", `"timingDate":"`, `"`)
+	typeOfBill      = infoCode("typeofbill", carin.SysBill)
+	pointOfOrigin   = infoCode("pointoforigin", carin.SysOrigin)
+	newbornOrigin   = infoCode("pointoforigin", carin.SysNewborn)
+	admissionType   = infoCode("admtype", carin.SysPriority)
+	discharge       = infoCode("discharge-status", carin.SysDischarge)
+	recordNumber    = infoString("medicalrecordnumber")
+	accountNumber   = infoString("patientaccountnumber")
+	facility        = infoOf("servicefacility", `"valueReference":{"reference":"`, `"}`)
+
+	daysSupply    = infoQuantity("dayssupply", "")
+	dawCode       = infoCode("dawcode", carin.SysDAW)
+	refillNumber  = infoQuantity("refillnum", "")
+	refillsAuth   = infoQuantity("refillsauthorized", "")
+	brandGeneric  = infoCode("brandgenericindicator", carin.SysBrandGeneric)
+	rxOrigin      = infoCode("rxorigincode", carin.SysRxOrigin)
+	compoundCode  = infoCode("compoundcode", carin.SysCompoundCode)
+	missingTooth  = infoCode("missingtoothnumber", carin.SysTooth)
+	extraTooth    = infoCode("additionalbodysite", carin.SysTooth)
+	extraArea     = infoCode("additionalbodysite", carin.SysOralArea)
+	orthoCategory = infoOf("orthodontics", "", "")
+	prosthesis    = infoOf("prosthesis", "", "")
+)
+
+// perLine are the kinds of supportingInfo that belong to service lines: the
+// transport ones (EOB-prof-all-transportation-supportinginfo-linked-to-line).
+var perLine = []struct {
+	element cpcds.Element
+	info    info
+}{
+	{cpcds.PatientWeight, infoQuantity("patientweight", `,"unit":"[lb_av]","system":"`+carin.SysUCUM+`"`)},
+	{cpcds.AmbulanceTransportReasonCode, infoOf("ambulancetransportreason", `"reason":{"system":"`+carin.SysTransport+`","code":"`, `"}`)},
+	{cpcds.TransportationDistance, infoQuantity("transportationdistance", `,"unit":"[mi_i]","system":"`+carin.SysUCUM+`"`)},
+	{cpcds.RoundTripPurpose, infoString("roudtrippurpose")}, // misspelt so in the guide
+	{cpcds.StretcherPurpose, infoString("stretcherpurpose")},
+	{cpcds.PickupLocation, infoString("pickuplocation")},
+	{cpcds.DropoffLocation, infoString("dropofflocation")},
+}
+
+// bodySite is the category of additional body sites in scratch.infos; those of
+// perLine are their index.
+const bodySite = -1
+
+const supportingInfoOpen = `"supportingInfo":[`
+
+// openInfo begins a supportingInfo and gives it the next sequence.
+func (e *eob) openInfo() {
+	e.info++
+	e.raw(`{"sequence":`)
+	e.b = fhir.AppendInt(e.b, e.info)
+}
+
+// put writes one supportingInfo, nothing if v is empty.
+func (e *eob) put(i *info, v string) {
+	if v == "" {
+		return
+	}
+	e.openInfo()
+	e.raw(i.open)
+	e.raw(v)
+	e.raw(i.closing)
+}
+
+// institutionalInfo writes what the two institutional profiles share: MapID 88,
+// 17, 13, 14, 117, 110 and 109.
+func (e *eob) institutionalInfo() {
+	c := e.c
+	e.put(&receivedDate, c.Get(cpcds.ClaimReceivedDate))
+	e.put(&typeOfBill, c.Get(cpcds.ClaimTypeOfBillCode))
+	if c.Get(cpcds.AdmissionTypeCode) == "4" {
+		e.put(&newbornOrigin, c.Get(cpcds.PointOfOriginCode))
+	} else {
+		e.put(&pointOfOrigin, c.Get(cpcds.PointOfOriginCode))
+	}
+	e.put(&admissionType, c.Get(cpcds.AdmissionTypeCode))
+	e.put(&discharge, c.Get(cpcds.PatientDischargeStatusCode))
+	e.numbersInfo()
+}
+
+// numbersInfo writes MapID 110 and 109.
+func (e *eob) numbersInfo() {
+	e.put(&recordNumber, e.c.Get(cpcds.MedicalRecordNumber))
+	e.put(&accountNumber, e.c.Get(cpcds.PatientAccountNumber))
+}
+
+// lineInfos writes the supportingInfo that belongs to lines. Lines that say the
+// same share one.
+func (e *eob) lineInfos() {
+	for i := range e.c.Lines {
+		l := &e.c.Lines[i]
+		if e.profile == carin.Oral {
+			e.bodySites(l)
+			continue
+		}
+		for k := range perLine {
+			if v := l.Get(perLine[k].element); v != "" && e.sequenceOf(k, v) == 0 {
+				e.put(&perLine[k].info, v)
+				e.s.infos = append(e.s.infos, lineInfo{k, v, e.info})
+			}
+		}
+	}
+}
+
+// bodySites writes MapID 204.
+func (e *eob) bodySites(l *cpcds.Line) {
+	for site := range strings.FieldsSeq(l.Get(cpcds.AdditionalToothNumbers)) {
+		if e.sequenceOf(bodySite, site) != 0 {
+			continue
+		}
+		if carin.SiteSystem(site) == carin.SysTooth {
+			e.put(&extraTooth, site)
+		} else {
+			e.put(&extraArea, site)
+		}
+		e.s.infos = append(e.s.infos, lineInfo{bodySite, site, e.info})
+	}
+}
+
+// sequenceOf finds the supportingInfo of a line's fact, 0 if there is none.
+func (e *eob) sequenceOf(category int, value string) int {
+	for i := range e.s.infos {
+		if n := &e.s.infos[i]; n.category == category && n.value == value {
+			return n.sequence
+		}
+	}
+	return 0
+}
+
+// informationSequence links an item to its supportingInfo.
+func (e *eob) informationSequence(l *cpcds.Line) {
+	if len(e.s.infos) == 0 {
+		return
+	}
+	from := len(e.b)
+	const open = `"informationSequence":[`
+	e.raw(open)
+	link := func(category int, value string) {
+		if n := e.sequenceOf(category, value); n != 0 {
+			e.b = fhir.AppendInt(e.b, n)
+			e.raw(`,`)
+		}
+	}
+	if e.profile == carin.Oral {
+		for site := range strings.FieldsSeq(l.Get(cpcds.AdditionalToothNumbers)) {
+			link(bodySite, site)
+		}
+	} else {
+		for k := range perLine {
+			if v := l.Get(perLine[k].element); v != "" {
+				link(k, v)
+			}
+		}
+	}
+	e.b = fhir.CloseArrayOrDrop(e.b, from, len(open))
+}

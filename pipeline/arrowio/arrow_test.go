@@ -1,0 +1,506 @@
+package arrowio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/decimal128"
+	"github.com/apache/arrow/go/v17/arrow/decimal256"
+	"github.com/apache/arrow/go/v17/arrow/ipc"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/google/go-cmp/cmp"
+
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/schemas/cpcds"
+)
+
+type table struct {
+	rows  [][]string
+	input []int64
+}
+
+func readRange(f pipeline.File, from, to int64, columns []int) (*table, error) {
+	s, err := f.Open(context.Background(), from, to, columns)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	var out table
+	var r cpcds.Rows
+	for {
+		r.Reset()
+		err := s.Next(context.Background(), &r)
+		if err == io.EOF {
+			return &out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		for i := range r.N {
+			row := make([]string, len(r.Columns))
+			for c := range r.Columns {
+				if k := r.Columns[c].Index[i]; k >= 0 && r.Columns[c].Values[k] == "" {
+					return nil, errors.New("an absent value has an entry")
+				}
+				row[c] = strings.Clone(r.Columns[c].Value(i))
+			}
+			out.rows = append(out.rows, row)
+			out.input = append(out.input, r.InputRow(i))
+		}
+	}
+}
+
+func readAll(t testing.TB, f pipeline.File) *table {
+	t.Helper()
+	spans, err := f.Spans(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out table
+	next := int64(0)
+	for _, s := range spans {
+		if s.First != next {
+			t.Fatalf("a span begins at row %d, want %d", s.First, next)
+		}
+		next += s.Rows
+		part, err := readRange(f, s.First, s.First+s.Rows, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.rows = append(out.rows, part.rows...)
+		out.input = append(out.input, part.input...)
+	}
+	return &out
+}
+
+func compareRows(t testing.TB, name string, want, got [][]string) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: got %d rows, want %d", name, len(got), len(want))
+	}
+	for i := range want {
+		if !slices.Equal(want[i], got[i]) {
+			t.Fatalf("%s: row %d (-want +got):\n%s", name, i, cmp.Diff(want[i], got[i]))
+		}
+	}
+}
+
+// form is one of the forms in which a test writes the same records.
+type form struct {
+	name    string
+	stream  bool
+	options []ipc.Option
+}
+
+var forms = []form{
+	{"file.arrow", false, nil},
+	{"zstd.arrow", false, []ipc.Option{ipc.WithZstd()}},
+	{"lz4.feather", false, []ipc.Option{ipc.WithLZ4()}},
+	{"stream.arrows", true, nil},
+	{"zstd.arrows", true, []ipc.Option{ipc.WithZstd()}},
+}
+
+func writeRecords(t testing.TB, f form, records []arrow.Record) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), f.name)
+	o, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w interface {
+		Write(arrow.Record) error
+		Close() error
+	}
+	options := append([]ipc.Option{ipc.WithSchema(records[0].Schema())}, f.options...)
+	if f.stream {
+		w = ipc.NewWriter(o, options...)
+	} else if w, err = ipc.NewFileWriter(o, options...); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range records {
+		if err := w.Write(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func openForm(t testing.TB, f form, records []arrow.Record) pipeline.File {
+	t.Helper()
+	file, err := Open(writeRecords(t, f, records), Options{})
+	if err != nil {
+		t.Fatalf("%s: %v", f.name, err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return file
+}
+
+// checkRanges reads parts of a file and compares them with the whole.
+func checkRanges(t *testing.T, f pipeline.File, whole *table) {
+	t.Helper()
+	rows := whole.input[len(whole.input)-1] + 1
+	for _, from := range []int64{0, 1, rows / 3, rows - 1, rows} {
+		for _, to := range []int64{from, min(from+1500, rows), rows} {
+			part, err := readRange(f, from, to, nil)
+			if err != nil {
+				t.Fatalf("rows %d to %d: %v", from, to, err)
+			}
+			var want table
+			for i, n := range whole.input {
+				if n >= from && n < to {
+					want.rows = append(want.rows, whole.rows[i])
+					want.input = append(want.input, n)
+				}
+			}
+			compareRows(t, fmt.Sprintf("rows %d to %d", from, to), want.rows, part.rows)
+			if !slices.Equal(want.input, part.input) {
+				t.Fatalf("rows %d to %d: wrong input rows", from, to)
+			}
+		}
+	}
+}
+
+// typedColumns has a column of every type: how a value is appended, and what its
+// text is.
+var typedColumns = []struct {
+	name  string
+	typ   arrow.DataType
+	shown string
+	add   func(b array.Builder, i int) string
+}{
+	{"utf8", arrow.BinaryTypes.String, "string", func(b array.Builder, i int) string {
+		v := strings.Repeat("é", i%3)
+		b.(*array.StringBuilder).Append(v)
+		return v
+	}},
+	{"large", arrow.BinaryTypes.LargeString, "string", func(b array.Builder, i int) string {
+		v := fmt.Sprint("large", i)
+		b.(*array.LargeStringBuilder).Append(v)
+		return v
+	}},
+	{"binary", arrow.BinaryTypes.Binary, "string", func(b array.Builder, i int) string {
+		v := fmt.Sprint("bytes", i)
+		b.(*array.BinaryBuilder).Append([]byte(v))
+		return v
+	}},
+	{"dict", &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: arrow.BinaryTypes.String}, "string", func(b array.Builder, i int) string {
+		v := [...]string{"x", "", "z"}[i%3]
+		if err := b.(*array.BinaryDictionaryBuilder).AppendString(v); err != nil {
+			panic(err)
+		}
+		return v
+	}},
+	{"dictint", &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Uint32, ValueType: arrow.PrimitiveTypes.Int64}, "int64", func(b array.Builder, i int) string {
+		if err := b.(*array.Int64DictionaryBuilder).Append(int64(i % 7)); err != nil {
+			panic(err)
+		}
+		return fmt.Sprint(i % 7)
+	}},
+	{"bool", arrow.FixedWidthTypes.Boolean, "boolean", func(b array.Builder, i int) string {
+		b.(*array.BooleanBuilder).Append(i%2 == 0)
+		return fmt.Sprint(i%2 == 0)
+	}},
+	{"int8", arrow.PrimitiveTypes.Int8, "int8", func(b array.Builder, i int) string {
+		b.(*array.Int8Builder).Append(int8(i))
+		return fmt.Sprint(int8(i))
+	}},
+	{"uint64", arrow.PrimitiveTypes.Uint64, "uint64", func(b array.Builder, i int) string {
+		v := uint64(1)<<63 + uint64(i)
+		b.(*array.Uint64Builder).Append(v)
+		return fmt.Sprint(v)
+	}},
+	{"double", arrow.PrimitiveTypes.Float64, "float64", func(b array.Builder, i int) string {
+		b.(*array.Float64Builder).Append(float64(i) / 8)
+		return fmt.Sprint(float64(i) / 8)
+	}},
+	{"decimal", &arrow.Decimal128Type{Precision: 12, Scale: 2}, "decimal(12,2)", func(b array.Builder, i int) string {
+		b.(*array.Decimal128Builder).Append(decimal128.FromI64(-int64(i)*100 - 7))
+		return fmt.Sprintf("-%d.07", i)
+	}},
+	{"decimal256", &arrow.Decimal256Type{Precision: 50, Scale: 1}, "decimal(50,1)", func(b array.Builder, i int) string {
+		b.(*array.Decimal256Builder).Append(decimal256.FromI64(-int64(i)*10 - 3))
+		return fmt.Sprintf("-%d.3", i)
+	}},
+	{"date32", arrow.FixedWidthTypes.Date32, "date", func(b array.Builder, i int) string {
+		b.(*array.Date32Builder).Append(arrow.Date32(i - 40))
+		return time.Unix(int64(i-40)*86400, 0).UTC().Format(time.DateOnly)
+	}},
+	{"date64", arrow.FixedWidthTypes.Date64, "date", func(b array.Builder, i int) string {
+		b.(*array.Date64Builder).Append(arrow.Date64(int64(i-40) * 86400000))
+		return time.Unix(int64(i-40)*86400, 0).UTC().Format(time.DateOnly)
+	}},
+	{"time", arrow.FixedWidthTypes.Time32s, "time", func(b array.Builder, i int) string {
+		b.(*array.Time32Builder).Append(arrow.Time32(i % 60))
+		return fmt.Sprintf("00:00:%02d", i%60)
+	}},
+	{"timestamp", &arrow.TimestampType{Unit: arrow.Millisecond, TimeZone: "UTC"}, "timestamp", func(b array.Builder, i int) string {
+		b.(*array.TimestampBuilder).Append(arrow.Timestamp(i*1000 + 20))
+		return time.UnixMilli(int64(i*1000 + 20)).UTC().Format("2006-01-02T15:04:05.999Z")
+	}},
+}
+
+func typedRecords(sizes ...int) ([]arrow.Record, [][]string) {
+	var fields []arrow.Field
+	for _, c := range typedColumns {
+		fields = append(fields, arrow.Field{Name: c.name, Type: c.typ, Nullable: true})
+	}
+	b := array.NewRecordBuilder(memory.NewGoAllocator(), arrow.NewSchema(fields, nil))
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var records []arrow.Record
+	var want [][]string
+	// One dictionary for all batches: the file format has no replacement of one.
+	for i := range 7 {
+		for c, col := range typedColumns {
+			col.add(b.Field(c), i)
+		}
+	}
+	warm := b.NewRecord()
+	defer warm.Release()
+	n := 0
+	for _, size := range sizes {
+		for range size {
+			row := make([]string, len(typedColumns))
+			for c, col := range typedColumns {
+				if rnd.IntN(4) == 0 {
+					b.Field(c).AppendNull()
+				} else {
+					row[c] = col.add(b.Field(c), n)
+				}
+			}
+			want = append(want, row)
+			n++
+		}
+		records = append(records, b.NewRecord())
+	}
+	return records, want
+}
+
+func TestTypes(t *testing.T) {
+	records, want := typedRecords(700, 900, 0, 5000, 40)
+	for _, form := range forms {
+		f := openForm(t, form, records)
+		for i, x := range f.Fields() {
+			if w := (cpcds.Field{Name: typedColumns[i].name, Type: typedColumns[i].shown}); x != w {
+				t.Errorf("field %d: got %v, want %v", i, x, w)
+			}
+		}
+		got := readAll(t, f)
+		compareRows(t, form.name, want, got.rows)
+		checkRanges(t, f, got)
+		spans, err := f.Spans(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantSpans := []pipeline.Span{{First: 0, Rows: 1600}, {First: 1600, Rows: 5000}, {First: 6600, Rows: 40}}
+		if form.stream {
+			wantSpans = []pipeline.Span{{First: 0, Rows: 6640}}
+		}
+		if diff := cmp.Diff(wantSpans, spans); diff != "" {
+			t.Errorf("%s: spans (-want +got):\n%s", form.name, diff)
+		}
+	}
+}
+
+// TestDictionaryStays checks that the text of a dictionary is made once for all
+// batches that share it.
+func TestDictionaryStays(t *testing.T) {
+	records, _ := typedRecords(1000, 1000)
+	f := openForm(t, forms[0], records)
+	s, err := f.Open(context.Background(), 0, 2000, []int{3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var r cpcds.Rows
+	var ids []uint64
+	for s.Next(context.Background(), &r) == nil {
+		ids = append(ids, r.Columns[0].Dict)
+	}
+	if len(ids) != 2 || ids[0] == 0 || ids[0] != ids[1] {
+		t.Errorf("dictionaries %v, want the same one twice", ids)
+	}
+}
+
+// TestNested unfolds a list of structs and a list of values.
+func TestNested(t *testing.T) {
+	line := arrow.StructOf(
+		arrow.Field{Name: "number", Type: arrow.PrimitiveTypes.Int32, Nullable: true},
+		arrow.Field{Name: "doctor", Type: arrow.StructOf(arrow.Field{Name: "npi", Type: arrow.BinaryTypes.String, Nullable: true}), Nullable: true},
+	)
+	schema := arrow.NewSchema([]arrow.Field{
+		{Name: "id", Type: arrow.BinaryTypes.String},
+		{Name: "lines", Type: arrow.ListOf(line), Nullable: true},
+		{Name: "billing", Type: arrow.StructOf(arrow.Field{Name: "npi", Type: arrow.BinaryTypes.String, Nullable: true}), Nullable: true},
+		{Name: "codes", Type: arrow.LargeListOf(arrow.BinaryTypes.String), Nullable: true},
+	}, nil)
+	b := array.NewRecordBuilder(memory.NewGoAllocator(), schema)
+	ids, lists := b.Field(0).(*array.StringBuilder), b.Field(1).(*array.ListBuilder)
+	lines := lists.ValueBuilder().(*array.StructBuilder)
+	numbers, doctors := lines.FieldBuilder(0).(*array.Int32Builder), lines.FieldBuilder(1).(*array.StructBuilder)
+	npis := doctors.FieldBuilder(0).(*array.StringBuilder)
+	billing := b.Field(2).(*array.StructBuilder)
+	codes := b.Field(3).(*array.LargeListBuilder)
+	rnd := rand.New(rand.NewPCG(3, 4))
+	var records []arrow.Record
+	var want table
+	for n := range 3000 {
+		id, bill := fmt.Sprint(n), ""
+		ids.Append(id)
+		if rnd.IntN(3) == 0 {
+			billing.AppendNull()
+		} else {
+			bill = fmt.Sprint("b", n)
+			billing.Append(true)
+			billing.FieldBuilder(0).(*array.StringBuilder).Append(bill)
+		}
+		before := len(want.rows)
+		add := func(number, npi, code string) {
+			want.rows = append(want.rows, []string{id, number, npi, bill, code})
+			want.input = append(want.input, int64(n))
+		}
+		if n%5 == 0 {
+			lists.AppendNull()
+		} else {
+			lists.Append(true)
+			for k := range rnd.IntN(4) {
+				if rnd.IntN(5) == 0 {
+					lines.AppendNull()
+					add("", "", "")
+					continue
+				}
+				lines.Append(true)
+				numbers.Append(int32(k))
+				npi := ""
+				if rnd.IntN(3) == 0 {
+					doctors.AppendNull()
+				} else {
+					doctors.Append(true)
+					npi = fmt.Sprint("d", n)
+					npis.Append(npi)
+				}
+				add(fmt.Sprint(k), npi, "")
+			}
+		}
+		codes.Append(true)
+		for range rnd.IntN(3) {
+			codes.ValueBuilder().(*array.StringBuilder).Append(id)
+			add("", "", id)
+		}
+		if len(want.rows) == before {
+			add("", "", "")
+		}
+		if n%1100 == 0 {
+			records = append(records, b.NewRecord())
+		}
+	}
+	records = append(records, b.NewRecord())
+	fields := []cpcds.Field{
+		{Name: "id", Type: "string"},
+		{Name: "number", Group: "lines", Type: "int32"},
+		{Name: "npi", Group: "lines", Type: "string"},
+		{Name: "npi", Type: "string"},
+		{Name: "codes", Group: "codes", Type: "string"},
+	}
+	for _, form := range forms {
+		f := openForm(t, form, records)
+		if diff := cmp.Diff(fields, f.Fields()); diff != "" {
+			t.Fatalf("%s: fields (-want +got):\n%s", form.name, diff)
+		}
+		got := readAll(t, f)
+		compareRows(t, form.name, want.rows, got.rows)
+		if !slices.Equal(want.input, got.input) {
+			t.Errorf("%s: wrong input rows", form.name)
+		}
+		checkRanges(t, f, got)
+		top, err := readRange(f, 0, 3000, []int{0})
+		if err != nil || len(top.rows) != 3000 {
+			t.Errorf("%s: without the lists: %d rows, %v", form.name, len(top.rows), err)
+		}
+	}
+}
+
+func TestUnsupported(t *testing.T) {
+	check := func(typ arrow.DataType, column string) {
+		t.Helper()
+		schema := arrow.NewSchema([]arrow.Field{{Name: "a", Type: arrow.BinaryTypes.String}, {Name: "b", Type: typ}}, nil)
+		b := array.NewRecordBuilder(memory.NewGoAllocator(), schema)
+		path := writeRecords(t, forms[0], []arrow.Record{b.NewRecord()})
+		_, err := Open(path, Options{})
+		var fault *pipeline.FormatError
+		if !errors.As(err, &fault) || fault.File != path || fault.Column != column {
+			t.Errorf("%v: got %v, want a fault in column %s", typ, err, column)
+		}
+	}
+	check(arrow.MapOf(arrow.BinaryTypes.String, arrow.BinaryTypes.String), "b")
+	check(arrow.ListOf(arrow.ListOf(arrow.BinaryTypes.String)), "b")
+	check(arrow.StructOf(arrow.Field{Name: "c", Type: arrow.FixedWidthTypes.Duration_s}), "b.c")
+}
+
+func TestMissingFile(t *testing.T) {
+	if _, err := Open(filepath.Join(t.TempDir(), "none.arrow"), Options{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want an error of package os", err)
+	}
+}
+
+// TestDamage damages files in many places: reading them gives a *FormatError or
+// rows, and never panics.
+func TestDamage(t *testing.T) {
+	records, want := typedRecords(120, 80)
+	dir := t.TempDir()
+	for _, form := range forms {
+		good, err := os.ReadFile(writeRecords(t, form, records))
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(name string, raw []byte, mustFail bool) {
+			t.Helper()
+			path := filepath.Join(dir, form.name)
+			if err := os.WriteFile(path, raw, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f, err := Open(path, Options{})
+			if err == nil {
+				defer f.Close()
+				_, err = readRange(f, 0, int64(len(want)), nil)
+				if err == nil && !mustFail {
+					return
+				}
+			}
+			var fault *pipeline.FormatError
+			if !errors.As(err, &fault) && (mustFail || !strings.Contains(err.Error(), "are not in the file")) {
+				t.Fatalf("%s, %s: got %v, want a format error", form.name, name, err)
+			}
+		}
+		for cut := 0; cut < len(good); cut += len(good)/50 + 1 {
+			check(fmt.Sprintf("cut at %d", cut), good[:cut], true)
+		}
+		if form.stream {
+			check("end mark missing", good[:len(good)-8], true)
+		}
+		rnd := rand.New(rand.NewPCG(5, 6))
+		for range 300 {
+			raw := slices.Clone(good)
+			at := rnd.IntN(len(raw))
+			raw[at] ^= 1 << rnd.IntN(8)
+			check(fmt.Sprintf("bit at %d", at), raw, false)
+		}
+	}
+}

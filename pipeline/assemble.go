@@ -1,0 +1,293 @@
+package pipeline
+
+import (
+	"strings"
+
+	"cpcds2fhir/schemas/cpcds"
+)
+
+// Rules of assembling.
+const (
+	ruleHeaderDisagrees = "header-disagrees"   // the rows of a claim repeat a header element with different values
+	ruleDuplicateLine   = "duplicate-line"     // two lines of a claim have the same number and differ
+	ruleNoKey           = "required-claim-key" // a row has no claim key
+)
+
+// assembled is a claim with what is needed to report on it: the rows its records
+// came from.
+type assembled struct {
+	claim cpcds.Claim
+	lines []rowRef // parallel to claim.Lines
+	dx    []rowRef
+	px    []rowRef
+	team  []rowRef
+	fixes map[string]int64 // repairs that reading did, by name
+}
+
+// rowRef is a row of a slab.
+type rowRef struct {
+	b   *bound
+	row int
+}
+
+// assemble builds the claim of the rows. The claim's strings are views into the
+// slabs. It is the only place where rows become a claim, whatever their source.
+func (a *assembled) assemble(segments []segment) {
+	c := &a.claim
+	c.Reset()
+	a.lines, a.dx, a.px, a.team = a.lines[:0], a.dx[:0], a.px[:0], a.team[:0]
+	clear(a.fixes)
+	for _, s := range segments {
+		a.header(s)
+	}
+	for _, s := range segments {
+		for i := s.from; i < s.to; i++ {
+			a.row(s.b, i)
+		}
+	}
+	a.checkLines()
+}
+
+// header fills in the header from a segment. Line-grain rows repeat the header;
+// an empty value says nothing, two different ones are a problem.
+func (a *assembled) header(s segment) {
+	c, b := &a.claim, s.b
+	for _, h := range b.plan.header {
+		col := &b.batch.Columns[h.column]
+		last := int32(-1)
+		for i := s.from; i < s.to; i++ {
+			k := col.Index[i]
+			if k < 0 || k == last {
+				continue
+			}
+			last = k
+			if col.Bad != nil && col.Bad[k] != "" {
+				c.Problems = append(c.Problems, cpcds.Problem{Rule: col.Bad[k], Element: h.element, Row: -1})
+				continue
+			}
+			v := col.Values[k]
+			if v == "" {
+				continue
+			}
+			old := c.Header.Get(h.element)
+			switch {
+			case old == "":
+				c.Header.Set(h.element, v)
+				a.repaired(col, k)
+			case old != v:
+				c.Problems = append(c.Problems, cpcds.Problem{Rule: ruleHeaderDisagrees, Element: h.element, Row: -1})
+			}
+		}
+	}
+}
+
+// row adds the line, diagnoses, procedures and care team entries of a row.
+func (a *assembled) row(b *bound, i int) {
+	c, p := &a.claim, b.plan
+	if b.filled(p.lineWhen, i) {
+		n := len(c.Lines)
+		c.Lines = append(c.Lines, cpcds.Line{})
+		a.lines = append(a.lines, rowRef{b, i})
+		l := &c.Lines[n]
+		for _, s := range p.line {
+			col := &b.batch.Columns[s.column]
+			k := col.Index[i]
+			if k < 0 {
+				continue
+			}
+			l.Set(s.element, col.Values[k])
+			if col.Bad != nil || col.Repaired != nil {
+				a.note(col, k, s.element, n)
+			}
+		}
+	}
+	for g := range p.diagnoses {
+		if v, ok := present(b, &p.diagnoses[g], i); ok {
+			var d cpcds.Diagnosis
+			a.fill(b, i, p.diagnoses[g].slots, len(c.Diagnoses), d.Set)
+			if !a.hasDiagnosis(&d, v) {
+				c.Diagnoses = append(c.Diagnoses, d)
+				a.dx = append(a.dx, rowRef{b, i})
+			}
+		}
+	}
+	for g := range p.procedures {
+		if _, ok := present(b, &p.procedures[g], i); ok {
+			var x cpcds.Procedure
+			a.fill(b, i, p.procedures[g].slots, len(c.Procedures), x.Set)
+			if !has(c.Procedures, x) {
+				c.Procedures = append(c.Procedures, x)
+				a.px = append(a.px, rowRef{b, i})
+			}
+		}
+	}
+	for g := range p.careTeam {
+		if _, ok := present(b, &p.careTeam[g], i); ok {
+			var t cpcds.CareTeam
+			a.fill(b, i, p.careTeam[g].slots, len(c.CareTeam), t.Set)
+			if !has(c.CareTeam, t) {
+				c.CareTeam = append(c.CareTeam, t)
+				a.team = append(a.team, rowRef{b, i})
+			}
+		}
+	}
+}
+
+func present(b *bound, g *group, i int) (string, bool) {
+	if g.present < 0 {
+		return "", false
+	}
+	col := &b.batch.Columns[g.present]
+	k := col.Index[i]
+	if k < 0 {
+		return "", false
+	}
+	return col.Values[k], col.Values[k] != "" || col.Bad != nil && col.Bad[k] != ""
+}
+
+func (a *assembled) fill(b *bound, i int, slots []slot, record int, set func(cpcds.Element, string)) {
+	for _, s := range slots {
+		col := &b.batch.Columns[s.column]
+		if k := col.Index[i]; k >= 0 {
+			set(s.element, col.Values[k])
+			if col.Bad != nil || col.Repaired != nil {
+				a.note(col, k, s.element, record)
+			}
+		}
+	}
+}
+
+// hasDiagnosis reports whether the claim has the diagnosis already: the same code
+// of the same type. Rows repeat their diagnoses; what they add to one that is
+// there (a missing POA) is taken over.
+func (a *assembled) hasDiagnosis(d *cpcds.Diagnosis, code string) bool {
+	for i := range a.claim.Diagnoses {
+		x := &a.claim.Diagnoses[i]
+		if x.Get(cpcds.DiagnosisCode) == code && x.Get(cpcds.DiagnosisType) == d.Get(cpcds.DiagnosisType) &&
+			x.Get(cpcds.DiagnosisCodeType) == d.Get(cpcds.DiagnosisCodeType) {
+			if poa := d.Get(cpcds.PresentOnAdmission); poa != x.Get(cpcds.PresentOnAdmission) {
+				switch {
+				case x.Get(cpcds.PresentOnAdmission) == "":
+					x.Set(cpcds.PresentOnAdmission, poa)
+				case poa != "":
+					a.claim.Problems = append(a.claim.Problems, cpcds.Problem{Rule: rulePOAConflict, Element: cpcds.PresentOnAdmission, Row: i})
+				}
+			}
+			return true
+		}
+	}
+	return false
+}
+
+func has[T comparable](list []T, x T) bool {
+	for i := range list {
+		if list[i] == x {
+			return true
+		}
+	}
+	return false
+}
+
+// checkLines drops exact copies of a line and notes lines that share a number
+// but differ.
+func (a *assembled) checkLines() {
+	c := &a.claim
+	if len(c.Lines) < 2 {
+		return
+	}
+	for i := 1; i < len(c.Lines); i++ {
+		n := c.Lines[i].Get(cpcds.LineNumber)
+		if n == "" || n == c.Lines[i-1].Get(cpcds.LineNumber) && c.Lines[i] == c.Lines[i-1] {
+			continue
+		}
+		for j := range i {
+			if c.Lines[j].Get(cpcds.LineNumber) == n && c.Lines[j] != c.Lines[i] {
+				c.Problems = append(c.Problems, cpcds.Problem{Rule: ruleDuplicateLine, Element: cpcds.LineNumber, Row: i})
+				break
+			}
+		}
+	}
+	kept := 1
+	for i := 1; i < len(c.Lines); i++ {
+		if c.Lines[i].Get(cpcds.LineNumber) != "" && has(c.Lines[:kept], c.Lines[i]) {
+			a.repair("duplicate-line-dropped")
+			continue
+		}
+		if kept != i {
+			c.Lines[kept], a.lines[kept] = c.Lines[i], a.lines[i]
+		}
+		kept++
+	}
+	c.Lines, a.lines = c.Lines[:kept], a.lines[:kept]
+}
+
+func (a *assembled) note(col *cpcds.Column, k int32, e cpcds.Element, record int) {
+	if col.Bad != nil && col.Bad[k] != "" {
+		a.claim.Problems = append(a.claim.Problems, cpcds.Problem{Rule: col.Bad[k], Element: e, Row: record})
+	}
+	a.repaired(col, k)
+}
+
+func (a *assembled) repaired(col *cpcds.Column, k int32) {
+	if col.Repaired != nil && col.Repaired[k] != "" {
+		a.repair(col.Repaired[k])
+	}
+}
+
+func (a *assembled) repair(name string) { Count(&a.fixes, name, 1) }
+
+// newest keeps the rows of the newest record of a claim: rows of one key may
+// carry several versions. It returns how many input rows it left out.
+func newest(segments []segment) ([]segment, int64) {
+	version := func(b *bound, i int) string {
+		v := ""
+		for _, c := range b.plan.version {
+			if v = b.batch.Columns[c].Value(i); v != "" {
+				break
+			}
+		}
+		return v
+	}
+	best, differ, some := "", false, false
+	for _, s := range segments {
+		if len(s.b.plan.version) == 0 {
+			continue
+		}
+		for i := s.from; i < s.to; i++ {
+			v := version(s.b, i)
+			if v == "" {
+				continue
+			}
+			if some && v != best {
+				differ = true
+			}
+			if v > best {
+				best = strings.Clone(v)
+			}
+			some = true
+		}
+	}
+	if !differ {
+		return segments, 0
+	}
+	var kept []segment
+	var dropped int64
+	for _, s := range segments {
+		for i := s.from; i < s.to; i++ {
+			v := best
+			if len(s.b.plan.version) > 0 {
+				v = version(s.b, i)
+			}
+			if v != "" && v != best {
+				dropped += s.b.inputRows(i, i+1)
+				continue
+			}
+			if n := len(kept); n > 0 && kept[n-1].b == s.b && kept[n-1].to == i {
+				kept[n-1].to = i + 1
+			} else {
+				kept = append(kept, segment{s.b, i, i + 1})
+			}
+		}
+	}
+	return kept, dropped
+}

@@ -1,0 +1,286 @@
+package pipeline
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"cpcds2fhir/schemas/cpcds"
+)
+
+// keySet knows which claim keys have rows in more than one place of an extract.
+// A claim can be streamed if all its rows stand together in one lane; the others
+// are gathered by the shuffle. Two keys with the same hash are gathered too,
+// which does no harm, as the shuffle compares the keys themselves.
+type keySet struct {
+	seed     maphash.Seed
+	repeated map[uint64]struct{} // hashes of keys that come more than once
+	all      bool                // so many do that everything is gathered
+	distinct int64               // distinct claim keys
+	rows     int64               // rows of the claims table
+}
+
+// scattered reports whether the rows of a key are gathered by the shuffle.
+func (k *keySet) scattered(key string) bool {
+	if k.all {
+		return true
+	}
+	if len(k.repeated) == 0 || key == "" {
+		return false
+	}
+	_, ok := k.repeated[maphash.String(k.seed, key)]
+	return ok
+}
+
+// any reports whether the shuffle has anything to do.
+func (k *keySet) any() bool { return k.all || len(k.repeated) > 0 }
+
+// scanKeys reads the claim key column of all lanes, and nothing else of them.
+func (r *Run) scanKeys(ctx context.Context, lanes []claimLane) (*keySet, error) {
+	spill, err := r.spillDir()
+	if err != nil {
+		return nil, err
+	}
+	k := &keySet{seed: maphash.MakeSeed()}
+	runs := newHashBuckets(spill)
+	defer runs.close()
+	var mu sync.Mutex
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(r.Workers, 1))
+	for _, lane := range lanes {
+		g.Go(func() error {
+			var batch []uint64
+			give := func() error {
+				mu.Lock()
+				defer mu.Unlock()
+				err := runs.add(batch)
+				batch = batch[:0]
+				return err
+			}
+			rows, err := r.eachKey(gctx, lane, func(key string, _, _ int64) error {
+				if key == "" {
+					return nil
+				}
+				if batch = append(batch, maphash.String(k.seed, key)); len(batch) == 1<<14 {
+					return give()
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			k.rows += rows
+			mu.Unlock()
+			return give()
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	k.repeated, k.distinct, err = runs.repeated()
+	if err != nil {
+		return nil, err
+	}
+	if n := int64(len(k.repeated)); n > 1000 && n > k.distinct/2 {
+		k.all, k.repeated = true, nil
+	}
+	return k, nil
+}
+
+// eachKey calls f for every run of rows of a lane with the same claim key: the
+// key and the input rows [from, to) within the input. It returns the rows read.
+func (r *Run) eachKey(ctx context.Context, lane claimLane, f func(key string, from, to int64) error) (int64, error) {
+	in := r.Inputs[lane.input]
+	var columns []int
+	names := map[string]bool{}
+	for _, e := range r.Layout.Table(cpcds.Claims).Key {
+		for _, n := range in.Binding.Columns(e) {
+			names[n] = true
+		}
+	}
+	fields := in.File.Fields()
+	for i, x := range fields {
+		if names[x.Name] {
+			columns = append(columns, i)
+		}
+	}
+	src, err := in.File.Open(ctx, lane.span.First, lane.span.First+lane.span.Rows, columns)
+	if err != nil {
+		return 0, err
+	}
+	defer src.Close()
+	// The binding wants all columns of the file; those that are not read are empty.
+	b := &bound{input: in}
+	b.rows.Columns = make([]cpcds.Column, len(fields))
+	var narrow cpcds.Rows
+	binding := in.Binding.Clone()
+	last, from, at := "", lane.span.First, lane.span.First
+	some := false
+	for {
+		err := src.Next(ctx, &narrow)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return 0, err
+		}
+		b.rows.First, b.rows.N, b.rows.Whole = narrow.First, narrow.N, narrow.Whole
+		for i := range b.rows.Columns {
+			c := &b.rows.Columns[i]
+			c.Reset()
+			for len(c.Index) < narrow.N {
+				c.Index = append(c.Index, -1)
+			}
+		}
+		for i, c := range columns {
+			b.rows.Columns[c] = narrow.Columns[i]
+		}
+		binding.Convert(&b.batch, &b.rows)
+		if b.plan == nil {
+			b.plan = newPlan(&b.batch, r.Layout.Table(cpcds.Claims))
+		}
+		for i := 0; i < b.batch.N; {
+			j := i + 1
+			for j < b.batch.N && b.sameKey(i, j) {
+				j++
+			}
+			if key := b.key(i); !some || key != last {
+				if some {
+					if err := f(last, from, at); err != nil {
+						return 0, err
+					}
+				}
+				last, from, some = string([]byte(key)), at, true
+			}
+			at += b.inputRows(i, j)
+			i = j
+		}
+		for _, c := range columns { // the columns belong to narrow
+			b.rows.Columns[c] = cpcds.Column{}
+		}
+	}
+	if some {
+		if err := f(last, from, at); err != nil {
+			return 0, err
+		}
+	}
+	return at - lane.span.First, nil
+}
+
+// hashBuckets finds the repeated among any number of hashes in bounded memory:
+// beyond a limit, they lie in files by their low bits.
+type hashBuckets struct {
+	dir     string
+	memory  []uint64
+	files   []*os.File
+	writers []*bufio.Writer
+}
+
+const (
+	hashesInMemory = 4 << 20
+	hashFiles      = 64
+)
+
+func newHashBuckets(dir string) *hashBuckets { return &hashBuckets{dir: dir} }
+
+func (h *hashBuckets) add(hashes []uint64) error {
+	if h.files == nil && len(h.memory)+len(hashes) <= hashesInMemory {
+		h.memory = append(h.memory, hashes...)
+		return nil
+	}
+	if h.files == nil {
+		for i := range hashFiles {
+			f, err := os.OpenFile(filepath.Join(h.dir, fmt.Sprintf("keys-%02d", i)), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+			if err != nil {
+				return fmt.Errorf("spill claim keys: %w", err)
+			}
+			h.files = append(h.files, f)
+			h.writers = append(h.writers, bufio.NewWriterSize(f, 1<<15))
+		}
+		if err := h.spill(h.memory); err != nil {
+			return err
+		}
+		h.memory = nil
+	}
+	return h.spill(hashes)
+}
+
+func (h *hashBuckets) spill(hashes []uint64) error {
+	var b [8]byte
+	for _, x := range hashes {
+		binary.LittleEndian.PutUint64(b[:], x)
+		if _, err := h.writers[x%hashFiles].Write(b[:]); err != nil {
+			return fmt.Errorf("spill claim keys: %w", err)
+		}
+	}
+	return nil
+}
+
+// repeated returns the hashes that were added more than once, and the number of
+// different ones.
+func (h *hashBuckets) repeated() (map[uint64]struct{}, int64, error) {
+	set := map[uint64]struct{}{}
+	var distinct int64
+	count := func(hashes []uint64) {
+		slices.Sort(hashes)
+		for i, x := range hashes {
+			if i == 0 || x != hashes[i-1] {
+				distinct++
+			} else {
+				set[x] = struct{}{}
+			}
+		}
+	}
+	if h.files == nil {
+		count(h.memory)
+		return set, distinct, nil
+	}
+	for i, f := range h.files {
+		if err := h.writers[i].Flush(); err != nil {
+			return nil, 0, fmt.Errorf("spill claim keys: %w", err)
+		}
+		info, err := f.Stat()
+		if err != nil {
+			return nil, 0, err
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return nil, 0, err
+		}
+		hashes := make([]uint64, info.Size()/8)
+		if err := binary.Read(bufio.NewReaderSize(f, 1<<16), binary.LittleEndian, hashes); err != nil {
+			return nil, 0, fmt.Errorf("read spilled claim keys: %w", err)
+		}
+		count(hashes)
+	}
+	return set, distinct, nil
+}
+
+func (h *hashBuckets) close() {
+	for _, f := range h.files {
+		f.Close()
+		os.Remove(f.Name())
+	}
+}
+
+// spillDir makes the folder for temporary files.
+func (r *Run) spillDir() (string, error) {
+	dir := r.Spill
+	if dir == "" {
+		dir = filepath.Join(r.State, "spill")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make spill folder: %w", err)
+	}
+	return dir, nil
+}

@@ -1,0 +1,130 @@
+package parquetio
+
+import "cpcds2fhir/schemas/cpcds"
+
+// vector collects one column of a slab: an index vector into a dictionary, or
+// into values of its own.
+type vector struct {
+	index []int32
+	dict  *dictionary // nil if the values are its own
+	plain []string
+	arena []byte // text of plain values that the page does not have as text
+}
+
+func (v *vector) reset() {
+	v.index, v.dict, v.plain, v.arena = v.index[:0], nil, v.plain[:0], v.arena[:0]
+}
+
+// column hands the values to a column of a slab. Its Index is not touched.
+func (v *vector) column(c *cpcds.Column) {
+	c.Bad, c.Repaired = nil, nil
+	if v.dict != nil {
+		c.Values, c.Dict = v.dict.text, v.dict.id
+		return
+	}
+	c.Values, c.Dict = v.plain, 0
+}
+
+// beginPlain makes sure that the values are the vector's own. A chunk gives up its
+// dictionary when that grows too large; what came before is looked up here.
+func (v *vector) beginPlain() {
+	if v.dict == nil {
+		return
+	}
+	text := v.dict.text
+	v.dict = nil
+	for i, k := range v.index {
+		if k >= 0 {
+			v.index[i] = int32(len(v.plain))
+			v.plain = append(v.plain, text[k])
+		}
+	}
+}
+
+// addIndexes appends entries of a dictionary-encoded page. indexes holds the
+// values only.
+func (v *vector) addIndexes(d *dictionary, indexes []int32, defs []byte, present byte) {
+	if v.dict == nil && len(v.index) == 0 {
+		v.dict = d
+	}
+	from := len(v.index)
+	if defs == nil {
+		v.index = append(v.index, indexes...)
+	} else {
+		v.index = appendPresent(v.index, indexes, defs, present)
+	}
+	added := v.index[from:]
+	if d.blank {
+		for i, k := range added {
+			if k >= 0 && d.text[k] == "" {
+				added[i] = -1
+			}
+		}
+	}
+	if v.dict == d {
+		return
+	}
+	v.beginPlain()
+	for i, k := range added {
+		if k >= 0 {
+			added[i] = int32(len(v.plain))
+			v.plain = append(v.plain, d.text[k])
+		}
+	}
+}
+
+// appendPresent appends an index per definition level: the next of indexes where
+// the value is present, else -1. It does not branch on the level, which is as good
+// as random.
+func appendPresent(dst, indexes []int32, defs []byte, present byte) []int32 {
+	from := len(dst)
+	dst = grow(dst, len(defs))
+	out := dst[from:]
+	i, k := 0, 0
+	for ; i < len(defs) && k < len(indexes); i++ {
+		var hit int32
+		if defs[i] == present {
+			hit = 1
+		}
+		out[i] = indexes[k] | (hit - 1)
+		k += int(hit)
+	}
+	for ; i < len(out); i++ {
+		out[i] = -1
+	}
+	return dst
+}
+
+// grow lengthens s by n places, the content of which is not defined.
+func grow(s []int32, n int) []int32 {
+	if need := len(s) + n; need > cap(s) {
+		s = append(make([]int32, 0, max(need, slabRows)), s...)
+	}
+	return s[:len(s)+n]
+}
+
+// addPlain appends entries whose values are v.plain[at:].
+func (v *vector) addPlain(at int, defs []byte, present byte) {
+	if defs == nil {
+		for k := at; k < len(v.plain); k++ {
+			v.index = append(v.index, v.own(k))
+		}
+		return
+	}
+	for _, d := range defs {
+		if d != present {
+			v.index = append(v.index, -1)
+			continue
+		}
+		v.index = append(v.index, v.own(at))
+		at++
+	}
+}
+
+// own is the index of an own value: -1 if it is empty.
+func (v *vector) own(k int) int32 {
+	if v.plain[k] == "" {
+		return -1
+	}
+	return int32(k)
+}

@@ -1,0 +1,264 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"cpcds2fhir/mappers"
+	"cpcds2fhir/schemas/carin"
+	"cpcds2fhir/schemas/cpcds"
+	"cpcds2fhir/schemas/fhir"
+	"cpcds2fhir/schemas/layouts"
+)
+
+// Input is one opened file of an extract and the table it holds.
+type Input struct {
+	Path    string
+	Table   cpcds.Table
+	File    File
+	Binding *layouts.Binding // how its columns are read; cloned per lane
+	spans   []Span
+}
+
+// Run is one load of an extract into a target. Its exported fields are set before
+// Load is called; zero values of those marked so mean defaults.
+type Run struct {
+	ID       string // names the load: the same inputs and settings have the same id
+	Inputs   []*Input
+	Layout   *layouts.Layout
+	Lenient  bool
+	NoRepair map[string]bool // repairs that are switched off
+	Version  *carin.Version
+	Identity *fhir.Identity
+	Loader   Loader
+	State    string // folder of rejects, mentions and the directory
+	Spill    string // folder for the shuffle; "" is a folder in State
+	Workers  int    // 0 is 1
+	Budget   Budget // zero is no limit
+	Events   Events // zero is silent
+	Replay   bool   // the inputs are rejects: the directory of the state folder is what claims refer to
+	Unloaded bool   // dry run: nothing is loaded and nothing is remembered
+
+	mapper  *mappers.Mapper
+	checker *carin.Checker
+	dir     *directory
+	keys    *keySet
+	seen    atomic.Int64
+	refused atomic.Int64
+
+	obsolete sync.Map // of a replay: ids of rejects of which the target has something newer
+}
+
+// Budget limits rejected claims and rows: a broken extract must not become a long
+// reject file. The zero value is no limit.
+type Budget struct {
+	Set   bool
+	Count int64   // with Share 0: at most so many
+	Share float64 // 0..1: at most this share, judged once a thousand claims are seen
+}
+
+// BudgetError says that a run was stopped because too much was rejected.
+type BudgetError struct{ Rejected, Seen int64 }
+
+func (e *BudgetError) Error() string {
+	return fmt.Sprintf("stopped: %d of %d claims and rows were rejected, more than --max-rejects allows", e.Rejected, e.Seen)
+}
+
+// Load runs the load and returns its account. It resumes where an earlier call
+// with the same ID stopped. After an error, or when ctx is cancelled, everything
+// that the account of the checkpoints covers is durable, and Load may be called
+// again.
+func (r *Run) Load(ctx context.Context) (*Account, error) {
+	r.mapper = mappers.New(r.Version, systems(r.Layout))
+	r.checker = carin.NewChecker(r.Version)
+	r.dir = newDirectory()
+	if err := os.MkdirAll(r.State, 0o700); err != nil {
+		return nil, fmt.Errorf("make state folder: %w", err)
+	}
+	if err := r.dir.load(r.State); err != nil {
+		return nil, err
+	}
+	if err := r.plan(ctx); err != nil {
+		return nil, err
+	}
+	total := new(Account)
+	if err := r.loadTables(ctx, total); err != nil {
+		return nil, err
+	}
+	if !r.Unloaded {
+		if err := r.dir.save(r.State); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.loadClaims(ctx, total); err != nil {
+		return nil, err
+	}
+	if err := r.loadMentions(ctx, total); err != nil {
+		return nil, err
+	}
+	r.Events.phase("finish")
+	if err := r.Loader.Finish(ctx, total); err != nil {
+		return nil, fmt.Errorf("finish the target: %w", err)
+	}
+	return total, nil
+}
+
+func systems(l *layouts.Layout) mappers.Systems {
+	s := l.Systems
+	return mappers.Systems{Claim: s.Claim, Member: s.Member, UniqueMember: s.UniqueMember, Provider: s.Provider,
+		Organization: s.Organization, Payer: s.Payer, Coverage: s.Coverage}
+}
+
+// plan cuts the inputs into lanes.
+func (r *Run) plan(ctx context.Context) error {
+	rows := make([]int64, len(r.Inputs))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(r.Workers, 1))
+	for i, in := range r.Inputs {
+		g.Go(func() error {
+			spans, err := in.File.Spans(gctx)
+			if err != nil {
+				return err
+			}
+			in.spans = spans
+			for _, s := range spans {
+				rows[i] += s.Rows
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	r.Events.start(rows)
+	return nil
+}
+
+// repairs reports whether a repair is on: in lenient mode, unless switched off.
+// The empty name is a repair that the layout does not have.
+func (r *Run) repairs(name string) bool { return r.Lenient && name != "" && !r.NoRepair[name] }
+
+// claimLane is one lane of the claims table.
+type claimLane struct {
+	name  string
+	input int
+	span  Span
+}
+
+func (r *Run) claimLanes() []claimLane {
+	var lanes []claimLane
+	for i, in := range r.Inputs {
+		if in.Table != cpcds.Claims {
+			continue
+		}
+		for n, s := range in.spans {
+			lanes = append(lanes, claimLane{fmt.Sprintf("claims-%03d-%05d", i, n), i, s})
+		}
+	}
+	return lanes
+}
+
+// loadClaims loads the claims: first those whose rows stand together, lane by
+// lane, then the others through the shuffle.
+func (r *Run) loadClaims(ctx context.Context, total *Account) error {
+	lanes := r.claimLanes()
+	if len(lanes) == 0 {
+		return nil
+	}
+	r.Events.phase("keys")
+	keys, err := r.scanKeys(ctx, lanes)
+	if err != nil {
+		return err
+	}
+	r.keys = keys
+	accounts := make([]Account, len(lanes))
+	if !keys.all {
+		r.Events.phase("claims")
+		g, gctx := errgroup.WithContext(ctx)
+		g.SetLimit(max(r.Workers, 1))
+		for i, lane := range lanes {
+			g.Go(func() error {
+				if err := gctx.Err(); err != nil {
+					return err
+				}
+				return r.streamLane(gctx, lane, &accounts[i])
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+	}
+	for i := range accounts {
+		total.Add(&accounts[i])
+	}
+	if keys.any() {
+		if err := r.shuffle(ctx, lanes, total); err != nil {
+			return err
+		}
+	}
+	if total.Claims.Seen != keys.distinct {
+		return fmt.Errorf("the account does not agree with the extract: %d claim keys were read, %d were accounted for", keys.distinct, total.Claims.Seen)
+	}
+	return nil
+}
+
+// loadMentions loads what only claims mention.
+func (r *Run) loadMentions(ctx context.Context, total *Account) error {
+	r.Events.phase("mentions")
+	list, err := readMentions(r.mentionsDir())
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	w, err := r.newWorker(ctx, "mentions", -1)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	for i := int(w.row); i < len(list); i++ {
+		mapMention(&w.out, r.mapper, &list[i])
+		w.row++
+		if err := w.flushIfFull(ctx); err != nil {
+			return err
+		}
+	}
+	if err := w.finish(ctx); err != nil {
+		return err
+	}
+	total.Add(&w.base)
+	return nil
+}
+
+func (r *Run) mentionsDir() string { return filepath.Join(r.State, "mentions", r.ID) }
+
+// overBudget checks the budget after a batch.
+func (r *Run) overBudget(seen, rejected int64) error {
+	s, n := r.seen.Add(seen), r.refused.Add(rejected)
+	b := r.Budget
+	if !b.Set {
+		return nil
+	}
+	over := n > b.Count
+	if b.Share > 0 {
+		over = s >= 1000 && float64(n) > b.Share*float64(s)
+	}
+	if over {
+		return &BudgetError{n, s}
+	}
+	return nil
+}
+
+// Forget removes what a finished or abandoned run left in the state folder, but
+// for its rejects' resolutions: the run can then be made afresh.
+func (r *Run) Forget() error {
+	return errors.Join(os.RemoveAll(r.mentionsDir()), os.RemoveAll(rejectsDir(r.State, r.ID)))
+}

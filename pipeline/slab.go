@@ -1,0 +1,229 @@
+package pipeline
+
+import (
+	"strings"
+
+	"cpcds2fhir/schemas/cpcds"
+	"cpcds2fhir/schemas/layouts"
+)
+
+// bound is one slab of rows read through a layout: the source's own text beside
+// the canonical columns that were made of it, row by row the same.
+type bound struct {
+	input *Input
+	rows  cpcds.Rows
+	batch cpcds.Batch
+	plan  *plan
+}
+
+// segment is a run of rows of a slab.
+type segment struct {
+	b        *bound
+	from, to int
+}
+
+// plan says where the columns of a binding go in a claim. It is made once per
+// lane from the elements of the first batch.
+type plan struct {
+	key      []int // columns of the claim key
+	version  []int // columns that order two records of the claim, the source version first
+	split    int   // column that splits the claim, -1 if none
+	lineWhen []int // a row is a service line if one of these is filled
+
+	header     []slot
+	line       []slot
+	diagnoses  []group // one per repetition
+	procedures []group
+	careTeam   []group
+}
+
+// slot is a column and the element it fills.
+type slot struct {
+	column  int
+	element cpcds.Element
+}
+
+// group is the columns of one repetition of a diagnosis, procedure or care team
+// entry; it is there in a row if the column of its code is filled.
+type group struct {
+	present int
+	slots   []slot
+}
+
+func newPlan(b *cpcds.Batch, t *layouts.Table) *plan {
+	p := &plan{split: -1}
+	seen := map[cpcds.Element]int{}
+	grouped := func(gs *[]group, repetition int, s slot, code cpcds.Element) {
+		for len(*gs) <= repetition {
+			*gs = append(*gs, group{present: -1})
+		}
+		g := &(*gs)[repetition]
+		g.slots = append(g.slots, s)
+		if s.element == code {
+			g.present = s.column
+		}
+	}
+	for i, e := range b.Elements {
+		s := slot{i, e}
+		n := seen[e]
+		seen[e]++
+		switch e.Info().Level {
+		case cpcds.HeaderLevel:
+			p.header = append(p.header, s)
+			switch e {
+			case cpcds.ClaimSourceVersion:
+				p.version = append([]int{i}, p.version...)
+			case cpcds.ClaimLastUpdatedDate:
+				p.version = append(p.version, i)
+			}
+		case cpcds.LineLevel:
+			p.line = append(p.line, s)
+			if t.Split != nil && e == t.Split.Element {
+				p.split = i
+			}
+		case cpcds.DiagnosisLevel:
+			grouped(&p.diagnoses, n, s, cpcds.DiagnosisCode)
+		case cpcds.ProcedureLevel:
+			grouped(&p.procedures, n, s, cpcds.InpatientProcedureCode)
+		case cpcds.CareTeamLevel:
+			grouped(&p.careTeam, n, s, cpcds.CareTeamRole)
+		}
+		for _, k := range t.Key {
+			if k == e {
+				p.key = append(p.key, i)
+			}
+		}
+		for _, k := range t.LineWhen {
+			if k == e {
+				p.lineWhen = append(p.lineWhen, i)
+			}
+		}
+	}
+	return p
+}
+
+// keySeparator joins the parts of a key; canonical text has no control characters.
+const keySeparator = "\x1f"
+
+// key returns the claim key of row i. A key of one column is a view.
+func (b *bound) key(i int) string {
+	if len(b.plan.key) == 1 {
+		return b.batch.Columns[b.plan.key[0]].Value(i)
+	}
+	var s strings.Builder
+	for n, c := range b.plan.key {
+		if n > 0 {
+			s.WriteString(keySeparator)
+		}
+		s.WriteString(b.batch.Columns[c].Value(i))
+	}
+	return s.String()
+}
+
+// sameKey reports whether rows i and j have the same claim key.
+func (b *bound) sameKey(i, j int) bool {
+	for _, c := range b.plan.key {
+		col := &b.batch.Columns[c]
+		if col.Index[i] != col.Index[j] && col.Value(i) != col.Value(j) {
+			return false
+		}
+	}
+	return true
+}
+
+// filled reports whether one of the columns has a value in row i.
+func (b *bound) filled(columns []int, i int) bool {
+	for _, c := range columns {
+		if b.batch.Columns[c].Value(i) != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// inputRows counts the input rows that begin in [from, to).
+func (b *bound) inputRows(from, to int) int64 {
+	if len(b.rows.Whole) == 0 {
+		return int64(to - from)
+	}
+	var n int64
+	for _, w := range b.rows.Whole[from:to] {
+		if w {
+			n++
+		}
+	}
+	return n
+}
+
+// begins reports whether row i begins an input row.
+func (b *bound) begins(i int) bool { return len(b.rows.Whole) == 0 || b.rows.Whole[i] }
+
+// hold appends a copy of the rows [from, to) of src, which may be overwritten
+// afterwards.
+func (b *bound) hold(src *bound, from, to int) {
+	if b.rows.N == 0 {
+		b.rows.First = src.rows.InputRow(from)
+		b.batch.Table = src.batch.Table
+		b.batch.Elements = src.batch.Elements
+		b.plan, b.input = src.plan, src.input
+		for len(b.rows.Columns) < len(src.rows.Columns) {
+			b.rows.Columns = append(b.rows.Columns, cpcds.Column{})
+		}
+		for len(b.batch.Columns) < len(src.batch.Columns) {
+			b.batch.Columns = append(b.batch.Columns, cpcds.Column{})
+		}
+	}
+	for c := range src.rows.Columns {
+		holdColumn(&b.rows.Columns[c], &src.rows.Columns[c], from, to)
+	}
+	for c := range src.batch.Columns {
+		holdColumn(&b.batch.Columns[c], &src.batch.Columns[c], from, to)
+	}
+	if len(src.rows.Whole) > 0 {
+		b.rows.Whole = append(b.rows.Whole, src.rows.Whole[from:to]...)
+	}
+	if len(src.rows.Numbers) > 0 {
+		b.rows.Numbers = append(b.rows.Numbers, src.rows.Numbers[from:to]...)
+	}
+	b.rows.N += to - from
+	b.batch.N = b.rows.N
+}
+
+func holdColumn(dst, src *cpcds.Column, from, to int) {
+	for i := from; i < to; i++ {
+		if i >= len(src.Index) || src.Index[i] < 0 {
+			dst.Index = append(dst.Index, -1)
+			continue
+		}
+		k := src.Index[i]
+		dst.Index = append(dst.Index, int32(len(dst.Values)))
+		dst.Values = append(dst.Values, strings.Clone(src.Values[k]))
+		dst.Bad = holdNote(dst.Bad, src.Bad, k, len(dst.Values))
+		dst.Repaired = holdNote(dst.Repaired, src.Repaired, k, len(dst.Values))
+	}
+}
+
+// holdNote carries a value's note along; notes stay nil while there are none.
+func holdNote(dst, src []string, k int32, n int) []string {
+	note := ""
+	if src != nil {
+		note = src[k]
+	}
+	if note == "" && dst == nil {
+		return nil
+	}
+	for len(dst) < n {
+		dst = append(dst, "")
+	}
+	dst[n-1] = note
+	return dst
+}
+
+// reset empties the slab and keeps its memory.
+func (b *bound) reset() {
+	b.rows.Reset()
+	b.batch.N = 0
+	for c := range b.batch.Columns {
+		b.batch.Columns[c].Reset()
+	}
+}

@@ -1,0 +1,74 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// stateFile is an append-only file of a lane in the state folder. Its length is
+// part of the lane's checkpoint: what was written after the checkpoint is cut off
+// when the lane resumes. The file is made when something is first written to it.
+type stateFile struct {
+	path string
+	f    *os.File
+	buf  []byte
+	size int64 // length with buf
+}
+
+// openStateFile opens the file of a lane and cuts it to the length that the
+// checkpoint says.
+func openStateFile(path string, size int64) (*stateFile, error) {
+	s := &stateFile{path: path, size: size}
+	err := os.Truncate(path, size)
+	if size == 0 && errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("resume %s: %w", path, err)
+	}
+	return s, s.open()
+}
+
+func (s *stateFile) open() error {
+	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(s.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	s.f = f
+	return err
+}
+
+// write appends to the buffer; sync reports what goes wrong.
+func (s *stateFile) write(b []byte) {
+	s.buf = append(s.buf, b...)
+	s.size += int64(len(b))
+}
+
+// sync makes everything that was written durable and returns the length.
+func (s *stateFile) sync() (int64, error) {
+	if len(s.buf) == 0 {
+		return s.size, nil
+	}
+	if s.f == nil {
+		if err := s.open(); err != nil {
+			return 0, fmt.Errorf("write %s: %w", s.path, err)
+		}
+	}
+	if _, err := s.f.Write(s.buf); err != nil {
+		return 0, fmt.Errorf("write %s: %w", s.path, err)
+	}
+	s.buf = s.buf[:0]
+	if err := s.f.Sync(); err != nil {
+		return 0, fmt.Errorf("sync %s: %w", s.path, err)
+	}
+	return s.size, nil
+}
+
+func (s *stateFile) close() {
+	if s.f != nil {
+		s.f.Close()
+	}
+}

@@ -1,0 +1,488 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"cpcds2fhir/schemas/carin"
+	"cpcds2fhir/schemas/cpcds"
+	"cpcds2fhir/schemas/fhir"
+	"cpcds2fhir/schemas/layouts"
+)
+
+// batchBytes is the size at which a batch is loaded: large enough that syncing it
+// costs little, small enough that a lane's memory stays small. Where batches end
+// depends on the lane's content alone, so that a resumed run writes the same
+// bytes.
+const batchBytes = 4 << 20
+
+// batchRows bounds a batch that yields few resources.
+const batchRows = 1 << 17
+
+// worker turns the claims of one lane into batches. It belongs to one goroutine.
+type worker struct {
+	run      *Run
+	lane     string
+	input    int // index of the input; -1 if there is no single one
+	rejects  rejectLog
+	mentions *mentions
+	resolve  *resolver
+	repair   repairer
+
+	asm     assembled
+	verdict carin.Verdict
+	out     fhir.Batch
+	parts   []part
+
+	row     int64 // rows of the lane that are accounted for with this batch
+	base    Account
+	delta   Account
+	pending []pendingClaim
+	fresh   int64 // rows since the last flush
+	done    bool
+}
+
+// pendingClaim is a claim with resources in the batch.
+type pendingClaim struct {
+	from, to int // its resources
+	partly   bool
+	replayed string // the reject that is replayed, if one is
+}
+
+// part is the rows of one claim, or of one fill of it.
+type part struct {
+	key      string
+	segments []segment
+}
+
+// newWorker resumes a lane.
+func (r *Run) newWorker(ctx context.Context, lane string, input int) (*worker, error) {
+	cp, err := r.Loader.Resume(ctx, lane)
+	if err != nil {
+		return nil, fmt.Errorf("resume lane %s: %w", lane, err)
+	}
+	rejects, err := openStateFile(filepath.Join(rejectsDir(r.State, r.ID), lane+".ndjson"), cp.Rejects)
+	if err != nil {
+		return nil, err
+	}
+	log, err := openStateFile(filepath.Join(r.mentionsDir(), lane+".ndjson"), cp.Mentions)
+	if err != nil {
+		return nil, err
+	}
+	w := &worker{run: r, lane: lane, input: input, row: cp.Row, base: cp.Account, done: cp.Done}
+	w.rejects = rejectLog{file: rejects, lane: lane, n: cp.RejectCount}
+	w.mentions = newMentions(log)
+	w.resolve = newResolver(r.dir, r.Identity, r.Layout.Source, r.repairs, w.mentions)
+	w.repair = repairer{&r.Layout.Claims, r.repairs}
+	var rows int64
+	for _, c := range cp.Account.Rows {
+		rows += c.Read
+	}
+	r.Events.progress(input, rows, cp.Account.Claims.Seen, cp.RejectCount)
+	return w, nil
+}
+
+func (w *worker) close() {
+	w.rejects.file.close()
+	w.mentions.log.close()
+}
+
+// streamLane loads one lane of contiguous claims and leaves its account.
+func (r *Run) streamLane(ctx context.Context, lane claimLane, account *Account) (err error) {
+	w, err := r.newWorker(ctx, lane.name, lane.input)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	defer func() { account.Add(&w.base) }()
+	if w.done {
+		return nil
+	}
+	in := r.Inputs[lane.input]
+	src, err := in.File.Open(ctx, lane.span.First+w.row, lane.span.First+lane.span.Rows, nil)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	binding := in.Binding.Clone()
+	table := r.Layout.Table(cpcds.Claims)
+	cur, held := &bound{input: in}, &bound{}
+	for {
+		err := src.Next(ctx, &cur.rows)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		binding.Convert(&cur.batch, &cur.rows)
+		if cur.plan == nil {
+			cur.plan = newPlan(&cur.batch, table)
+		}
+		if err := w.slab(ctx, cur, held); err != nil {
+			return err
+		}
+	}
+	if err := w.release(ctx, held); err != nil {
+		return err
+	}
+	return w.finish(ctx)
+}
+
+// slab takes the claims out of a slab of rows. The last one may go on in the next
+// slab, so its rows are held.
+func (w *worker) slab(ctx context.Context, cur, held *bound) error {
+	n := cur.batch.N
+	for i := 0; i < n; {
+		j := i + 1
+		for j < n && cur.sameKey(i, j) {
+			j++
+		}
+		switch {
+		case i == 0 && held.rows.N > 0 && held.key(0) == cur.key(0):
+			held.hold(cur, 0, j)
+			if j < n {
+				if err := w.release(ctx, held); err != nil {
+					return err
+				}
+			}
+		case i == 0 && held.rows.N > 0:
+			if err := w.release(ctx, held); err != nil {
+				return err
+			}
+			continue
+		case j == n:
+			held.hold(cur, i, j)
+		default:
+			if err := w.take(ctx, segment{cur, i, j}); err != nil {
+				return err
+			}
+		}
+		i = j
+	}
+	return nil
+}
+
+// release takes the held claim, if there is one.
+func (w *worker) release(ctx context.Context, held *bound) error {
+	if held.rows.N == 0 {
+		return nil
+	}
+	err := w.take(ctx, segment{held, 0, held.rows.N})
+	held.reset()
+	return err
+}
+
+// take accounts for the rows of one key in this lane: it makes the claim, unless
+// the key has rows elsewhere and therefore goes through the shuffle.
+func (w *worker) take(ctx context.Context, s segment) error {
+	rows := s.b.inputRows(s.from, s.to)
+	key := s.b.key(s.from)
+	if !w.run.keys.scattered(key) {
+		if key == "" {
+			w.keyless(s)
+		} else {
+			w.claim(key, []segment{s})
+		}
+	}
+	w.row += rows
+	w.fresh += rows
+	return w.flushIfFull(ctx)
+}
+
+// keyless rejects rows without a claim key.
+func (w *worker) keyless(s segment) {
+	rows := s.b.inputRows(s.from, s.to)
+	w.delta.Rows[cpcds.Claims].Read += rows
+	w.delta.Rows[cpcds.Claims].Rejected += rows
+	problem := []cpcds.Problem{{Rule: ruleNoKey, Element: cpcds.ClaimUniqueIdentifier, Row: -1}}
+	w.asm.claim.Reset()
+	w.rejects.claim(&w.asm, "", problem, []segment{s})
+	Count(&w.delta.Rejects, ruleNoKey, 1)
+}
+
+// fate is what became of a part of a claim.
+type fate uint8
+
+const (
+	accepted fate = iota
+	rejected
+	skipped
+)
+
+// claim makes the resources of one claim key and accounts for its rows.
+func (w *worker) claim(key string, segments []segment) {
+	d := &w.delta
+	d.Claims.Seen++
+	rows := &d.Rows[cpcds.Claims]
+	var read int64
+	for _, s := range segments {
+		read += s.b.inputRows(s.from, s.to)
+	}
+	rows.Read += read
+	segments, old := newest(segments)
+	if old > 0 {
+		rows.Skipped += old
+		Count(&d.Skips, ruleSuperseded, old)
+	}
+	w.split(segments)
+	from := w.out.Len()
+	var fates [3]int
+	var counted [3]int64
+	for i := range w.parts {
+		p := &w.parts[i]
+		f := w.part(key, p)
+		fates[f]++
+		for _, s := range p.segments {
+			counted[f] += s.b.inputRows(s.from, s.to)
+		}
+	}
+	if len(w.parts) > 1 && len(segments[0].b.rows.Whole) > 0 {
+		// The parts of a nested row share it: it is in a claim if one of them is.
+		counted = [3]int64{}
+		counted[best(fates)] = read - old
+	}
+	rows.InClaims += counted[accepted]
+	rows.Rejected += counted[rejected]
+	rows.Skipped += counted[skipped]
+	switch best(fates) {
+	case accepted:
+		p := pendingClaim{from: from, to: w.out.Len(), partly: fates[rejected] > 0}
+		if w.run.Replay {
+			p.replayed = replayedReject(segments[0].b, segments[0].from)
+		}
+		w.pending = append(w.pending, p)
+	case rejected:
+		d.Claims.Rejected++
+	case skipped:
+		d.Claims.Skipped++
+	}
+}
+
+func best(fates [3]int) fate {
+	for f, n := range fates {
+		if n > 0 {
+			return fate(f)
+		}
+	}
+	return skipped
+}
+
+// split divides the rows of a claim into its parts: one per value of the element
+// that the layout splits by, and the rest.
+func (w *worker) split(segments []segment) {
+	for i := range w.parts {
+		w.parts[i].segments = w.parts[i].segments[:0]
+	}
+	w.parts = w.parts[:0]
+	by := w.splitter()
+	if by == nil {
+		w.add("", segments...)
+		return
+	}
+	for _, s := range segments {
+		column := s.b.plan.split
+		for i := s.from; i < s.to; i++ {
+			value := ""
+			if column >= 0 {
+				value = s.b.batch.Columns[column].Value(i)
+			}
+			w.add(value, segment{s.b, i, i + 1})
+		}
+	}
+}
+
+func (w *worker) splitter() *layouts.Split {
+	if s := w.run.Layout.Table(cpcds.Claims).Split; s != nil && w.run.repairs(s.Repair) {
+		return s
+	}
+	return nil
+}
+
+// add gives rows to the part of a key.
+func (w *worker) add(key string, segments ...segment) {
+	var p *part
+	for i := range w.parts {
+		if w.parts[i].key == key {
+			p = &w.parts[i]
+		}
+	}
+	if p == nil {
+		if len(w.parts) < cap(w.parts) {
+			w.parts = w.parts[:len(w.parts)+1]
+		} else {
+			w.parts = append(w.parts, part{})
+		}
+		p = &w.parts[len(w.parts)-1]
+		p.key = key
+	}
+	for _, s := range segments {
+		if n := len(p.segments); n > 0 && p.segments[n-1].b == s.b && p.segments[n-1].to == s.from {
+			p.segments[n-1].to = s.to
+		} else {
+			p.segments = append(p.segments, s)
+		}
+	}
+}
+
+// part makes the resource of one part of a claim.
+func (w *worker) part(key string, p *part) fate {
+	a, d := &w.asm, &w.delta
+	a.assemble(p.segments)
+	var rows int64
+	for _, s := range p.segments {
+		rows += s.b.inputRows(s.from, s.to)
+	}
+	if p.key != "" {
+		by := w.splitter()
+		a.claim.Set(cpcds.ClaimType, by.ClaimType)
+		a.claim.Set(cpcds.ClaimSubType, "")
+		a.repair(by.Repair)
+	} else if len(w.parts) > 1 && len(a.claim.Lines) == 0 {
+		Count(&d.Skips, ruleSplitRest, rows)
+		return skipped
+	}
+	if w.run.Lenient {
+		w.repair.claim(a)
+	}
+	if w.resolve.claim(a, key, p.key) {
+		Count(&d.Skips, w.run.Layout.Claims.SkipPayers.Rule, rows)
+		return skipped
+	}
+	w.verdict.Reset()
+	profile, ok := carin.ProfileOf(&a.claim)
+	if !ok {
+		w.verdict.Errors = append(append(w.verdict.Errors, a.claim.Problems...), cpcds.Problem{Rule: ruleClaimType, Element: cpcds.ClaimType, Row: -1})
+	} else {
+		a.forget(profile)
+		w.run.checker.Claim(&a.claim, profile, &w.verdict)
+	}
+	countRules(&d.Warnings, w.verdict.Warnings)
+	if !w.verdict.OK() {
+		countRules(&d.Rejects, w.verdict.Errors)
+		d.Resources[fhir.ExplanationOfBenefit].Rejected++
+		w.rejects.claim(a, p.key, w.verdict.Errors, p.segments)
+		return rejected
+	}
+	for name, n := range a.fixes {
+		Count(&d.Repairs, name, n)
+	}
+	w.run.mapper.Map(&w.out, &a.claim)
+	return accepted
+}
+
+// ruleClaimType: claim_type and claim_sub_type must name a profile.
+const ruleClaimType = "code-claim_type"
+
+// forget drops problems of elements that the profile does not have.
+func (a *assembled) forget(p carin.Profile) {
+	kept := a.claim.Problems[:0]
+	for _, x := range a.claim.Problems {
+		if x.Rule == rulePOAConflict && p != carin.Inpatient {
+			continue
+		}
+		kept = append(kept, x)
+	}
+	a.claim.Problems = kept
+}
+
+// countRules counts each rule of the problems once.
+func countRules(m *map[string]int64, problems []cpcds.Problem) {
+	for i, p := range problems {
+		first := true
+		for _, q := range problems[:i] {
+			first = first && q.Rule != p.Rule
+		}
+		if first {
+			Count(m, p.Rule, 1)
+		}
+	}
+}
+
+func (w *worker) flushIfFull(ctx context.Context) error {
+	if w.out.Size() < batchBytes && w.fresh < batchRows {
+		return nil
+	}
+	return w.flush(ctx, false)
+}
+
+// finish loads what is left and marks the lane done.
+func (w *worker) finish(ctx context.Context) error {
+	if w.done {
+		return nil
+	}
+	return w.flush(ctx, true)
+}
+
+// flush loads the batch with its checkpoint.
+func (w *worker) flush(ctx context.Context, done bool) error {
+	var cp Checkpoint
+	seal := func(outcomes []Outcome) (Checkpoint, error) {
+		cp = Checkpoint{Row: w.row, Done: done, RejectCount: w.rejects.n}
+		cp.Account.Add(&w.base)
+		cp.Account.Add(&w.delta)
+		w.settle(&cp.Account, outcomes)
+		var err error
+		if cp.Rejects, err = w.rejects.file.sync(); err != nil {
+			return cp, err
+		}
+		cp.Mentions, err = w.mentions.log.sync()
+		return cp, err
+	}
+	if err := w.run.Loader.Load(ctx, w.lane, &w.out, seal); err != nil {
+		return fmt.Errorf("load lane %s: %w", w.lane, err)
+	}
+	seen, refused := w.delta.Claims.Seen, w.delta.Claims.Rejected
+	for t := range cpcds.Claims {
+		seen += w.delta.Rows[t].Read
+		refused += w.delta.Rows[t].Rejected
+	}
+	w.run.Events.progress(w.input, w.fresh, w.delta.Claims.Seen, refused)
+	w.base, w.delta = cp.Account, Account{}
+	w.out.Reset()
+	w.pending, w.fresh, w.done = w.pending[:0], 0, done
+	return w.run.overBudget(seen, refused)
+}
+
+// settle adds to an account what the target did with the batch.
+func (w *worker) settle(a *Account, outcomes []Outcome) {
+	for i, r := range w.out.All() {
+		a.Resources[r.Type].count(outcomes[i])
+	}
+	for _, p := range w.pending {
+		var n [numOutcomes]int
+		for _, o := range outcomes[p.from:p.to] {
+			n[o]++
+		}
+		switch {
+		case n[Created]+n[Updated] > 0:
+			a.Claims.Loaded++
+		case n[Stale] > 0:
+			a.Claims.Stale++
+			if p.replayed != "" {
+				w.run.obsolete.Store(p.replayed, struct{}{})
+			}
+		default:
+			a.Claims.Unchanged++
+		}
+		if p.partly {
+			a.Claims.PartlyRejected++
+		}
+	}
+}
+
+func (c *ResourceCount) count(o Outcome) {
+	switch o {
+	case Created:
+		c.Created++
+	case Updated:
+		c.Updated++
+	case Unchanged:
+		c.Unchanged++
+	case Stale:
+		c.Stale++
+	}
+}

@@ -1,0 +1,109 @@
+package carin
+
+import "cpcds2fhir/schemas/cpcds"
+
+// Amount is one category of C4BBAdjudication with its columns.
+type Amount struct {
+	Code   string
+	System string
+	Header cpcds.Element
+	Line   cpcds.Element
+}
+
+// Amounts lists the categories, in the order in which they are written.
+var Amounts = [...]Amount{
+	{"submitted", SysAdjudication, cpcds.ClaimTotalSubmittedAmount, cpcds.LineSubmittedAmount},
+	{"eligible", SysAdjudication, cpcds.ClaimTotalEligibleAmount, cpcds.LineEligibleAmount},
+	{"deductible", SysAdjudication, cpcds.MemberPaidDeductible, cpcds.LinePatientDeductible},
+	{"copay", SysAdjudication, cpcds.CopayAmount, cpcds.LineCopayAmount},
+	{"benefit", SysAdjudication, cpcds.ClaimPaymentAmount, cpcds.LinePaymentAmount},
+	{"coinsurance", SysC4BBAdjudication, cpcds.CoinsuranceLiabilityAmount, cpcds.LineCoinsuranceAmount},
+	{"noncovered", SysC4BBAdjudication, cpcds.ClaimNoncoveredAmount, cpcds.LineNoncoveredAmount},
+	{"priorpayerpaid", SysC4BBAdjudication, cpcds.ClaimOtherPayerPaidAmount, cpcds.LineOtherPayerPaidAmount},
+	{"paidbypatient", SysC4BBAdjudication, cpcds.AmountPaidByPatient, cpcds.LineAmountPaidByPatient},
+	{"paidbypatientcash", SysC4BBAdjudication, cpcds.AmountPaidByPatientCash, cpcds.LineAmountPaidByPatientCash},
+	{"paidbypatientother", SysC4BBAdjudication, cpcds.AmountPaidByPatientOther, cpcds.LineAmountPaidByPatientOther},
+	{"paidbypatienthealthaccount", SysC4BBAdjudication, cpcds.AmountPaidByPatientHealthAccount, cpcds.LineAmountPaidByPatientHealthAccount},
+	{"paidtoprovider", SysC4BBAdjudication, cpcds.ClaimAmountPaidToProvider, cpcds.LineAmountPaidToProvider},
+	{"paidtopatient", SysC4BBAdjudication, cpcds.MemberReimbursement, cpcds.LineMemberReimbursement},
+	{"memberliability", SysC4BBAdjudication, cpcds.MemberLiability, cpcds.LineMemberLiability},
+	{"discount", SysC4BBAdjudication, cpcds.ClaimTotalDiscountAmount, cpcds.LineDiscountAmount},
+	{"drugcost", SysC4BBAdjudication, cpcds.ClaimTotalDrugCost, cpcds.DrugCost},
+}
+
+// Known reports whether the release knows the category.
+func (a *Amount) Known(v *Version) bool {
+	return a.Code != "paidbypatienthealthaccount" || v.PaidFromHealthAccnt
+}
+
+// LineHasAmount reports whether a line has an amount that the release knows.
+func LineHasAmount(l *cpcds.Line, v *Version) bool {
+	for i := range Amounts {
+		if l.Get(Amounts[i].Line) != "" && Amounts[i].Known(v) {
+			return true
+		}
+	}
+	return false
+}
+
+// HeaderHasAmount reports whether the header has an amount that the release knows.
+func HeaderHasAmount(c *cpcds.Claim, v *Version) bool {
+	for i := range Amounts {
+		if c.Get(Amounts[i].Header) != "" && Amounts[i].Known(v) {
+			return true
+		}
+	}
+	return false
+}
+
+func amountRules() []Rule {
+	return []Rule{
+		claimRule("required-amount", all, cpcds.ClaimTotalSubmittedAmount,
+			"the claim must have an amount, in the header or on a line (total 1..*, EOB-institutional-item-or-header-adjudication)",
+			func(c *cpcds.Claim, r *report) {
+				if HeaderHasAmount(c, r.version) {
+					return
+				}
+				for i := range c.Lines {
+					if LineHasAmount(&c.Lines[i], r.version) {
+						return
+					}
+				}
+				r.fail(-1)
+			}),
+		claimRule("required-line-amount", []Profile{Professional, Pharmacy, Oral}, cpcds.LineSubmittedAmount,
+			"every line must have an amount (item.adjudication:adjudicationamounttype 1..*)",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Lines {
+					if c.Lines[i].Get(cpcds.CompoundParentLineNumber) == "" && !LineHasAmount(&c.Lines[i], r.version) {
+						r.fail(i)
+					}
+				}
+			}),
+		warning(claimRule("health-account-unknown", all, cpcds.AmountPaidByPatientHealthAccount,
+			"this release has no category for payments from a health account; the amount is left out",
+			func(c *cpcds.Claim, r *report) {
+				if r.version.PaidFromHealthAccnt {
+					return
+				}
+				if c.Get(cpcds.AmountPaidByPatientHealthAccount) != "" {
+					r.fail(-1)
+				}
+				for i := range c.Lines {
+					if c.Lines[i].Get(cpcds.LineAmountPaidByPatientHealthAccount) != "" {
+						r.failAt(cpcds.LineAmountPaidByPatientHealthAccount, i)
+					}
+				}
+			})),
+		warning(claimRule("line-facts-without-amount", institutional, cpcds.AllowedNumberOfUnits,
+			"an institutional line without amounts cannot carry allowed units (adjudication-has-amount-type-slice); they are left out",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Lines {
+					l := &c.Lines[i]
+					if l.Get(cpcds.AllowedNumberOfUnits) != "" && !LineHasAmount(l, r.version) {
+						r.fail(i)
+					}
+				}
+			})),
+	}
+}

@@ -1,0 +1,375 @@
+package carin
+
+import "cpcds2fhir/schemas/cpcds"
+
+// roleColumns are the columns that name the provider of a role.
+var roleColumns = [cpcds.NumRoles]cpcds.Element{
+	cpcds.Attending: cpcds.AttendingProviderNPI, cpcds.Referring: cpcds.ReferringProviderNPI, cpcds.Operating: cpcds.OperatingProviderNPI,
+	cpcds.Rendering: cpcds.PerformingProviderNPI, cpcds.Prescribing: cpcds.PrescribingProviderNPI, cpcds.Primary: cpcds.PCPNPI,
+	cpcds.Supervisor: cpcds.SupervisingProviderNPI,
+}
+
+// headerRules judge what occurs once in a claim.
+func headerRules(v *Version) []Rule {
+	rules := []Rule{
+		required(all, cpcds.ClaimLastUpdatedDate, "it becomes meta.lastUpdated, which must be the system of record's date"),
+		required(all, cpcds.ClaimProcessingStatusCode, "it becomes status"),
+		code(all, cpcds.ClaimProcessingStatusCode, "active, cancelled, draft or entered-in-error", oneOf(eobStatus)),
+		required(all, cpcds.AdjudicationDate, "it becomes created"),
+		required(allButRx, cpcds.StatementFromDate, "it becomes billablePeriod.start"),
+		required([]Profile{Inpatient}, cpcds.MemberAdmissionDate, "the profile demands the admission period"),
+		required([]Profile{Oral}, cpcds.PerformingProviderNetworkStatus, "the profile demands the rendering network status"),
+		code(all, cpcds.ClaimPaymentStatusCode, "paid, denied or partiallypaid", oneOf(payStatus)),
+		code(all, cpcds.ClaimBenefitPaymentStatus, "innetwork, outofnetwork or other", oneOf(benefitStatus)),
+		code(all, cpcds.ClaimPayeeTypeCode, "beneficiary, subscriber, provider or other", oneOf(payeeTypes)),
+		code(all, cpcds.BillingProviderNetworkStatus, "innetwork or outofnetwork", oneOf(networkStatus)),
+		code(byLine, cpcds.PerformingProviderNetworkStatus, "innetwork or outofnetwork", oneOf(networkStatus)),
+		code(institutional, cpcds.ClaimTypeOfBillCode, "four characters, the first of them 0", func(s string) bool { return len(s) == 4 && s[0] == '0' && alnum(s) }),
+		code(institutional, cpcds.AdmissionTypeCode, "an NUBC priority (type) of admission", oneOf(admTypes)),
+		code(institutional, cpcds.PatientDischargeStatusCode, "an NUBC discharge status of two digits", func(s string) bool { return len(s) == 2 && digits(s) }),
+		code([]Profile{Inpatient}, cpcds.DRGName, "MS-DRG, AP-DRG or APR-DRG", oneOf(drgNames)),
+		code([]Profile{Inpatient}, cpcds.DRGCode, "three or four digits", func(s string) bool { return digits(s) && (len(s) == 3 || len(s) == 4) }),
+		code(allButRx, cpcds.PerformingProviderTaxonomy, "an NUCC taxonomy code of ten characters", func(s string) bool { return len(s) == 10 && alnum(s) }),
+		code([]Profile{Oral}, cpcds.MissingToothNumbers, "ADA universal tooth designations", each(toothCodes.Has)),
+
+		claimRule("unknown-member", all, cpcds.MemberID, "member_id must name a member of the members table",
+			func(c *cpcds.Claim, r *report) {
+				if c.Refs.Patient == "" {
+					r.fail(-1)
+				}
+			}),
+		claimRule("unknown-coverage", all, cpcds.CoverageID, "the coverage of the claim must be in the coverages table",
+			func(c *cpcds.Claim, r *report) {
+				if c.Refs.Coverage == "" {
+					r.fail(-1)
+				}
+			}),
+		claimRule("unknown-payer", all, cpcds.ClaimPayerIdentifier, "the payer of the claim, or of its coverage, must be known: it becomes insurer",
+			func(c *cpcds.Claim, r *report) {
+				if c.Refs.Insurer == "" {
+					r.fail(-1)
+				}
+			}),
+		claimRule("unknown-billing-provider", all, cpcds.BillingProviderNPI, "the billing provider, or else the service facility, must have a valid NPI or be in a table: it becomes provider",
+			func(c *cpcds.Claim, r *report) {
+				if c.Refs.Providers[cpcds.Billing] == "" {
+					r.fail(-1)
+				}
+			}),
+		claimRule("payee-other-party", all, cpcds.ClaimPayee, "a payee of type other must be named (EOB-payee-other-type-requires-party)",
+			func(c *cpcds.Claim, r *report) {
+				if c.Get(cpcds.ClaimPayeeTypeCode) == "other" && c.Refs.Payee == "" {
+					r.fail(-1)
+				}
+			}),
+		claimRule("point-of-origin", institutional, cpcds.PointOfOriginCode,
+			"a newborn admission (type 4) must have a point of origin for newborns, any other admission one that is not (EOB-inst-pointoforigin, both directions)",
+			func(c *cpcds.Claim, r *report) {
+				origin := c.Get(cpcds.PointOfOriginCode)
+				set := originCodes
+				if c.Get(cpcds.AdmissionTypeCode) == "4" {
+					set = newbornOrigin
+				}
+				if origin != "" && !set.Has(origin) {
+					r.fail(-1)
+				}
+			}),
+		warning(claimRule("statement-dates", all, cpcds.StatementThruDate, "statement_thru_date must not lie before statement_from_date",
+			func(c *cpcds.Claim, r *report) {
+				if d := c.Get(cpcds.StatementThruDate); d != "" && d < c.Get(cpcds.StatementFromDate) {
+					r.fail(-1)
+				}
+			})),
+		claimRule("care-team-practitioner", all, cpcds.AttendingProviderNPI,
+			"the NPI of a person's role must not be an organization's (EOB-inst-, EOB-prof- and EOB-pharm-careTeam-practitioner)",
+			func(c *cpcds.Claim, r *report) {
+				for role := cpcds.Attending; role < cpcds.NumRoles; role++ {
+					if role == cpcds.Rendering && (r.profile == Inpatient || r.profile == Outpatient) {
+						continue
+					}
+					if ref := c.Refs.Providers[role]; len(ref) > 0 && ref[0] == 'O' && HasRole(r.profile, role.String()) {
+						r.failAt(roleColumns[role], -1)
+					}
+				}
+				for i, ref := range c.Refs.CareTeam {
+					if role := c.CareTeam[i].Get(cpcds.CareTeamRole); len(ref) > 0 && ref[0] == 'O' && role != "rendering" {
+						r.failAt(cpcds.CareTeamProviderNPI, i)
+					}
+				}
+			}),
+		claimRule("provider-type", []Profile{Inpatient, Outpatient, Oral}, cpcds.BillingProviderNPI,
+			"before release 2.1 the billing provider of an institutional claim must be an organization, that of an oral claim a person",
+			func(c *cpcds.Claim, r *report) {
+				want := byte('O')
+				if r.profile == Oral {
+					want = 'P'
+				}
+				if ref := c.Refs.Providers[cpcds.Billing]; r.version == V200 && ref != "" && ref[0] != want {
+					r.fail(-1)
+				}
+			}),
+		warning(claimRule("supervisor-not-institutional", institutional, cpcds.SupervisingProviderNPI,
+			"an institutional claim has no supervisor: CPCDS 173 asks for the role, the value set of the profile lacks it; the provider is left out",
+			func(c *cpcds.Claim, r *report) {
+				if c.Get(cpcds.SupervisingProviderNPI) != "" {
+					r.fail(-1)
+				}
+			})),
+		warning(claimRule("rendering-needs-taxonomy", []Profile{Outpatient}, cpcds.PerformingProviderTaxonomy,
+			"an outpatient claim names a rendering provider only with a taxonomy code (EOB-careteam-qualification); without one the provider is left out",
+			func(c *cpcds.Claim, r *report) {
+				if c.Get(cpcds.PerformingProviderNPI) != "" && c.Get(cpcds.PerformingProviderTaxonomy) == "" {
+					r.fail(-1)
+				}
+			})),
+	}
+	for _, e := range []cpcds.Element{cpcds.BillingProviderNPI, cpcds.AttendingProviderNPI, cpcds.PerformingProviderNPI, cpcds.PCPNPI,
+		cpcds.ReferringProviderNPI, cpcds.OperatingProviderNPI, cpcds.SupervisingProviderNPI, cpcds.PrescribingProviderNPI, cpcds.ServiceFacilityNPI} {
+		rules = append(rules, code(all, e, "ten digits with a valid check digit (us-core-16, us-core-17)", ValidNPI))
+	}
+	return rules
+}
+
+// lineRules judge the service lines.
+func lineRules() []Rule {
+	rx := []Profile{Pharmacy}
+	return []Rule{
+		claimRule("required-line", all, cpcds.LineNumber, "a claim must have a service line (item 1..*)",
+			func(c *cpcds.Claim, r *report) {
+				if len(c.Lines) == 0 {
+					r.fail(-1)
+				}
+			}),
+		requiredLine([]Profile{Inpatient}, cpcds.RevenueCenterCode, "item.revenue is required on inpatient claims"),
+		codeLine(institutional, cpcds.RevenueCenterCode, "four digits", func(s string) bool { return len(s) == 4 && digits(s) }),
+		requiredLine([]Profile{Outpatient, Professional, Oral, Pharmacy}, cpcds.ServiceFromDate, "it becomes item.serviced"),
+		requiredLine(byLine, cpcds.PlaceOfServiceCode, "the profile demands the place of service on every line"),
+		codeLine(byLine, cpcds.PlaceOfServiceCode, "a CMS place of service", oneOf(posCodes)),
+		claimRule("required-procedure_code", byLine, cpcds.ProcedureCode,
+			"procedure_code must be filled on every line; only a vision claim may do without (EOB-vision-item-productorservice)",
+			func(c *cpcds.Claim, r *report) {
+				if c.Get(cpcds.ClaimType) == "vision" {
+					return
+				}
+				for i := range c.Lines {
+					if c.Lines[i].Get(cpcds.ProcedureCode) == "" {
+						r.fail(i)
+					}
+				}
+			}),
+		claimRule("code-procedure_code", allButRx, cpcds.ProcedureCode,
+			"procedure_code must be CPT or HCPCS (or HIPPS on institutional claims), on oral claims CDT",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Lines {
+					l := &c.Lines[i]
+					if v := l.Get(cpcds.ProcedureCode); v != "" && ServiceSystem(r.profile, v, l.Get(cpcds.RevenueCenterCode)) == "" {
+						r.fail(i)
+					}
+				}
+			}),
+		claimRule("code-procedure_modifier", allButRx, cpcds.ProcedureModifierCode1, "a modifier must be two characters of CPT or HCPCS",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Lines {
+					for e := cpcds.ProcedureModifierCode1; e <= cpcds.ProcedureModifierCode4; e++ {
+						if v := c.Lines[i].Get(e); v != "" && ModifierSystem(v) == "" {
+							r.failAt(e, i)
+						}
+					}
+				}
+			}),
+		codeLine(all, cpcds.LineBenefitPaymentStatus, "innetwork, outofnetwork or other", oneOf(benefitStatus)),
+		claimRule("required-benefit-status", all, cpcds.ClaimBenefitPaymentStatus,
+			"the benefit payment status must be filled, for the claim or for every line",
+			func(c *cpcds.Claim, r *report) {
+				if c.Get(cpcds.ClaimBenefitPaymentStatus) != "" {
+					return
+				}
+				for i := range c.Lines {
+					if c.Lines[i].Get(cpcds.LineBenefitPaymentStatus) == "" {
+						r.failAt(cpcds.LineBenefitPaymentStatus, i)
+						return
+					}
+				}
+			}),
+		warning(claimRule("service-dates", byLine, cpcds.ServiceToDate, "service_to_date must not lie before service_from_date; it is left out",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Lines {
+					if d := c.Lines[i].Get(cpcds.ServiceToDate); d != "" && d < c.Lines[i].Get(cpcds.ServiceFromDate) {
+						r.fail(i)
+					}
+				}
+			})),
+
+		claimRule("required-days_supply", rx, cpcds.DaysSupply, "days_supply must be filled (supportingInfo:dayssupply 1..1)", rxRequired(cpcds.DaysSupply)),
+		claimRule("required-daw_product_selection_code", rx, cpcds.DawProductSelectionCode,
+			"daw_product_selection_code must be filled (supportingInfo:dawcode 1..1)", rxRequired(cpcds.DawProductSelectionCode)),
+		claimRule("required-refill_number", rx, cpcds.RefillNumber, "refill_number must be filled (supportingInfo:refillNum 1..1)", rxRequired(cpcds.RefillNumber)),
+		claimRule("required-refills_authorized", rx, cpcds.RefillsAuthorized,
+			"refills_authorized must be filled before release 2.2 (supportingInfo:refillsAuthorized 1..1)",
+			func(c *cpcds.Claim, r *report) {
+				if r.version.RefillsAuthorized {
+					rxRequired(cpcds.RefillsAuthorized)(c, r)
+				}
+			}),
+		codeLine(rx, cpcds.DawProductSelectionCode, "one digit (NCPDP 408-D8)", oneOf(dawCodes)),
+		codeLine(rx, cpcds.PrescriptionOriginCode, "0 to 5 (NCPDP 419-DJ)", oneOf(rxOrigins)),
+		codeLine(rx, cpcds.CompoundCode, "0, 1 or 2 (NCPDP 406-D6)", oneOf(compoundCodes)),
+		claimRule("code-national_drug_code", rx, cpcds.NationalDrugCode,
+			"national_drug_code must be an NDC of 11 digits, unless compound_code is 2 (FDANDCOrCompound)",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Lines {
+					l := &c.Lines[i]
+					if compound := l.Get(cpcds.CompoundCode) == "2" && l.Get(cpcds.CompoundParentLineNumber) == ""; !compound && !ValidNDC(l.Get(cpcds.NationalDrugCode)) {
+						r.fail(i)
+					}
+				}
+			}),
+		claimRule("compound-parent", rx, cpcds.CompoundParentLineNumber, "an ingredient must name the line of its compound",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Lines {
+					parent := c.Lines[i].Get(cpcds.CompoundParentLineNumber)
+					if parent == "" {
+						continue
+					}
+					found := false
+					for j := range c.Lines {
+						found = found || c.Lines[j].Get(cpcds.LineNumber) == parent && c.Lines[j].Get(cpcds.CompoundParentLineNumber) == ""
+					}
+					if !found {
+						r.fail(i)
+					}
+				}
+			}),
+
+		claimRule("code-tooth_number", []Profile{Oral}, cpcds.ToothNumber, "tooth_number must be an ADA tooth designation or area of the oral cavity",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Lines {
+					if v := c.Lines[i].Get(cpcds.ToothNumber); v != "" && SiteSystem(v) == "" {
+						r.fail(i)
+					}
+				}
+			}),
+		codeLine([]Profile{Oral}, cpcds.AdditionalToothNumbers, "ADA tooth designations or areas of the oral cavity", each(func(s string) bool { return SiteSystem(s) != "" })),
+		codeLine([]Profile{Oral}, cpcds.ToothSurface, "ADA tooth surfaces", each(surfaceCodes.Has)),
+		claimRule("surface-needs-tooth", []Profile{Oral}, cpcds.ToothSurface,
+			"a line with a surface or with additional teeth must name its first tooth (Oral-EOB-surface-subsite-requires-tooth-number, Oral-line-item-with-linked-additionalbody-site-requires-bodysite)",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Lines {
+					l := &c.Lines[i]
+					tooth := l.Get(cpcds.ToothNumber)
+					if l.Get(cpcds.ToothSurface) != "" && SiteSystem(tooth) != SysTooth || l.Get(cpcds.AdditionalToothNumbers) != "" && tooth == "" {
+						r.fail(i)
+					}
+				}
+			}),
+	}
+}
+
+// rxRequired demands an element on the first line of a pharmacy claim: these
+// facts stand on the lines in practice and once in the profile.
+func rxRequired(e cpcds.Element) func(c *cpcds.Claim, r *report) {
+	return func(c *cpcds.Claim, r *report) {
+		if len(c.Lines) > 0 && c.Lines[0].Get(e) == "" {
+			r.fail(0)
+		}
+	}
+}
+
+// partRules judge diagnoses, procedures and the care team.
+func partRules() []Rule {
+	diagnosed := []Profile{Inpatient, Outpatient, Professional}
+	return []Rule{
+		claimRule("required-diagnosis", diagnosed, cpcds.DiagnosisCode, "the claim must have a diagnosis (diagnosis 1..*)",
+			func(c *cpcds.Claim, r *report) {
+				if len(c.Diagnoses) == 0 {
+					r.fail(-1)
+				}
+			}),
+		claimRule("code-diagnosis_code", allButRx, cpcds.DiagnosisCode,
+			"diagnosis_code must have the form of ICD-10-CM, or of ICD-9-CM where diagnosis_code_type is icd9, with its decimal point",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Diagnoses {
+					d := &c.Diagnoses[i]
+					ok := true
+					switch d.Get(cpcds.DiagnosisCodeType) {
+					case "", "icd10":
+						ok = ValidICD10CM(d.Get(cpcds.DiagnosisCode))
+					case "icd9":
+						ok = ValidICD9CM(d.Get(cpcds.DiagnosisCode))
+					case "masked":
+						ok = r.version.MaskedDiagnosis
+					default:
+						ok = false
+					}
+					if !ok {
+						r.fail(i)
+					}
+				}
+			}),
+		claimRule("code-diagnosis_type", allButRx, cpcds.DiagnosisType, "diagnosis_type must be one that the profile knows",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Diagnoses {
+					if !diagnosisTypes[r.profile].Has(DiagnosisType(r.profile, c.Diagnoses[i].Get(cpcds.DiagnosisType), i == 0)) {
+						r.fail(i)
+					}
+				}
+			}),
+		claimRule("code-present_on_admission", []Profile{Inpatient}, cpcds.PresentOnAdmission, "present_on_admission must be Y, N, U, W or 1",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Diagnoses {
+					if v := c.Diagnoses[i].Get(cpcds.PresentOnAdmission); v != "" && !poaCodes.Has(v) {
+						r.fail(i)
+					}
+				}
+			}),
+		warning(claimRule("one-principal", allButRx, cpcds.DiagnosisType, "a claim should have one principal diagnosis",
+			func(c *cpcds.Claim, r *report) {
+				n := 0
+				for i := range c.Diagnoses {
+					if DiagnosisType(r.profile, c.Diagnoses[i].Get(cpcds.DiagnosisType), i == 0) == "principal" {
+						if n++; n == 2 {
+							r.fail(i)
+						}
+					}
+				}
+			})),
+		claimRule("code-inpatient_procedure_code", []Profile{Inpatient}, cpcds.InpatientProcedureCode,
+			"inpatient_procedure_code must have the form of ICD-10-PCS, or of ICD-9-CM volume 3 where its type is icd9",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Procedures {
+					p := &c.Procedures[i]
+					ok := validICD10PCS
+					if p.Get(cpcds.InpatientProcedureCodeType) == "icd9" {
+						ok = validICD9PCS
+					}
+					if !ok(p.Get(cpcds.InpatientProcedureCode)) {
+						r.fail(i)
+					}
+				}
+			}),
+		claimRule("code-inpatient_procedure_type", []Profile{Inpatient}, cpcds.InpatientProcedureType, "inpatient_procedure_type must be principal or other",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Procedures {
+					if v := c.Procedures[i].Get(cpcds.InpatientProcedureType); v != "" && !procTypes.Has(v) {
+						r.fail(i)
+					}
+				}
+			}),
+		claimRule("code-care_team_role", all, cpcds.CareTeamRole, "care_team_role must be one that the profile knows",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.CareTeam {
+					if !HasRole(r.profile, c.CareTeam[i].Get(cpcds.CareTeamRole)) {
+						r.fail(i)
+					}
+				}
+			}),
+		claimRule("code-care_team_provider_npi", all, cpcds.CareTeamProviderNPI, "care_team_provider_npi must be filled, with ten digits and a valid check digit",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.CareTeam {
+					if !ValidNPI(c.CareTeam[i].Get(cpcds.CareTeamProviderNPI)) {
+						r.fail(i)
+					}
+				}
+			}),
+	}
+}

@@ -1,0 +1,56 @@
+package carin
+
+import "cpcds2fhir/schemas/cpcds"
+
+// rowRules judge the rows of the small tables.
+func rowRules() []Rule {
+	type get = func(cpcds.Element) string
+	states := func(s string) bool { return len(s) == 2 && s[0] >= 'A' && s[1] >= 'A' && alnum(s) }
+	return []Rule{
+		requiredRow(cpcds.Members, cpcds.MembersMemberID, "it is the key of the table"),
+		requiredRow(cpcds.Members, cpcds.MembersMemberLastUpdatedDate, "it becomes meta.lastUpdated, which must be the system of record's date"),
+		requiredRow(cpcds.Members, cpcds.MembersGenderCode, "Patient.gender is required"),
+		codeRow(cpcds.Members, cpcds.MembersGenderCode, "male, female, other or unknown", oneOf(genders)),
+		codeRow(cpcds.Members, cpcds.MembersBirthSex, "M, F or UNK", oneOf(birthSexes)),
+		codeRow(cpcds.Members, cpcds.MembersRaceCode, "OMB race categories; ASKU or UNK stand alone (us-core-23)", func(s string) bool {
+			return each(races.Has)(s) && (len(s) <= 4 || !hasWord(s, "UNK") && !hasWord(s, "ASKU"))
+		}),
+		codeRow(cpcds.Members, cpcds.MembersEthnicity, "an OMB ethnicity category", oneOf(ethnicities)),
+		warning(codeRow(cpcds.Members, cpcds.MembersState, "a USPS state abbreviation", states)),
+
+		requiredRow(cpcds.Coverages, cpcds.CoveragesCoverageID, "it is the key of the table"),
+		requiredRow(cpcds.Coverages, cpcds.CoveragesMemberID, "it becomes beneficiary"),
+		requiredRow(cpcds.Coverages, cpcds.CoveragesPayerIdentifier, "it becomes payor"),
+		requiredRow(cpcds.Coverages, cpcds.CoveragesSubscriberID, "Coverage.subscriberId is required"),
+		requiredRow(cpcds.Coverages, cpcds.CoveragesCoverageStatus, "Coverage.status is required"),
+		codeRow(cpcds.Coverages, cpcds.CoveragesCoverageStatus, "active, cancelled, draft or entered-in-error", oneOf(fmStatus)),
+		requiredRow(cpcds.Coverages, cpcds.CoveragesRelationshipToSubscriber, "Coverage.relationship is required"),
+		codeRow(cpcds.Coverages, cpcds.CoveragesRelationshipToSubscriber, "a subscriber relationship", oneOf(relationships)),
+		requiredRow(cpcds.Coverages, cpcds.CoveragesCoverageLastUpdatedDate, "it becomes meta.lastUpdated, which must be the system of record's date"),
+		rowRule("period-order", cpcds.Coverages, cpcds.CoveragesEndDate, "end_date must not lie before start_date (per-1)", func(get get) bool {
+			end := get(cpcds.CoveragesEndDate)
+			return end == "" || end >= get(cpcds.CoveragesStartDate)
+		}),
+
+		rowRule("required-provider-identifier", cpcds.Providers, cpcds.ProvidersProviderNPI,
+			"a practitioner must have an NPI or a tax id (Practitioner-identifier)", func(get get) bool {
+				return get(cpcds.ProvidersProviderNPI) != "" || get(cpcds.ProvidersProviderTaxID) != ""
+			}),
+		codeRow(cpcds.Providers, cpcds.ProvidersProviderNPI, "ten digits with a valid check digit (us-core-16, us-core-17)", ValidNPI),
+		requiredRow(cpcds.Providers, cpcds.ProvidersProviderFamilyName, "Practitioner.name.family is required"),
+		requiredRow(cpcds.Providers, cpcds.ProvidersProviderLastUpdatedDate, "it becomes meta.lastUpdated, which must be the system of record's date"),
+
+		rowRule("required-organization-key", cpcds.Organizations, cpcds.OrganizationsOrganizationID,
+			"an organization must have an id, an NPI or a payer identifier", func(get get) bool {
+				return get(cpcds.OrganizationsOrganizationID) != "" || get(cpcds.OrganizationsOrganizationNPI) != "" || get(cpcds.OrganizationsOrganizationPayerIdentifier) != ""
+			}),
+		codeRow(cpcds.Organizations, cpcds.OrganizationsOrganizationNPI, "ten digits with a valid check digit (us-core-16, us-core-17)", ValidNPI),
+		codeRow(cpcds.Organizations, cpcds.OrganizationsOrganizationNAICCode, "five digits (us-core-19)", func(s string) bool { return len(s) == 5 && digits(s) }),
+		requiredRow(cpcds.Organizations, cpcds.OrganizationsOrganizationName, "Organization.name is required"),
+		requiredRow(cpcds.Organizations, cpcds.OrganizationsOrganizationLastUpdatedDate, "it becomes meta.lastUpdated, which must be the system of record's date"),
+	}
+}
+
+func hasWord(list, word string) bool {
+	return !each(func(s string) bool { return s != word })(list)
+}

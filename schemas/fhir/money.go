@@ -1,0 +1,88 @@
+package fhir
+
+import (
+	"math/big"
+	"strconv"
+)
+
+// Sum adds amounts in canonical text exactly. The zero value is an empty sum.
+// Amounts of up to four decimals and 14 digits before the point are added as
+// integers; anything longer falls back to big numbers.
+type Sum struct {
+	some  bool
+	units int64 // ten-thousandths
+	big   *big.Rat
+	scale int // decimals of the sum
+}
+
+// Add adds an amount; "" adds nothing.
+func (s *Sum) Add(v string) {
+	if v == "" {
+		return
+	}
+	s.some = true
+	units, decimals, ok := tenThousandths(v)
+	s.scale = max(s.scale, decimals, 2)
+	if ok && s.big == nil && s.units < 1<<62 && s.units > -1<<62 {
+		s.units += units
+		return
+	}
+	if s.big == nil {
+		s.big = big.NewRat(s.units, 10000)
+	}
+	if r, ok := new(big.Rat).SetString(v); ok {
+		s.big.Add(s.big, r)
+	}
+}
+
+// Empty reports whether nothing was added.
+func (s *Sum) Empty() bool { return !s.some }
+
+// Append appends the sum as canonical text: two decimals, or as many as the
+// longest amount has.
+func (s *Sum) Append(b []byte) []byte {
+	if s.big != nil {
+		return append(b, s.big.FloatString(s.scale)...)
+	}
+	n := s.units
+	if n < 0 {
+		b, n = append(b, '-'), -n
+	}
+	b = strconv.AppendInt(b, n/10000, 10)
+	b = append(b, '.')
+	div := int64(1000)
+	for i := 0; i < s.scale; i++ {
+		b = append(b, byte('0'+n/div%10))
+		div /= 10
+	}
+	return b
+}
+
+// tenThousandths parses canonical money; ok is false if it does not fit.
+func tenThousandths(v string) (n int64, decimals int, ok bool) {
+	neg := v[0] == '-'
+	if neg {
+		v = v[1:]
+	}
+	point := -1
+	for i := range len(v) {
+		if v[i] == '.' {
+			point = i
+			continue
+		}
+		n = n*10 + int64(v[i]-'0')
+	}
+	if point >= 0 {
+		decimals = len(v) - point - 1
+	}
+	if decimals > 4 || len(v)-decimals > 15 {
+		return 0, decimals, false
+	}
+	for i := decimals; i < 4; i++ {
+		n *= 10
+	}
+	if neg {
+		n = -n
+	}
+	return n, decimals, true
+}

@@ -1,0 +1,185 @@
+package layouts
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"cpcds2fhir/schemas/cpcds"
+)
+
+// Options say how a layout is applied.
+type Options struct {
+	Lenient  bool            // apply the repairs
+	NoRepair map[string]bool // but not those named here
+}
+
+func (o Options) repairs(name string) bool { return o.Lenient && name != "" && !o.NoRepair[name] }
+
+// Binding is a table of a layout joined to the columns of one file. It converts
+// the rows of that file. It keeps memory between calls and is used by one
+// goroutine at a time; Clone makes another one.
+type Binding struct {
+	table    cpcds.Table
+	source   []int
+	elements []cpcds.Element
+	reps     []int
+	names    map[cpcds.Element][]string
+	plans    []*plan
+}
+
+// BindError says why the columns of a file cannot be bound to a table.
+type BindError struct {
+	Layout string
+	Table  cpcds.Table
+	Faults []string // at least one
+}
+
+func (e *BindError) Error() string {
+	return fmt.Sprintf("bind table %s of layout %s: %s", e.Table, e.Layout, strings.Join(e.Faults, "; "))
+}
+
+// Bind joins a table of the layout to the columns of a file. A *BindError names
+// required elements without a column, columns that stand twice, columns that mean
+// the same element, and a column for which the layout refuses the file.
+func (l *Layout) Bind(t cpcds.Table, fields []cpcds.Field, o Options) (*Binding, error) {
+	tab := l.tables[t]
+	if tab == nil {
+		return nil, &BindError{l.Name, t, []string{"the layout has no such table"}}
+	}
+	b := &Binding{table: t, names: map[cpcds.Element][]string{}}
+	h := newHeaders(fields)
+	var faults []string
+	for _, f := range fields {
+		if reason := tab.refused[fold(f.Name)]; reason != "" {
+			faults = append(faults, fmt.Sprintf("refused because of the column %q: %s", f.Name, reason))
+		}
+	}
+	keyed := len(tab.Key) == 0
+	for _, c := range tab.columns {
+		found := h.columns(c, &faults)
+		if c.origin == fromConst {
+			found = []bound{{-1, nil}}
+		}
+		keyed = keyed || len(found) > 0 && slices.Contains(tab.Key, c.element)
+		if len(found) == 0 && slices.Contains(tab.Required, c.element) {
+			faults = append(faults, missing(c, fields))
+		}
+		b.add(c, found, h, o, &faults)
+	}
+	if !keyed && faults == nil {
+		faults = append(faults, fmt.Sprintf("no column for the key %s", names(tab.Key)))
+	}
+	if faults != nil {
+		slices.Sort(faults)
+		return nil, &BindError{l.Name, t, slices.Compact(faults)}
+	}
+	b.number(fields)
+	return b, nil
+}
+
+// missing describes a required element that found no column.
+func missing(c *column, fields []cpcds.Field) string {
+	present := make([]string, len(fields))
+	for i, f := range fields {
+		present[i] = f.Name
+	}
+	s := fmt.Sprintf("no column for %s, which is %s", c.element.Describe(), c.describe())
+	for _, group := range c.headers {
+		for _, alias := range group {
+			if n := nearest(alias, present); n != "" {
+				return s + fmt.Sprintf("; the nearest one is %q", n)
+			}
+		}
+	}
+	return s
+}
+
+func names(els []cpcds.Element) string {
+	out := make([]string, len(els))
+	for i, e := range els {
+		out[i] = e.Column()
+	}
+	return strings.Join(out, ", ")
+}
+
+// add adds the plans of one column.
+func (b *Binding) add(c *column, found []bound, h *headers, o Options, faults *[]string) {
+	base := conversion{
+		nulls: c.nulls, plain: &c.plain, form: &c.form, standby: c.standby,
+		repairInvalid: c.invalid, list: c.origin == fromAll,
+	}
+	if !o.repairs(c.invalid) {
+		base.repairInvalid = ""
+	}
+	if c.lenient != nil && o.repairs(c.lenient.repair) {
+		if c.lenient.headers == nil {
+			base.lenient = c.lenient
+		} else if i, ok := h.find(c.element, c.lenient.headers, faults); ok {
+			base.lenient, base.replaces = c.lenient, true
+			found = []bound{{-1, []int{i}}}
+		}
+	}
+	if len(found) == 0 && c.standby != "" {
+		c, found = &column{element: c.element, origin: fromConst, constant: c.standby}, []bound{{-1, nil}}
+	}
+	for _, f := range found {
+		conv := base
+		conv.simple = conv.lenient == nil && c.plain.expression == nil && c.plain.codes == nil
+		b.plans = append(b.plans, newPlan(&conv, c.constant, f.fields))
+		b.elements = append(b.elements, c.element)
+		b.reps = append(b.reps, f.rep)
+		for _, i := range f.fields {
+			b.names[c.element] = append(b.names[c.element], h.fields[i].Name)
+		}
+	}
+}
+
+// number replaces the field numbers of the plans by places in Source.
+func (b *Binding) number(fields []cpcds.Field) {
+	place := make(map[int]int, len(fields))
+	for _, p := range b.plans {
+		for _, i := range p.source {
+			place[i] = 0
+		}
+	}
+	b.source = slices.Sorted(maps.Keys(place))
+	for i, f := range b.source {
+		place[f] = i
+	}
+	for _, p := range b.plans {
+		for i, f := range p.source {
+			p.source[i] = place[f]
+		}
+	}
+}
+
+// Source returns the columns that Convert needs, as indices into the fields of the
+// file, in the order in which it expects them in Rows.Columns. It must not be
+// changed.
+func (b *Binding) Source() []int { return b.source }
+
+// Elements returns the element of each column that Convert makes, in order. An
+// element that repeats in a row stands several times. It must not be changed.
+func (b *Binding) Elements() []cpcds.Element { return b.elements }
+
+// Reps returns, for each column that Convert makes, the repetition of its level it
+// belongs to, from 0: columns of one level with the same number are one diagnosis,
+// procedure or provider. -1 means that the layout does not repeat the element; its
+// value belongs to every repetition. It must not be changed.
+func (b *Binding) Reps() []int { return b.reps }
+
+// Columns returns the names of the source columns that an element is read from,
+// for messages.
+func (b *Binding) Columns(e cpcds.Element) []string { return b.names[e] }
+
+// Clone returns a binding of its own memory for another goroutine.
+func (b *Binding) Clone() *Binding {
+	c := *b
+	c.plans = make([]*plan, len(b.plans))
+	for i, p := range b.plans {
+		c.plans[i] = newPlan(p.conv, p.constant, p.source)
+	}
+	return &c
+}

@@ -1,0 +1,128 @@
+package layouts
+
+import (
+	"maps"
+	"slices"
+
+	"cpcds2fhir/schemas/cpcds"
+)
+
+// Layout is one compiled layout. It is immutable and safe for concurrent use.
+type Layout struct {
+	Name    string
+	About   string     // what the layout is for, in a sentence
+	Source  string     // namespace of the source's keys when resource ids are made
+	Hash    string     // hex SHA-256 of the YAML file and the code tables it uses
+	Systems Systems    // Identifier.system of the source's identifiers
+	CSV     CSVOptions // how its text files are written
+	Claims  ClaimRules // what is done with whole claims
+
+	// Constants are rows that the layout itself adds to a table, in canonical text:
+	// payers that no file names. A row of a file with the same key is worth more.
+	Constants map[cpcds.Table][]map[cpcds.Element]string
+
+	tables [cpcds.NumTables]*Table
+}
+
+// Systems are the URIs of the source's identifier systems, "" where the layout has
+// none.
+type Systems struct {
+	Claim, Member, UniqueMember, Provider, Organization, Payer, Coverage string
+}
+
+// CSVOptions says how the text files of a layout are written.
+type CSVOptions struct {
+	Delimiter rune
+	Quote     rune   // 0: nothing is quoted
+	Encoding  string // utf-8, windows-1252 or iso-8859-1
+	ShortRows bool   // rows may have fewer fields than the header; the rest is absent
+}
+
+// Table is what a layout says of one table.
+type Table struct {
+	Table    cpcds.Table
+	Files    []string        // name patterns of its files, a hint only
+	Required []cpcds.Element // elements whose column must exist
+	Key      []cpcds.Element // what tells its records apart; an absent part is part of the key
+	LineWhen []cpcds.Element // claims: a row is a service line if one of these is filled
+	Split    *Split          // claims: nil if claims are not split
+	Collapse *Collapse       // small tables: nil if rows are not collapsed
+
+	layout  string
+	columns []*column
+	ignored []ignored
+	refused map[string]string // folded header -> reason
+}
+
+// Split makes a claim of its own of each value of a line element: the fills that
+// stand among the lines of other claims. It is a repair.
+type Split struct {
+	Element   cpcds.Element
+	ClaimType string // the claim_type of the new claims
+	Repair    string
+}
+
+// Collapse makes one record of all rows that agree in some elements. References to
+// any of their keys mean that record. It is a repair.
+type Collapse struct {
+	By     []cpcds.Element
+	Repair string
+}
+
+// ignored is a header, or a header's beginning, that a layout leaves out knowingly.
+type ignored struct {
+	header string // folded, without the asterisk
+	prefix bool
+	reason string
+}
+
+// Table returns what the layout says of a table, nil if it has no such table.
+func (l *Layout) Table(t cpcds.Table) *Table { return l.tables[t] }
+
+// Repairs returns the names of all repairs that the layout can apply, sorted: of
+// its columns, of its tables and of its claims.
+func (l *Layout) Repairs() []string {
+	names := map[string]bool{}
+	for _, t := range l.tables {
+		if t == nil {
+			continue
+		}
+		if t.Split != nil {
+			names[t.Split.Repair] = true
+		}
+		if t.Collapse != nil {
+			names[t.Collapse.Repair] = true
+		}
+		for _, c := range t.columns {
+			if c.invalid != "" {
+				names[c.invalid] = true
+			}
+			if c.lenient != nil {
+				names[c.lenient.repair] = true
+			}
+		}
+	}
+	for _, r := range l.Claims.repairs() {
+		names[r] = true
+	}
+	delete(names, "")
+	return slices.Sorted(maps.Keys(names))
+}
+
+// Reason returns why the layout leaves out a header, "" if it does not.
+func (t *Table) Reason(header string) string {
+	f := fold(header)
+	for _, i := range t.ignored {
+		if i.matches(f) {
+			return i.reason
+		}
+	}
+	return ""
+}
+
+func (i ignored) matches(folded string) bool {
+	if i.prefix {
+		return len(folded) >= len(i.header) && folded[:len(i.header)] == i.header
+	}
+	return folded == i.header
+}

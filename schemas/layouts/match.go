@@ -1,0 +1,223 @@
+package layouts
+
+import (
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"cpcds2fhir/schemas/cpcds"
+)
+
+// Match says how well a table of a layout fits the columns of a file.
+type Match struct {
+	Fits     bool            // all required elements and one of the key are bound, and nothing is refused
+	Bound    int             // elements that have a column
+	Missing  []cpcds.Element // required elements without a column
+	Unknown  []string        // headers that are neither bound nor ignored
+	NameHint bool            // the name of the file speaks for the table
+	Refused  string          // why the layout refuses the file, "" if it does not
+
+	columns int
+	faults  []string
+}
+
+// Match compares a table with the columns of a file. It is the zero Match if the
+// layout has no such table. file may be "".
+func (l *Layout) Match(t cpcds.Table, file string, fields []cpcds.Field) Match {
+	tab := l.tables[t]
+	if tab == nil {
+		return Match{}
+	}
+	m := Match{columns: len(fields), NameHint: tab.hint(file)}
+	h := newHeaders(fields)
+	used := map[int]bool{}
+	keyed := len(tab.Key) == 0
+	for _, c := range tab.columns {
+		bound := false
+		for _, cols := range h.columns(c, &m.faults) {
+			bound = true
+			for _, i := range cols.fields {
+				used[i] = true
+			}
+		}
+		if c.lenient != nil {
+			if i, ok := h.find(c.element, c.lenient.headers, &m.faults); ok {
+				used[i] = true
+			}
+		}
+		switch {
+		case bound:
+			m.Bound++
+			keyed = keyed || slices.Contains(tab.Key, c.element)
+		case slices.Contains(tab.Required, c.element):
+			m.Missing = append(m.Missing, c.element)
+		}
+	}
+	for i, f := range fields {
+		folded := fold(f.Name)
+		if reason := tab.refused[folded]; reason != "" && m.Refused == "" {
+			m.Refused = fmt.Sprintf("%q: %s", f.Name, reason)
+		}
+		if !used[i] && tab.Reason(f.Name) == "" {
+			m.Unknown = append(m.Unknown, f.Name)
+		}
+	}
+	m.Fits = keyed && len(m.Missing) == 0 && m.Refused == "" && len(m.faults) == 0
+	return m
+}
+
+// hint reports whether the file's own name, or that of its folder, has a pattern
+// of the table.
+func (t *Table) hint(file string) bool {
+	file = strings.ToLower(filepath.ToSlash(file))
+	for _, p := range t.Files {
+		for _, name := range []string{path.Base(file), path.Base(path.Dir(file))} {
+			if ok, _ := path.Match(p, name); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// better reports whether a fits a file better than b does. Fitting comes first,
+// then few unknown headers, many bound ones and the name of the file.
+func (a Match) better(b Match) bool {
+	switch {
+	case a.Fits != b.Fits:
+		return a.Fits
+	case len(a.Unknown) != len(b.Unknown):
+		return len(a.Unknown) < len(b.Unknown)
+	case a.Bound != b.Bound:
+		return a.Bound > b.Bound
+	}
+	return a.NameHint && !b.NameHint
+}
+
+// known reports whether most headers mean something to the table: at least two of
+// three. A few equal names do not make a file one of the layout's.
+func (m Match) known() bool { return 3*len(m.Unknown) <= m.columns }
+
+// why says in words why a file does not fit.
+func (m Match) why() string {
+	var parts []string
+	if m.Refused != "" {
+		return "refused because of the column " + m.Refused
+	}
+	if len(m.Missing) > 0 {
+		names := make([]string, len(m.Missing))
+		for i, e := range m.Missing {
+			names[i] = e.Column()
+		}
+		parts = append(parts, "no column for "+strings.Join(names, ", "))
+	}
+	parts = append(parts, m.faults...)
+	if !m.Fits && len(parts) == 0 {
+		parts = append(parts, "no column of the key")
+	}
+	if !m.known() {
+		parts = append(parts, fmt.Sprintf("%d of %d columns are unknown", len(m.Unknown), m.columns))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// File is an input file by its path and columns.
+type File struct {
+	Path   string
+	Fields []cpcds.Field
+}
+
+// Recognition is the one layout that fits a set of files.
+type Recognition struct {
+	Layout *Layout
+	Tables []cpcds.Table // the table of each file
+	Why    string        // for people: what spoke for it
+}
+
+// Assign finds the table of each file. The error names every file that fits none,
+// with what is missing from the table that comes nearest.
+func (l *Layout) Assign(files []File) ([]cpcds.Table, error) {
+	tables, _, err := l.assign(files, false)
+	return tables, err
+}
+
+// assign also returns how many headers are unknown. strict refuses files of which
+// most headers are.
+func (l *Layout) assign(files []File, strict bool) (tables []cpcds.Table, unknown int, err error) {
+	var faults []string
+	for _, f := range files {
+		best, table, found := Match{}, cpcds.Claims, false
+		for t := range cpcds.NumTables {
+			if l.tables[t] == nil {
+				continue
+			}
+			if m := l.Match(t, f.Path, f.Fields); !found || m.better(best) {
+				best, table, found = m, t, true
+			}
+		}
+		if !best.Fits || strict && !best.known() {
+			faults = append(faults, fmt.Sprintf("%s fits no table; as %s: %s", f.Path, table, best.why()))
+		}
+		tables = append(tables, table)
+		unknown += len(best.Unknown)
+	}
+	if faults != nil {
+		return nil, 0, fmt.Errorf("layout %s: %s", l.Name, strings.Join(faults, "\n  "))
+	}
+	return tables, unknown, nil
+}
+
+// refuses returns why the layout refuses one of the files, "" if it does not: then
+// the files are of its family, and no other layout should have them.
+func (l *Layout) refuses(files []File) string {
+	for _, f := range files {
+		for t := range cpcds.NumTables {
+			if m := l.Match(t, f.Path, f.Fields); m.Refused != "" && m.known() {
+				return fmt.Sprintf("layout %s: %s: refused because of the column %s", l.Name, f.Path, m.Refused)
+			}
+		}
+	}
+	return ""
+}
+
+// Recognise picks the layout that fits all files: the one that leaves the fewest
+// headers unknown. It is an error if none fits, with what is missing for each
+// layout, or if two fit equally well.
+func Recognise(ls []*Layout, files []File) (*Recognition, error) {
+	if len(files) == 0 {
+		return nil, fmt.Errorf("recognise layout: no files")
+	}
+	var best *Recognition
+	var fewest int
+	var faults, equal []string
+	for _, l := range ls {
+		if why := l.refuses(files); why != "" {
+			return nil, fmt.Errorf("recognise layout: %s", why)
+		}
+		tables, unknown, err := l.assign(files, true)
+		if err != nil {
+			faults = append(faults, err.Error())
+			continue
+		}
+		switch {
+		case best == nil || unknown < fewest:
+			best, fewest, equal = &Recognition{Layout: l, Tables: tables}, unknown, []string{l.Name}
+		case unknown == fewest:
+			equal = append(equal, l.Name)
+		}
+	}
+	if best == nil {
+		return nil, fmt.Errorf("recognise layout: no layout fits\n%s", strings.Join(faults, "\n"))
+	}
+	if len(equal) > 1 {
+		return nil, fmt.Errorf("recognise layout: %s fit equally well; say which one", strings.Join(equal, " and "))
+	}
+	n := 0
+	for _, f := range files {
+		n += len(f.Fields)
+	}
+	best.Why = fmt.Sprintf("knows %d of the %d columns of %d files", n-fewest, n, len(files))
+	return best, nil
+}

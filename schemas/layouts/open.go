@@ -1,0 +1,267 @@
+package layouts
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"cpcds2fhir/schemas/cpcds"
+)
+
+//go:embed builtin
+var builtin embed.FS
+
+// Builtins returns the layouts that are part of the product, sorted by name. They
+// are compiled once; the slice is the caller's.
+func Builtins() []*Layout { return slices.Clone(builtins()) }
+
+var builtins = sync.OnceValue(func() []*Layout {
+	var out []*Layout
+	files, _ := fs.Glob(builtin, "builtin/*.yaml")
+	for _, f := range files {
+		if l, findings := readBuiltin(f); len(findings) == 0 {
+			out = append(out, l)
+		}
+	}
+	return out
+})
+
+func readBuiltin(file string) (*Layout, []Finding) {
+	src, err := builtin.ReadFile(file)
+	if err != nil {
+		return nil, []Finding{{File: file, Message: err.Error()}}
+	}
+	return parse(file, src, func(name string) ([]byte, error) { return builtin.ReadFile(path.Join("builtin", name)) })
+}
+
+// Open returns the layout of a name, if it is a built-in one, or else compiles the
+// YAML file at a path. The error is a *FileError if the file is at fault.
+func Open(nameOrPath string) (*Layout, error) {
+	var names []string
+	for _, l := range builtins() {
+		if l.Name == nameOrPath {
+			return l, nil
+		}
+		names = append(names, l.Name)
+	}
+	isPath := strings.ContainsAny(nameOrPath, `/\`) || slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(nameOrPath))
+	if !isPath {
+		if _, err := os.Stat(nameOrPath); err != nil {
+			hint := ""
+			if n := nearest(nameOrPath, names); n != "" {
+				hint = fmt.Sprintf("; did you mean %q?", n)
+			}
+			return nil, fmt.Errorf("unknown layout %q: built in are %s; a path ends in .yaml%s", nameOrPath, strings.Join(names, ", "), hint)
+		}
+	}
+	l, findings := Check(nameOrPath)
+	if len(findings) > 0 {
+		return nil, &FileError{findings}
+	}
+	return l, nil
+}
+
+// Check compiles the layout file at a path and returns all findings, in the order
+// of the file. The layout is nil if there are any.
+func Check(file string) (*Layout, []Finding) {
+	src, err := os.ReadFile(file)
+	if err != nil {
+		return nil, []Finding{{File: file, Message: fmt.Sprintf("read layout: %v", err)}}
+	}
+	// A code table lies beside the layout, or is one that comes with the product.
+	return parse(file, src, func(name string) ([]byte, error) {
+		b, err := os.ReadFile(filepath.Join(filepath.Dir(file), filepath.FromSlash(name)))
+		if errors.Is(err, fs.ErrNotExist) {
+			if own, e := builtin.ReadFile(path.Join("builtin", name)); e == nil {
+				return own, nil
+			}
+		}
+		return b, err
+	})
+}
+
+// layoutParser reads one layout file.
+type layoutParser struct {
+	decoder
+	layout *Layout
+	nulls  map[string]struct{}
+	open   func(name string) ([]byte, error)
+	loaded map[string]map[string]string
+	hash   []byte // the SHA-256 sums of all files, one after the other
+}
+
+func parse(file string, src []byte, open func(string) ([]byte, error)) (*Layout, []Finding) {
+	p := &layoutParser{
+		decoder: decoder{file: file, anchors: map[string]ast.Node{}},
+		layout:  &Layout{CSV: CSVOptions{Delimiter: ',', Quote: '"', Encoding: "utf-8"}},
+		nulls:   map[string]struct{}{},
+		open:    open,
+		loaded:  map[string]map[string]string{},
+	}
+	p.sum(src)
+	if body := p.document(src); body != nil {
+		p.parse(body)
+	}
+	if len(p.findings) > 0 {
+		slices.SortStableFunc(p.findings, func(a, b Finding) int {
+			switch {
+			case a.File != b.File && a.File == file:
+				return -1
+			case a.File != b.File && b.File == file:
+				return 1
+			case a.File != b.File:
+				return strings.Compare(a.File, b.File)
+			case a.Line != b.Line:
+				return a.Line - b.Line
+			}
+			return a.Column - b.Column
+		})
+		return nil, p.findings
+	}
+	sum := sha256.Sum256(p.hash)
+	p.layout.Hash = hex.EncodeToString(sum[:])
+	return p.layout, nil
+}
+
+func (p *layoutParser) sum(src []byte) {
+	s := sha256.Sum256(src)
+	p.hash = append(p.hash, s[:]...)
+}
+
+var layoutName = regexp.MustCompile(`^[a-z][a-z0-9]*([.-][a-z0-9]+)*$`)
+
+func (p *layoutParser) parse(body ast.Node) {
+	l := p.layout
+	// Sentinels are known before any column is read, wherever they stand.
+	for _, e := range p.entries(body, "the layout") {
+		if e.key == "null" {
+			for _, s := range p.texts(e.val, "null") {
+				p.nulls[s] = struct{}{}
+			}
+		}
+	}
+	p.fields(body, "the layout", map[string]func(entry){
+		"layout": func(e entry) {
+			if l.Name = p.text(e.val, "layout"); !layoutName.MatchString(l.Name) {
+				p.at(e.val, "", "layout must be a name of lower-case letters, digits, hyphens and points")
+			}
+		},
+		"about":     func(e entry) { l.About = p.text(e.val, "about") },
+		"source":    func(e entry) { l.Source = p.text(e.val, "source") },
+		"systems":   func(e entry) { p.systems(e.val) },
+		"csv":       func(e entry) { p.csv(e.val) },
+		"null":      func(entry) {},
+		"tables":    func(e entry) { p.tablesBlock(e.val) },
+		"claims":    func(e entry) { p.claimRules(e.val, &l.Claims) },
+		"constants": func(e entry) { p.constants(e.val) },
+	})
+	if l.Name == "" {
+		p.at(body, "", `a layout needs a name: "layout: name"`)
+	}
+	if l.Source == "" {
+		l.Source = l.Name
+	}
+	if l.tables == [cpcds.NumTables]*Table{} {
+		p.at(body, "", "a layout needs tables")
+	}
+}
+
+func (p *layoutParser) systems(n ast.Node) {
+	s := &p.layout.Systems
+	uri := func(to *string) func(entry) {
+		return func(e entry) {
+			*to = p.text(e.val, e.key)
+			if strings.ContainsAny(*to, " \"\\<>") || !strings.Contains(*to, ":") {
+				p.at(e.val, "", "%s must be a URI", e.key)
+			}
+		}
+	}
+	p.fields(n, "systems", map[string]func(entry){
+		"claim": uri(&s.Claim), "member": uri(&s.Member), "unique_member": uri(&s.UniqueMember),
+		"provider": uri(&s.Provider), "organization": uri(&s.Organization), "payer": uri(&s.Payer),
+		"coverage": uri(&s.Coverage),
+	})
+}
+
+func (p *layoutParser) csv(n ast.Node) {
+	c := &p.layout.CSV
+	one := func(to *rune, none bool) func(entry) {
+		return func(e entry) {
+			s := p.text(e.val, e.key)
+			r, size := utf8.DecodeRuneInString(s)
+			switch {
+			case s == "" && none:
+				*to = 0
+			case s == `\t` || strings.EqualFold(s, "tab"):
+				*to = '\t'
+			case size != len(s) || s == "" || r == utf8.RuneError:
+				p.at(e.val, "", "%s must be one character", e.key)
+			default:
+				*to = r
+			}
+		}
+	}
+	encodings := []string{"utf-8", "windows-1252", "iso-8859-1"}
+	p.fields(n, "csv", map[string]func(entry){
+		"delimiter": one(&c.Delimiter, false),
+		"quote":     one(&c.Quote, true),
+		"encoding": func(e entry) {
+			if c.Encoding = strings.ToLower(p.text(e.val, e.key)); !slices.Contains(encodings, c.Encoding) {
+				p.at(e.val, "", "encoding must be one of %s", strings.Join(encodings, ", "))
+			}
+		},
+		"short_rows": func(e entry) { c.ShortRows = p.flag(e.val, e.key) },
+	})
+}
+
+func (p *layoutParser) constants(n ast.Node) {
+	p.layout.Constants = map[cpcds.Table][]map[cpcds.Element]string{}
+	for _, e := range p.entries(n, "constants") {
+		t, ok := cpcds.ParseTable(e.key)
+		if !ok || t == cpcds.Claims {
+			p.unknown(e, "table", "constants", []string{"members", "coverages", "providers", "organizations"})
+			continue
+		}
+		for _, item := range p.items(e.val) {
+			row := map[cpcds.Element]string{}
+			for _, x := range p.entries(item, "a row of "+e.key) {
+				if el, ok := p.element(t, x); ok {
+					row[el] = p.canonical(el, x.val)
+				}
+			}
+			p.layout.Constants[t] = append(p.layout.Constants[t], row)
+		}
+	}
+}
+
+// codes returns the code table that a node names. Each is loaded once.
+func (p *layoutParser) codes(n ast.Node) map[string]string {
+	name := p.text(n, "table")
+	if t, ok := p.loaded[name]; ok {
+		return t
+	}
+	p.loaded[name] = nil
+	src, err := p.open(name)
+	if err != nil {
+		p.at(n, "", "open code table: %v", err)
+		return nil
+	}
+	p.sum(src)
+	t, findings := codeTable(path.Join(path.Dir(filepath.ToSlash(p.file)), name), src)
+	p.findings = append(p.findings, findings...)
+	p.loaded[name] = t
+	return t
+}
