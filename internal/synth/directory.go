@@ -33,7 +33,8 @@ const (
 	clinic
 	agency
 	ambulance
-	carrier // moves patients who need no ambulance; half of them have no NPI
+	carrier   // moves patients who need no ambulance; half of them have no NPI
+	groupHome // where people with home care live; none has an NPI
 	optician
 	dentalOffice
 	pharmacy
@@ -52,6 +53,7 @@ var facilityKinds = [numFacilities]struct {
 	agency:       {[]string{"Home Health", "Home Care, Inc."}, 15000, 4},
 	ambulance:    {[]string{"County EMS", "Ambulance Service"}, 20000, 3},
 	carrier:      {[]string{"Transit", `"Door to Door" Rides`}, 20000, 4},
+	groupHome:    {[]string{"Group Home", "Residential Living"}, 20000, 3},
 	optician:     {[]string{"Eye Care", "Optical"}, 15000, 4},
 	dentalOffice: {[]string{"Dental", "Family Dentistry"}, 8000, 6},
 	pharmacy:     {[]string{"Pharmacy", "Drug Store"}, 4000, 10},
@@ -177,7 +179,7 @@ func (b *directoryBuilder) facility(f facility, kind string) {
 	b.number++
 	at := pick(&b.dice, b.codes.places)
 	o := b.body(at.city+" "+kind, at)
-	if f == carrier && len(b.dir.facilities[f])%2 == 0 {
+	if f == groupHome || f == carrier && len(b.dir.facilities[f])%2 == 0 {
 		o.id = fmt.Sprintf("ATYP%05d", b.number)
 	} else {
 		o.npi = b.arena.npi(b.number)

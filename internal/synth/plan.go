@@ -8,9 +8,6 @@ type part struct {
 	claims               int
 }
 
-// partClaims is how many claims a part has, or a few more.
-const partClaims = 50000
-
 // memberClaims is how many claims a member has over the years. Some have none.
 func memberClaims(d *dice, seed, member uint64) int {
 	d.start(seed, countStream, member)
@@ -23,7 +20,7 @@ func memberClaims(d *dice, seed, member uint64) int {
 	return d.between(10, 80)
 }
 
-// plan cuts an extract into parts that together have exactly the claims asked
+// plan cuts an extract into parts of so many claims, or a few more, that together have exactly the claims asked
 // for; the last member may have to do with fewer.
 func plan(opt *Options) []part {
 	var d dice
@@ -34,7 +31,7 @@ func plan(opt *Options) []part {
 		p.members++
 		p.claims += n
 		left -= n
-		if p.claims >= partClaims || left == 0 {
+		if p.claims >= opt.partClaims || left == 0 {
 			parts = append(parts, p)
 			p = part{firstMember: m + 1, firstClaim: p.firstClaim + uint64(p.claims)}
 		}

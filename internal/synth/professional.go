@@ -106,6 +106,9 @@ func (g *generator) homeCare() {
 	}
 	g.openProfessional(agency, aide)
 	g.refer(300, 500)
+	if r.chance(200) {
+		g.serviceFacility(g.place(groupHome))
+	}
 	g.diagnose("homecare", "principal")
 	g.diagnoseMore(r.below(3), "secondary", "homecare", "chronic")
 	x := pick(r, g.codes.services["homecare"])

@@ -31,12 +31,9 @@ type bucket struct {
 	buf  *bufio.Writer
 }
 
-// A bucket is meant to have bucketRows rows, which bounds the memory of sorting
-// it; a shuffler has mostBuckets per table, which bounds its open files.
-const (
-	bucketRows  = 60000
-	mostBuckets = 256
-)
+// mostBuckets bounds the open files of a table. Up to that number, a bucket has
+// about as many rows as the options say, which bounds the memory of sorting it.
+const mostBuckets = 256
 
 // rowsPerClaim are the rows of a table to ten claims, for the number of buckets.
 var rowsPerClaim = map[string]int{claimsTable: 70, headersTable: 10, "claim_lines": 65, "claim_diagnoses": 25, "claim_procedures": 2, "claim_care_team": 2}
@@ -48,7 +45,7 @@ func newShuffler(opt *Options) (*shuffler, error) {
 	}
 	s := &shuffler{dir: dir, pages: newPages(opt)}
 	for t, table := range s.pages.tables {
-		n := min(max(opt.Claims*rowsPerClaim[table]/10/bucketRows, 1), mostBuckets)
+		n := min(max(opt.Claims*rowsPerClaim[table]/10/opt.bucketRows, 1), mostBuckets)
 		s.tables = append(s.tables, nil)
 		for i := range n {
 			f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("%s-%05d", table, i)), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)

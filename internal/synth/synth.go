@@ -50,6 +50,10 @@ type Options struct {
 	// Progress, where not nil, is told now and then how many of the claims are
 	// made. It is called by one goroutine at a time.
 	Progress func(done, total int)
+
+	// How many claims a part has, and how many rows are sorted together; tests make
+	// them small.
+	partClaims, bucketRows int
 }
 
 // Demo returns options for a small extract without faults: 2,000 claims of about
@@ -96,6 +100,9 @@ func (o Options) complete() (Options, error) {
 		o.RowGroup = 65536
 	}
 	o.Workers = max(o.Workers, 1)
+	if o.partClaims == 0 {
+		o.partClaims, o.bucketRows = 50000, 60000
+	}
 	switch {
 	case o.Claims < 1:
 		return o, errors.New("synthetic extract: the number of claims must be at least 1")

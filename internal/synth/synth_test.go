@@ -18,7 +18,7 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// small makes parts of a few claims, so that a test has several of them.
+// write writes an extract to a new folder.
 func write(t *testing.T, opt Options) (dir string, s *Summary) {
 	t.Helper()
 	opt.Dir = filepath.Join(t.TempDir(), "extract")
@@ -178,7 +178,7 @@ func TestWorkersChangeNoByte(t *testing.T) {
 		{Format: CSV, Grain: NormalisedGrain, Shuffle: true, Faults: 0.1},
 	} {
 		t.Run(fmt.Sprintf("%s %s shuffle=%v", opt.Format, opt.Grain, opt.Shuffle), func(t *testing.T) {
-			opt.Claims, opt.Seed, opt.RowGroup = 52000, 11, 20000
+			opt.Claims, opt.Seed, opt.RowGroup, opt.partClaims, opt.bucketRows = 3000, 11, 2000, 1000, 5000
 			one, first := write(t, opt)
 			opt.Workers = 3
 			three, second := write(t, opt)
@@ -251,7 +251,7 @@ func TestFormatsAndGrainsAgree(t *testing.T) {
 func TestShuffleMovesRows(t *testing.T) {
 	for _, grain := range []string{LineGrain, NormalisedGrain} {
 		name := map[string]string{LineGrain: "claims", NormalisedGrain: "claim_lines"}[grain]
-		opt := Options{Claims: 12000, Seed: 9, Format: CSV, Grain: grain}
+		opt := Options{Claims: 4000, Seed: 9, Format: CSV, Grain: grain, partClaims: 1000, bucketRows: 5000}
 		plain, _ := write(t, opt)
 		opt.Shuffle = true
 		mixed, s := write(t, opt)
@@ -266,7 +266,7 @@ func TestShuffleMovesRows(t *testing.T) {
 				together++
 			}
 		}
-		if together > 200 {
+		if together > 100 {
 			t.Errorf("%s: %d of %d rows stand next to one of their claim", name, together, len(b.rows))
 		}
 		entries, err := os.ReadDir(mixed)
@@ -342,7 +342,7 @@ func TestCancelLeavesNothing(t *testing.T) {
 	for _, shuffle := range []bool{false, true} {
 		ctx, cancel := context.WithCancel(t.Context())
 		dir := filepath.Join(t.TempDir(), "extract")
-		_, err := Write(ctx, Options{Claims: 60000, Dir: dir, Format: CSV, Shuffle: shuffle, Workers: 2, Progress: func(int, int) { cancel() }})
+		_, err := Write(ctx, Options{Claims: 60000, Dir: dir, Format: CSV, Shuffle: shuffle, Workers: 2, partClaims: 3000, bucketRows: 5000, Progress: func(int, int) { cancel() }})
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v, want that of the context", err)
 		}

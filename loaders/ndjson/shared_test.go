@@ -47,8 +47,8 @@ func TestSharedMetTwiceAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !first || <-second {
-		t.Errorf("created for the first lane: %t, for one lane: want true", first)
+	if second := <-second; !first || second {
+		t.Errorf("created for the first lane %t, for the second %t; want true, false", first, second)
 	}
 	mustFinish(t, l)
 	if got := len(readTarget(t, dir)); got != 1 {
@@ -91,30 +91,34 @@ func TestSharedCountedByLaneThatIsSlow(t *testing.T) {
 // TestSharedOfLostLane: the lane that was told that it created the resource is
 // lost before its commit, so it must be told again.
 func TestSharedOfLostLane(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "out")
-	l := mustOpen(t, dir, diskOptions())
-	errLost := errors.New("lost")
-	_, err := loadMet(t, l, "a", func() error {
-		created, err := loadMet(t, l, "b", nothing)
-		if created || err != nil {
-			t.Errorf("the second lane: created %t, %v", created, err)
+	for _, reopen := range []bool{false, true} {
+		dir := filepath.Join(t.TempDir(), "out")
+		l := mustOpen(t, dir, diskOptions())
+		errLost := errors.New("lost")
+		_, err := loadMet(t, l, "a", func() error {
+			created, err := loadMet(t, l, "b", nothing)
+			if created || err != nil {
+				t.Errorf("the second lane: created %t, %v", created, err)
+			}
+			return errLost
+		})
+		if !errors.Is(err, errLost) {
+			t.Fatalf("Load returns %v, want the error of seal", err)
 		}
-		return errLost
-	})
-	if !errors.Is(err, errLost) {
-		t.Fatalf("Load returns %v, want the error of seal", err)
-	}
-	l.Close()
-	l = mustOpen(t, dir, diskOptions())
-	if created, err := loadMet(t, l, "a", nothing); !created || err != nil {
-		t.Errorf("the first lane again: created %t, %v; want true", created, err)
-	}
-	mustFinish(t, l)
-	names, err := os.ReadDir(dir + ".state")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if slices.ContainsFunc(names, func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), collectedPrefix) }) {
-		t.Error("resources are left in the state folder")
+		if reopen {
+			l.Close()
+			l = mustOpen(t, dir, diskOptions())
+		}
+		if created, err := loadMet(t, l, "a", nothing); !created || err != nil {
+			t.Errorf("the first lane again, reopened %t: created %t, %v; want true", reopen, created, err)
+		}
+		mustFinish(t, l)
+		names, err := os.ReadDir(dir + ".state")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.ContainsFunc(names, func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), collectedPrefix) }) {
+			t.Error("resources are left in the state folder")
+		}
 	}
 }

@@ -73,6 +73,11 @@ func (f *file) read() error {
 	if err := f.checkMagic(); err != nil {
 		return err
 	}
+	// The sizes first: reading them checks what the library trusts.
+	rows, err := f.batchRows()
+	if err != nil {
+		return f.describe(0, err)
+	}
 	schema, err := f.readSchema()
 	if err != nil {
 		return f.describe(0, err)
@@ -89,10 +94,6 @@ func (f *file) read() error {
 	}
 	for i := range f.leaves {
 		f.fields = append(f.fields, f.leaves[i].field)
-	}
-	rows, err := f.batchRows()
-	if err != nil {
-		return f.describe(0, err)
 	}
 	var first int64
 	for _, n := range rows {
@@ -137,7 +138,7 @@ func (f *file) readSchema() (*arrow.Schema, error) {
 	var schema *arrow.Schema
 	err := guard(func() error {
 		if f.stream {
-			r, err := ipc.NewReader(f.section())
+			r, err := ipc.NewReader(f.section(), ipc.WithAllocator(&allocator{}))
 			if err != nil {
 				return err
 			}

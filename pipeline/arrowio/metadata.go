@@ -11,18 +11,25 @@ import (
 // it. Here they are read from the metadata alone: tables of FlatBuffers, of which
 // these are the fields and their places.
 const (
-	footerBatches    = 10 // Footer.recordBatches
-	messageKind      = 6  // Message.header_type
-	messageHeader    = 8  // Message.header
-	messageBody      = 10 // Message.bodyLength
-	batchLength      = 4  // RecordBatch.length
-	kindRecordBatch  = 3
-	blockSize        = 24 // struct Block: offset, length of metadata, padding, length of body
-	continuation     = 0xffffffff
-	maxMetadata      = 1 << 30
-	trailer          = 4 + len(magic) // the length of the footer, then the magic
-	blockMetadataAt  = 8
-	lengthPrefixSize = 4
+	footerSchema    = 6  // Footer.schema
+	footerBatches   = 10 // Footer.recordBatches
+	messageKind     = 6  // Message.header_type
+	messageHeader   = 8  // Message.header
+	messageBody     = 10 // Message.bodyLength
+	batchLength     = 4  // RecordBatch.length
+	schemaFields    = 6  // Schema.fields
+	schemaMetadata  = 8  // Schema.custom_metadata
+	fieldChildren   = 14 // Field.children
+	fieldMetadata   = 16 // Field.custom_metadata
+	kindSchema      = 1
+	kindRecordBatch = 3
+
+	blockSize    = 24 // struct Block: offset, length of metadata, padding, length of body
+	blockLength  = 8  // Block.metaDataLength
+	continuation = 0xffffffff
+	prefixSize   = 4              // the continuation mark, and the length of metadata
+	trailer      = 4 + len(magic) // the length of the footer, then the magic
+	maxDepth     = 64             // of nested fields
 )
 
 // fileRows returns the rows of the record batches that a footer lists. It may
@@ -32,21 +39,35 @@ func fileRows(r io.ReaderAt, size int64) ([]int64, error) {
 	if _, err := r.ReadAt(tail[:], size-int64(trailer)); err != nil {
 		return nil, err
 	}
-	footer := make([]byte, binary.LittleEndian.Uint32(tail[:]))
+	length := int64(binary.LittleEndian.Uint32(tail[:]))
+	if length > size-int64(trailer) {
+		return nil, errCorrupt
+	}
+	footer := make([]byte, length)
 	if _, err := r.ReadAt(footer, size-int64(trailer)-int64(len(footer))); err != nil {
 		return nil, err
 	}
 	t := root(footer)
+	if at := t.Offset(footerSchema); at != 0 {
+		schema := flatbuffers.Table{Bytes: t.Bytes, Pos: t.Indirect(t.Pos + flatbuffers.UOffsetT(at))}
+		if err := checkSchema(&schema); err != nil {
+			return nil, err
+		}
+	}
 	at := flatbuffers.UOffsetT(t.Offset(footerBatches))
 	if at == 0 {
 		return nil, nil // no batches
 	}
-	rows := make([]int64, t.VectorLen(at))
+	n := t.VectorLen(at)
+	if n > len(footer)/blockSize {
+		return nil, errCorrupt
+	}
+	rows := make([]int64, n)
 	for i := range rows {
 		block := t.Vector(at) + flatbuffers.UOffsetT(i*blockSize)
 		offset := t.GetInt64(block)
-		length := t.GetInt32(block + blockMetadataAt)
-		m, err := readMetadata(r, offset, int64(length))
+		length := t.GetInt32(block + blockLength)
+		m, err := readMetadata(r, size, offset, int64(length))
 		if err != nil {
 			return nil, err
 		}
@@ -63,18 +84,18 @@ func fileRows(r io.ReaderAt, size int64) ([]int64, error) {
 func streamRows(r io.ReaderAt, size int64) ([]int64, error) {
 	var rows []int64
 	for at := int64(0); ; {
-		var prefix [2 * lengthPrefixSize]byte
+		var prefix [2 * prefixSize]byte
 		if _, err := r.ReadAt(prefix[:], at); err != nil {
 			return nil, err
 		}
 		if binary.LittleEndian.Uint32(prefix[:]) != continuation {
 			return nil, errCorrupt
 		}
-		length := int64(binary.LittleEndian.Uint32(prefix[lengthPrefixSize:]))
+		length := int64(binary.LittleEndian.Uint32(prefix[prefixSize:]))
 		if length == 0 {
 			return rows, nil
 		}
-		m, err := readMetadata(r, at, length+int64(len(prefix)))
+		m, err := readMetadata(r, size, at, length+int64(len(prefix)))
 		if err != nil {
 			return nil, err
 		}
@@ -99,8 +120,11 @@ type metadata struct {
 }
 
 // readMetadata reads the metadata of a message, length bytes with its prefix.
-func readMetadata(r io.ReaderAt, at, length int64) (metadata, error) {
-	if length < 2*lengthPrefixSize || length > maxMetadata {
+func readMetadata(r io.ReaderAt, size, at, length int64) (metadata, error) {
+	if length > size-at {
+		return metadata{}, io.ErrUnexpectedEOF
+	}
+	if length < 2*prefixSize {
 		return metadata{}, errCorrupt
 	}
 	raw := make([]byte, length)
@@ -109,16 +133,64 @@ func readMetadata(r io.ReaderAt, at, length int64) (metadata, error) {
 	}
 	// Files of before version 0.15 have no continuation mark before the length.
 	if binary.LittleEndian.Uint32(raw) == continuation {
-		raw = raw[lengthPrefixSize:]
+		raw = raw[prefixSize:]
 	}
-	t := root(raw[lengthPrefixSize:])
+	t := root(raw[prefixSize:])
 	m := metadata{kind: t.GetByteSlot(messageKind, 0), body: t.GetInt64Slot(messageBody, 0)}
-	if at := t.Offset(messageHeader); at != 0 && m.kind == kindRecordBatch {
-		var header flatbuffers.Table
-		t.Union(&header, flatbuffers.UOffsetT(at))
+	at32 := flatbuffers.UOffsetT(t.Offset(messageHeader))
+	if at32 == 0 {
+		return m, nil
+	}
+	var header flatbuffers.Table
+	t.Union(&header, at32)
+	switch m.kind {
+	case kindRecordBatch:
 		m.rows = header.GetInt64Slot(batchLength, 0)
+	case kindSchema:
+		return m, checkSchema(&header)
 	}
 	return m, nil
+}
+
+// checkSchema checks that the lists of a schema fit into it: the library makes
+// room for as many entries as a list claims to have.
+func checkSchema(t *flatbuffers.Table) error {
+	if err := checkVector(t, schemaMetadata); err != nil {
+		return err
+	}
+	return checkFields(t, schemaFields, maxDepth)
+}
+
+func checkFields(t *flatbuffers.Table, slot flatbuffers.VOffsetT, depth int) error {
+	if depth == 0 {
+		return errCorrupt
+	}
+	if err := checkVector(t, slot); err != nil {
+		return err
+	}
+	at := flatbuffers.UOffsetT(t.Offset(slot))
+	if at == 0 {
+		return nil
+	}
+	for i := range t.VectorLen(at) {
+		field := flatbuffers.Table{Bytes: t.Bytes, Pos: t.Indirect(t.Vector(at) + flatbuffers.UOffsetT(i*flatbuffers.SizeUOffsetT))}
+		if err := checkVector(&field, fieldMetadata); err != nil {
+			return err
+		}
+		if err := checkFields(&field, fieldChildren, depth-1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkVector checks the length of a list of tables.
+func checkVector(t *flatbuffers.Table, slot flatbuffers.VOffsetT) error {
+	at := flatbuffers.UOffsetT(t.Offset(slot))
+	if at != 0 && t.VectorLen(at) > len(t.Bytes)/flatbuffers.SizeUOffsetT {
+		return errCorrupt
+	}
+	return nil
 }
 
 func root(raw []byte) *flatbuffers.Table {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
+	"github.com/apache/arrow/go/v17/arrow/memory"
 )
 
 // reader hands out record batches by number, which does not go down. A record
@@ -31,7 +32,7 @@ func (f *file) borrow() (*fileReader, error) {
 		return r, nil
 	}
 	f.mu.Unlock()
-	r, err := ipc.NewFileReader(io.NewSectionReader(f.os, 0, f.size))
+	r, err := ipc.NewFileReader(io.NewSectionReader(f.os, 0, f.size), ipc.WithAllocator(&allocator{}))
 	if err != nil {
 		return nil, err
 	}
@@ -73,12 +74,34 @@ func (r *streamReader) record(i int) (arrow.Record, error) {
 
 func (r *streamReader) close() { r.arrow.Release() }
 
+// allocator allocates buffers of record batches. It refuses sizes that only a
+// corrupt file asks for; the panic becomes an error in guard.
+type allocator struct{ memory.GoAllocator }
+
+const maxBuffer = 1 << 30
+
+func (a *allocator) Allocate(size int) []byte {
+	checkSize(size)
+	return a.GoAllocator.Allocate(size)
+}
+
+func (a *allocator) Reallocate(size int, b []byte) []byte {
+	checkSize(size)
+	return a.GoAllocator.Reallocate(size, b)
+}
+
+func checkSize(size int) {
+	if size < 0 || size > maxBuffer {
+		panic(errCorrupt)
+	}
+}
+
 // reader opens the batches of the file.
 func (f *file) reader() (reader, error) {
 	if !f.stream {
 		return f.borrow()
 	}
-	r, err := ipc.NewReader(f.section())
+	r, err := ipc.NewReader(f.section(), ipc.WithAllocator(&allocator{}))
 	if err != nil {
 		return nil, err
 	}

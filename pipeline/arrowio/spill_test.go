@@ -42,7 +42,7 @@ func writeSpill(t testing.TB, w io.Writer) []spilled {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	s := NewSpillWriter(w, []string{"a", "_lane"})
 	var want []spilled
-	for k := range 30 {
+	for k := range 60 {
 		r := slab(rnd, int64(k)*1000, 1+rnd.IntN(1000), k%2 == 0)
 		var pick []int32
 		for i := range r.N {

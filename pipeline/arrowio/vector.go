@@ -119,6 +119,9 @@ func (v *vector) readDictionary(d *array.Dictionary) error {
 		return nil
 	}
 	values := d.Dictionary()
+	if values.Len() > maxLength(of) {
+		return errCorrupt
+	}
 	next := &dictionary{of: of, id: lastDict.Add(1), text: make([]string, values.Len())}
 	var at []int32
 	for i := range values.Len() {
@@ -138,6 +141,18 @@ func (v *vector) readDictionary(d *array.Dictionary) error {
 	}
 	v.dict = next
 	return nil
+}
+
+// maxLength is the most values that the buffers of an array can hold: a value
+// takes a bit at least.
+func maxLength(data arrow.ArrayData) int {
+	bytes := 0
+	for _, b := range data.Buffers() {
+		if b != nil {
+			bytes += b.Len()
+		}
+	}
+	return 8 * bytes
 }
 
 // mayBeNoText is true for types whose text is not made here.

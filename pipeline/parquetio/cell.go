@@ -147,6 +147,10 @@ func physicalCell(physical parquet.Kind, unsigned bool) cell {
 
 func decimalCell(physical parquet.Kind, precision, scale int) (cell, string) {
 	c := cell{scale: scale}
+	name := fmt.Sprintf("decimal(%d,%d)", precision, scale)
+	if scale < 0 || scale > columnar.MaxScale {
+		return cell{}, name
+	}
 	switch physical {
 	case parquet.Int32:
 		c.kind = decimal32Cell
@@ -157,7 +161,7 @@ func decimalCell(physical parquet.Kind, precision, scale int) (cell, string) {
 	case parquet.FixedLenByteArray:
 		c.kind = decimalFixedCell
 	}
-	return c, fmt.Sprintf("decimal(%d,%d)", precision, scale)
+	return c, name
 }
 
 func timeCell(physical parquet.Kind, perSecond int64) cell {

@@ -88,8 +88,11 @@ func (c *conversion) words(s string, values []string) result {
 			out, rule, repair = t, r, l.repair
 		}
 	}
-	if repair == "" {
-		out, _, rule = c.plain.apply(s, values)
+	if !c.replaces {
+		// What the plain reading says too is no repair.
+		if t, _, r := c.plain.apply(s, values); repair == "" || t == out && r == rule {
+			out, rule, repair = t, r, ""
+		}
 	}
 	var r result
 	if rule == "" {

@@ -43,6 +43,7 @@ tables:
       line_number: Line
       number_of_units: Units
       procedure_code: {from: [Service], lenient: {repair: codes-mapped, map: {X1: A0425}}}
+      procedure_modifier_code_1: {from: [Modifier], lenient: {repair: upper-case, expr: value.upperAscii()}}
       diagnosis_code: {each: [Dx1, Dx2, [Dx3, Third]]}
       present_on_admission: {each: [Poa1, Poa2, Poa3], expr: value.upperAscii()}
 `
@@ -144,6 +145,8 @@ func TestConvertValues(t *testing.T) {
 	bad(cpcds.ProcedureCode, "service", "X 1", RuleCode)
 	f(cpcds.ProcedureCode, "service", "X1", lenient, result{text: "A0425", repaired: "codes-mapped"})
 	f(cpcds.ProcedureCode, "service", "X2", lenient, result{text: "X2"})
+	f(cpcds.ProcedureModifierCode1, "modifier", "aa", lenient, result{text: "AA", repaired: "upper-case"})
+	f(cpcds.ProcedureModifierCode1, "modifier", "AA", lenient, result{text: "AA"}) // nothing was repaired
 	ok(cpcds.ClaimSourceVersion, "units", "1", "7")
 }
 

@@ -7,6 +7,42 @@
 // into canonical text. What a layout says of whole claims (ClaimRules) is carried
 // out by the engine.
 //
+// # The file
+//
+// At the top: layout (its name), about, source (namespace of its keys), systems
+// (Identifier.system by kind of identifier), csv (delimiter, quote, encoding,
+// short_rows), null (texts that mean nothing, in all columns), tables, constants
+// (rows that no file has) and claims (rules about whole claims).
+//
+// A table has files (patterns of names), required and key (elements), columns,
+// ignore (headers, or beginnings of headers with an asterisk, each with the reason)
+// and refuse (headers of formats that the layout cannot serve, with the reason);
+// claims may have line_when and split, the small tables collapse.
+//
+// A column is an element with the header, or the list of headers, that it stands
+// under; or a block with
+//
+//	from       one column: aliases of its header
+//	all        several columns that expr joins
+//	each       one column for each repetition in a row
+//	const      no column, a value of the layout
+//	default    a value where the source has none
+//	null       more texts that mean nothing
+//	expr       CEL over value, or over values where all is used
+//	map        codes of the source to those of the element
+//	table      the same from a CSV file with the columns from and to
+//	else       what a code becomes that neither knows; bad rejects it
+//	formats    dates: YYYY MM Mon M DD D hh mm ss and what stands between
+//	decimals   numbers: implied decimal places
+//	round      numbers: places to round to, half away from zero
+//	sign       numbers: trailing, where the sign stands at the end
+//	invalid    null drops unreadable values in lenient mode, as a repair
+//	repair     the name of that repair, if it is not invalid-dropped
+//	lenient    another reading in lenient mode: repair (its name), and
+//	           from, expr, map, table, else as above
+//
+// Headers are compared without case, and with spaces, hyphens and underscores alike.
+//
 // Errors and findings name files, lines, headers and elements, never a value of
 // the data.
 package layouts

@@ -2,9 +2,31 @@ package layouts
 
 import (
 	"fmt"
+	"strings"
 
 	"cpcds2fhir/schemas/cpcds"
 )
+
+// fold makes headers comparable: case is ignored, and runs of spaces, hyphens and
+// underscores are one underscore, none at the ends.
+func fold(header string) string {
+	var b strings.Builder
+	b.Grow(len(header))
+	gap := false
+	for _, r := range strings.ToLower(header) {
+		switch r {
+		case ' ', '-', '_', '\t', '\u00a0', '\ufeff':
+			gap = b.Len() > 0
+			continue
+		}
+		if gap {
+			b.WriteByte('_')
+			gap = false
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
 
 // headers finds the columns of one file by their folded names.
 type headers struct {

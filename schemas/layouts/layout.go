@@ -48,7 +48,6 @@ type Table struct {
 	Split    *Split          // claims: nil if claims are not split
 	Collapse *Collapse       // small tables: nil if rows are not collapsed
 
-	layout  string
 	columns []*column
 	ignored []ignored
 	refused map[string]string // folded header -> reason

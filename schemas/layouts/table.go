@@ -36,7 +36,7 @@ func (p *layoutParser) tablesBlock(n ast.Node) {
 		case p.layout.tables[t] != nil:
 			p.at(e.node, "", "table %s stands twice", e.key)
 		default:
-			tp := tableParser{p, &Table{Table: t, layout: p.layout.Name}}
+			tp := tableParser{p, &Table{Table: t}}
 			p.layout.tables[t] = tp.table
 			tp.parse(e)
 		}

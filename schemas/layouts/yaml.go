@@ -209,15 +209,6 @@ func (d *decoder) texts(n ast.Node, what string) []string {
 	return out
 }
 
-// mapping returns a mapping of text to text.
-func (d *decoder) mapping(n ast.Node, what string) map[string]string {
-	out := map[string]string{}
-	for _, e := range d.entries(n, what) {
-		out[e.key] = d.text(e.val, what+" of "+strconv.Quote(e.key))
-	}
-	return out
-}
-
 // flag returns true or false.
 func (d *decoder) flag(n ast.Node, what string) bool {
 	if b, ok := d.resolve(n).(*ast.BoolNode); ok {

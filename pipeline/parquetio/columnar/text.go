@@ -105,6 +105,10 @@ func AppendFloat(b []byte, v float64, size int) []byte {
 	return strconv.AppendFloat(b, v, format, -1, size)
 }
 
+// MaxScale is the largest scale of a decimal that is accepted: that of a number of
+// 256 bits. What a schema says beyond it is damage, and would make endless text.
+const MaxScale = 76
+
 // AppendDecimal appends unscaled times ten to the power of -scale as a plain
 // decimal with scale decimals.
 func AppendDecimal(b []byte, unscaled int64, scale int) []byte {
