@@ -93,7 +93,6 @@ func (m *Mapper) NamedOrganization(out *fhir.Batch, id, updated, npi, orgName, a
 	b = address(b, addressParts{text: addressText})
 	out.End(fhir.CloseResource(b))
 	key(out, f.keyNPI, npi)
-	out.Share()
 }
 
 // PayerOrganization is NamedOrganization for a payer.
@@ -110,7 +109,6 @@ func (m *Mapper) PayerOrganization(out *fhir.Batch, id, updated, payer, orgName 
 	b = fieldName.Put(b, orgName)
 	out.End(fhir.CloseResource(b))
 	key(out, f.keyPay, payer)
-	out.Share()
 }
 
 const absentName = `"_name":{"extension":[{"url":"` + extAbsent + `","valueCode":"unknown"}]},`

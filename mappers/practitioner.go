@@ -78,7 +78,6 @@ func (m *Mapper) NamedPractitioner(out *fhir.Batch, id, updated, npi, fullName s
 	}
 	out.End(fhir.CloseResource(b))
 	key(out, m.practitioner.keyNPI, npi)
-	out.Share()
 }
 
 // familyName is the part of "Family, Given" before the comma, or the last word.
@@ -143,5 +142,4 @@ func (m *Mapper) RelatedPerson(out *fhir.Batch, r *Related) {
 	}
 	out.End(fhir.CloseResource(b))
 	out.Key(fhir.ParamPatient, r.Patient)
-	out.Share()
 }

@@ -102,17 +102,17 @@ func (r *Run) scanKeys(ctx context.Context, lanes []claimLane) (*keySet, error) 
 // key and the input rows [from, to) within the input. It returns the rows read.
 func (r *Run) eachKey(ctx context.Context, lane claimLane, f func(key string, from, to int64) error) (int64, error) {
 	in := r.Inputs[lane.input]
-	var columns []int
+	// columns are the ones of the key, at the places where slabs have them.
+	var columns, places []int
 	names := map[string]bool{}
 	for _, e := range r.Layout.Table(cpcds.Claims).Key {
 		for _, n := range in.Binding.Columns(e) {
 			names[n] = true
 		}
 	}
-	fields := in.File.Fields()
-	for i, x := range fields {
-		if names[x.Name] {
-			columns = append(columns, i)
+	for place, i := range in.Binding.Source() {
+		if names[in.File.Fields()[i].Name] {
+			columns, places = append(columns, i), append(places, place)
 		}
 	}
 	src, err := in.File.Open(ctx, lane.span.First, lane.span.First+lane.span.Rows, columns)
@@ -120,9 +120,9 @@ func (r *Run) eachKey(ctx context.Context, lane claimLane, f func(key string, fr
 		return 0, err
 	}
 	defer src.Close()
-	// The binding wants all columns of the file; those that are not read are empty.
+	// The binding wants all its columns; those that are not read are empty.
 	b := &bound{input: in}
-	b.rows.Columns = make([]cpcds.Column, len(fields))
+	b.rows.Columns = make([]cpcds.Column, len(in.Binding.Source()))
 	var narrow cpcds.Rows
 	binding := in.Binding.Clone()
 	last, from, at := "", lane.span.First, lane.span.First
@@ -143,12 +143,12 @@ func (r *Run) eachKey(ctx context.Context, lane claimLane, f func(key string, fr
 				c.Index = append(c.Index, -1)
 			}
 		}
-		for i, c := range columns {
-			b.rows.Columns[c] = narrow.Columns[i]
+		for i, place := range places {
+			b.rows.Columns[place] = narrow.Columns[i]
 		}
 		binding.Convert(&b.batch, &b.rows)
 		if b.plan == nil {
-			b.plan = newPlan(&b.batch, r.Layout.Table(cpcds.Claims))
+			b.plan = newPlan(&b.batch, binding.Reps(), r.Layout.Table(cpcds.Claims))
 		}
 		for i := 0; i < b.batch.N; {
 			j := i + 1
@@ -166,8 +166,8 @@ func (r *Run) eachKey(ctx context.Context, lane claimLane, f func(key string, fr
 			at += b.inputRows(i, j)
 			i = j
 		}
-		for _, c := range columns { // the columns belong to narrow
-			b.rows.Columns[c] = cpcds.Column{}
+		for _, place := range places { // these belong to narrow
+			b.rows.Columns[place] = cpcds.Column{}
 		}
 	}
 	if some {

@@ -44,31 +44,43 @@ const (
 // version of it with every claim. It is the day on which NPI enumeration began.
 const mentionedSince = "2005-05-23T00:00:00Z"
 
-// mentions gathers the mentions of one lane in a file.
+// mentions gathers the mentions of one lane in a file. Those of a claim wait until
+// it is known whether the claim is accepted.
 type mentions struct {
-	log  *stateFile
-	seen map[mention]struct{}
-	buf  []byte
+	log     *stateFile
+	seen    map[mention]struct{}
+	pending []mention
 }
 
 func newMentions(log *stateFile) *mentions {
 	return &mentions{log: log, seen: map[mention]struct{}{}}
 }
 
-func (m *mentions) add(x mention) {
-	if _, ok := m.seen[x]; ok {
-		return
+// add notes a mention of the claim or row under way. Its strings may be views.
+func (m *mentions) add(x mention) { m.pending = append(m.pending, x) }
+
+// drop forgets the mentions of a claim that is not accepted.
+func (m *mentions) drop() { m.pending = m.pending[:0] }
+
+// accept writes the mentions of an accepted claim, but for those that the lane has
+// written not long ago.
+func (m *mentions) accept() {
+	for _, x := range m.pending {
+		if _, ok := m.seen[x]; ok {
+			continue
+		}
+		x.Key, x.Name, x.Address, x.Relationship = strings.Clone(x.Key), strings.Clone(x.Name), strings.Clone(x.Address), strings.Clone(x.Relationship)
+		if len(m.seen) >= cacheLimit {
+			clear(m.seen)
+		}
+		m.seen[x] = struct{}{}
+		line, err := json.Marshal(x)
+		if err != nil {
+			panic(err) // a struct of strings always marshals
+		}
+		m.log.write(append(line, '\n'))
 	}
-	x.Key, x.Name, x.Address, x.Relationship = strings.Clone(x.Key), strings.Clone(x.Name), strings.Clone(x.Address), strings.Clone(x.Relationship)
-	if len(m.seen) >= cacheLimit {
-		clear(m.seen)
-	}
-	m.seen[x] = struct{}{}
-	line, err := json.Marshal(x)
-	if err != nil {
-		panic(err) // a struct of strings always marshals
-	}
-	m.log.write(append(line, '\n'))
+	m.drop()
 }
 
 // readMentions merges the mention files of a run, in order of type and id.

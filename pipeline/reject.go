@@ -124,7 +124,7 @@ func rawRow(b *bound, i int) RejectRow {
 	fields := b.input.File.Fields()
 	for c := range b.rows.Columns {
 		if v := b.rows.Columns[c].Value(i); v != "" {
-			r.Values[rawName(fields[c])] = v
+			r.Values[rawName(fields[b.input.order[c]])] = v
 		}
 	}
 	return r

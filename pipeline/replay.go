@@ -163,8 +163,8 @@ func (s *replaySource) Close() error { return nil }
 
 // replayedReject is the tag of the reject that row i of a replayed slab is of.
 func replayedReject(b *bound, i int) string {
-	fields := b.input.File.Fields()
-	return strings.Clone(b.rows.Columns[len(fields)-1].Value(i))
+	last := len(b.input.File.Fields()) - 1
+	return strings.Clone(b.rows.Columns[slices.Index(b.input.order, last)].Value(i))
 }
 
 // Replayed says what a replay did to the rejects it was given: those that are

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -25,6 +26,22 @@ type Input struct {
 	File    File
 	Binding *layouts.Binding // how its columns are read; cloned per lane
 	spans   []Span
+	order   []int // columns of File as slabs have them: those of Binding, then the others
+}
+
+// columns returns the order in which slabs have the columns of the file. All are
+// read: what the layout does not bind is kept with a reject, so that it can be
+// replayed with another layout.
+func (in *Input) columns() []int {
+	if in.order == nil {
+		in.order = slices.Clone(in.Binding.Source())
+		for i := range in.File.Fields() {
+			if !slices.Contains(in.order, i) {
+				in.order = append(in.order, i)
+			}
+		}
+	}
+	return in.order
 }
 
 // Run is one load of an extract into a target. Its exported fields are set before
@@ -128,6 +145,7 @@ func (r *Run) plan(ctx context.Context) error {
 				return err
 			}
 			in.spans = spans
+			in.columns()
 			for _, s := range spans {
 				rows[i] += s.Rows
 			}

@@ -143,8 +143,9 @@ func (s *shuffler) group(input int) {
 		s.groupOf = append(s.groupOf, -1)
 	}
 	var names []string
-	for _, f := range s.run.Inputs[input].File.Fields() {
-		names = append(names, rawName(f))
+	in := s.run.Inputs[input]
+	for _, i := range in.columns() {
+		names = append(names, rawName(in.File.Fields()[i]))
 	}
 	id := strings.Join(names, "\x00")
 	g, ok := s.groups[id]
@@ -238,7 +239,7 @@ func (s *shuffler) gather(ctx context.Context, lane claimLane, ranges []Span) er
 	b := &bound{input: in}
 	picks := make([][]int32, s.partitions)
 	for _, span := range ranges {
-		src, err := in.File.Open(ctx, span.First, span.First+span.Rows, nil)
+		src, err := in.File.Open(ctx, span.First, span.First+span.Rows, in.columns())
 		if err != nil {
 			return err
 		}
@@ -248,7 +249,7 @@ func (s *shuffler) gather(ctx context.Context, lane claimLane, ranges []Span) er
 			}
 			binding.Convert(&b.batch, &b.rows)
 			if b.plan == nil {
-				b.plan = newPlan(&b.batch, s.run.Layout.Table(cpcds.Claims))
+				b.plan = newPlan(&b.batch, binding.Reps(), s.run.Layout.Table(cpcds.Claims))
 			}
 			for p := range picks {
 				picks[p] = picks[p][:0]
@@ -404,7 +405,7 @@ func (s *shuffler) read(group, p int, slabs []*bound) error {
 			c.rows = rows
 			c.binding.Convert(&c.batch, &c.rows)
 			if c.plan == nil {
-				c.plan = newPlan(&c.batch, table)
+				c.plan = newPlan(&c.batch, c.binding.Reps(), table)
 			}
 			if slabs[input] == nil {
 				slabs[input] = &bound{}

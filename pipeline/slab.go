@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"strings"
 
 	"cpcds2fhir/schemas/cpcds"
@@ -50,24 +51,20 @@ type group struct {
 	slots   []slot
 }
 
-func newPlan(b *cpcds.Batch, t *layouts.Table) *plan {
+// newPlan makes the plan of a binding. reps says of each column which repetition
+// of a diagnosis, procedure or care team entry it belongs to; -1 is all of them.
+func newPlan(b *cpcds.Batch, reps []int, t *layouts.Table) *plan {
 	p := &plan{split: -1}
-	seen := map[cpcds.Element]int{}
-	grouped := func(gs *[]group, repetition int, s slot, code cpcds.Element) {
-		for len(*gs) <= repetition {
-			*gs = append(*gs, group{present: -1})
-		}
-		g := &(*gs)[repetition]
-		g.slots = append(g.slots, s)
-		if s.element == code {
-			g.present = s.column
-		}
-	}
+	groups := map[cpcds.Level]*[]group{cpcds.DiagnosisLevel: &p.diagnoses, cpcds.ProcedureLevel: &p.procedures, cpcds.CareTeamLevel: &p.careTeam}
 	for i, e := range b.Elements {
+		level := e.Info().Level
+		if gs := groups[level]; gs != nil {
+			for n := max(reps[i], 0); len(*gs) <= n; {
+				*gs = append(*gs, group{present: -1})
+			}
+		}
 		s := slot{i, e}
-		n := seen[e]
-		seen[e]++
-		switch e.Info().Level {
+		switch level {
 		case cpcds.HeaderLevel:
 			p.header = append(p.header, s)
 			switch e {
@@ -81,26 +78,36 @@ func newPlan(b *cpcds.Batch, t *layouts.Table) *plan {
 			if t.Split != nil && e == t.Split.Element {
 				p.split = i
 			}
-		case cpcds.DiagnosisLevel:
-			grouped(&p.diagnoses, n, s, cpcds.DiagnosisCode)
-		case cpcds.ProcedureLevel:
-			grouped(&p.procedures, n, s, cpcds.InpatientProcedureCode)
-		case cpcds.CareTeamLevel:
-			grouped(&p.careTeam, n, s, cpcds.CareTeamRole)
 		}
-		for _, k := range t.Key {
-			if k == e {
-				p.key = append(p.key, i)
+		if slices.Contains(t.Key, e) {
+			p.key = append(p.key, i)
+		}
+		if slices.Contains(t.LineWhen, e) {
+			p.lineWhen = append(p.lineWhen, i)
+		}
+	}
+	for i, e := range b.Elements {
+		gs := groups[e.Info().Level]
+		if gs == nil {
+			continue
+		}
+		for n := range *gs {
+			if reps[i] >= 0 && reps[i] != n {
+				continue
 			}
-		}
-		for _, k := range t.LineWhen {
-			if k == e {
-				p.lineWhen = append(p.lineWhen, i)
+			g := &(*gs)[n]
+			g.slots = append(g.slots, slot{i, e})
+			if e == groupCode[e.Info().Level] {
+				g.present = i
 			}
 		}
 	}
 	return p
 }
+
+// groupCode is the element without which a repetition is not there.
+var groupCode = map[cpcds.Level]cpcds.Element{cpcds.DiagnosisLevel: cpcds.DiagnosisCode,
+	cpcds.ProcedureLevel: cpcds.InpatientProcedureCode, cpcds.CareTeamLevel: cpcds.CareTeamRole}
 
 // keySeparator joins the parts of a key; canonical text has no control characters.
 const keySeparator = "\x1f"

@@ -100,7 +100,7 @@ func (r *Run) each(ctx context.Context, t cpcds.Table, s tableSource, from int64
 	for _, sp := range s.input.spans {
 		end = sp.First + sp.Rows
 	}
-	src, err := s.input.File.Open(ctx, from, end, nil)
+	src, err := s.input.File.Open(ctx, from, end, s.input.columns())
 	if err != nil {
 		return err
 	}
@@ -336,7 +336,9 @@ func (w *worker) tableRow(t cpcds.Table, s tableSource, id *fhir.Identity, b *bo
 		return
 	}
 	count.InClaims++
+	w.mentions.drop()
 	w.mapRow(t, &row, id)
+	w.mentions.accept()
 }
 
 // mapRow appends the resources of a row of a small table.

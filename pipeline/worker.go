@@ -56,6 +56,7 @@ type pendingClaim struct {
 type part struct {
 	key      string
 	segments []segment
+	fate     fate
 }
 
 // newWorker resumes a lane.
@@ -102,7 +103,7 @@ func (r *Run) streamLane(ctx context.Context, lane claimLane, account *Account) 
 		return nil
 	}
 	in := r.Inputs[lane.input]
-	src, err := in.File.Open(ctx, lane.span.First+w.row, lane.span.First+lane.span.Rows, nil)
+	src, err := in.File.Open(ctx, lane.span.First+w.row, lane.span.First+lane.span.Rows, in.columns())
 	if err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func (r *Run) streamLane(ctx context.Context, lane claimLane, account *Account) 
 		}
 		binding.Convert(&cur.batch, &cur.rows)
 		if cur.plan == nil {
-			cur.plan = newPlan(&cur.batch, table)
+			cur.plan = newPlan(&cur.batch, binding.Reps(), table)
 		}
 		if err := w.slab(ctx, cur, held); err != nil {
 			return err
@@ -235,15 +236,14 @@ func (w *worker) claim(key string, segments []segment) {
 	for i := range w.parts {
 		p := &w.parts[i]
 		f := w.part(key, p)
+		p.fate = f
 		fates[f]++
 		for _, s := range p.segments {
 			counted[f] += s.b.inputRows(s.from, s.to)
 		}
 	}
-	if len(w.parts) > 1 && len(segments[0].b.rows.Whole) > 0 {
-		// The parts of a nested row share it: it is in a claim if one of them is.
-		counted = [3]int64{}
-		counted[best(fates)] = read - old
+	if len(w.parts) > 1 && unfolded(segments) {
+		counted = w.sharedRows()
 	}
 	rows.InClaims += counted[accepted]
 	rows.Rejected += counted[rejected]
@@ -260,6 +260,43 @@ func (w *worker) claim(key string, segments []segment) {
 	case skipped:
 		d.Claims.Skipped++
 	}
+}
+
+// unfolded reports whether an input row of the claim became several rows.
+func unfolded(segments []segment) bool {
+	for _, s := range segments {
+		for i := s.from; i < s.to; i++ {
+			if !s.b.begins(i) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sharedRows counts input rows by fate where the parts of a claim share them: a
+// nested row is in a claim if one of its parts is.
+func (w *worker) sharedRows() (counted [3]int64) {
+	type row struct {
+		input *Input
+		n     int64
+	}
+	fates := map[row]fate{}
+	for i := range w.parts {
+		p := &w.parts[i]
+		for _, s := range p.segments {
+			for i := s.from; i < s.to; i++ {
+				r := row{s.b.input, s.b.rows.InputRow(i)}
+				if f, ok := fates[r]; !ok || p.fate < f {
+					fates[r] = p.fate
+				}
+			}
+		}
+	}
+	for _, f := range fates {
+		counted[f]++
+	}
+	return counted
 }
 
 func best(fates [3]int) fate {
@@ -348,6 +385,7 @@ func (w *worker) part(key string, p *part) fate {
 	if w.run.Lenient {
 		w.repair.claim(a)
 	}
+	w.mentions.drop()
 	if w.resolve.claim(a, key, p.key) {
 		Count(&d.Skips, w.run.Layout.Claims.SkipPayers.Rule, rows)
 		return skipped
@@ -371,6 +409,7 @@ func (w *worker) part(key string, p *part) fate {
 		Count(&d.Repairs, name, n)
 	}
 	w.run.mapper.Map(&w.out, &a.claim)
+	w.mentions.accept()
 	return accepted
 }
 

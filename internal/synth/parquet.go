@@ -69,11 +69,7 @@ func (f *parquetFile) write(s *sheet) error {
 	for from := 0; from < s.rows(); {
 		n := min(s.rows()-from, f.limit-f.rows)
 		for c := range s.cells {
-			f.values = f.values[:0]
-			for _, v := range s.cells[c][from : from+n] {
-				f.values = append(f.values, text(v, 0, 0, 1, c))
-			}
-			if _, err := f.columns[c].WriteRowValues(f.values); err != nil {
+			if err := f.writeColumn(c, s.cells[c][from:from+n]); err != nil {
 				return err
 			}
 		}
@@ -83,6 +79,21 @@ func (f *parquetFile) write(s *sheet) error {
 		}
 	}
 	return nil
+}
+
+// writeColumn writes cells of a column outside of all lists. Neighbours are often
+// the same: the rows of a claim repeat its header.
+func (f *parquetFile) writeColumn(c int, cells []string) error {
+	f.values = f.values[:0]
+	last, value := "", text("", 0, 0, 1, c)
+	for _, v := range cells {
+		if v != last {
+			last, value = v, text(v, 0, 0, 1, c)
+		}
+		f.values = append(f.values, value)
+	}
+	_, err := f.columns[c].WriteRowValues(f.values)
+	return err
 }
 
 // wrote counts rows and ends the row group when it is full.
@@ -143,11 +154,7 @@ func (f *nestedFile) write(p *pages) error {
 		n := min(rows-from, f.limit-f.rows)
 		c := 0
 		for _, cells := range p.sheets[0].cells {
-			f.values = f.values[:0]
-			for _, v := range cells[from : from+n] {
-				f.values = append(f.values, text(v, 0, 0, 1, c))
-			}
-			if _, err := f.columns[c].WriteRowValues(f.values); err != nil {
+			if err := f.writeColumn(c, cells[from:from+n]); err != nil {
 				return err
 			}
 			c++

@@ -5,6 +5,7 @@ package parquetio
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -69,10 +70,10 @@ func (f *file) readFooter() error {
 	if err := f.checkMagic(info.Size()); err != nil {
 		return err
 	}
-	opened, err := openFooter(f.os, info.Size())
-	var io *os.PathError
+	opened, err := openFooter(io.NewSectionReader(f.os, 0, info.Size()), info.Size())
+	var disk *os.PathError
 	switch {
-	case errors.As(err, &io):
+	case errors.As(err, &disk):
 		return fmt.Errorf("read Parquet footer: %w", err)
 	case err != nil:
 		return f.fault("has a footer that cannot be read", "was the file written to the end and copied as binary?")
@@ -109,8 +110,9 @@ func (f *file) checkMagic(size int64) error {
 	if size == 0 {
 		return f.fault("is empty", "")
 	}
-	var head, tail [4]byte
-	if size < int64(2*len(magic)+4) {
+	var head [len(magic)]byte
+	var tail [4 + len(magic)]byte // the length of the footer, then the magic
+	if size < int64(len(head)+len(tail)) {
 		return f.fault("is too short to be a Parquet file", "was the copy complete?")
 	}
 	if _, err := f.os.ReadAt(head[:], 0); err != nil {
@@ -120,12 +122,14 @@ func (f *file) checkMagic(size int64) error {
 		return fmt.Errorf("read Parquet footer: %w", err)
 	}
 	switch {
-	case string(head[:]) == "PARE" || string(tail[:]) == "PARE":
+	case string(head[:]) == "PARE" || string(tail[4:]) == "PARE":
 		return f.fault("is encrypted", "decrypt it first")
 	case string(head[:]) != magic:
 		return f.fault("is not a Parquet file", "")
-	case string(tail[:]) != magic:
+	case string(tail[4:]) != magic:
 		return f.fault("is truncated: the Parquet footer is missing", "was the copy complete?")
+	case int64(binary.LittleEndian.Uint32(tail[:])) > size-int64(len(head)+len(tail)):
+		return f.fault("has a footer that cannot be read", "was the copy complete?")
 	}
 	return nil
 }
