@@ -44,10 +44,9 @@ func (e *eob) lineAdjudication(l *cpcds.Line, header bool) {
 	}
 	// MapID 92
 	if e.profile == carin.Pharmacy {
-		e.reasons(rejectReason, reasonReject, l.Get(cpcds.LinePaymentDenialCode))
+		e.itemReasons(rejectReason, codingReject, l.Get(cpcds.LinePaymentDenialCode), "")
 	} else {
-		e.reasons(adjReason, reasonCARC, l.Get(cpcds.LinePaymentDenialCode))
-		e.reasons(adjReason, reasonRARC, l.Get(cpcds.LineRemittanceRemarkCode))
+		e.itemReasons(adjReason, codingCARC, l.Get(cpcds.LinePaymentDenialCode), l.Get(cpcds.LineRemittanceRemarkCode))
 		// MapID 149
 		if n := l.Get(cpcds.AllowedNumberOfUnits); n != "" {
 			e.raw(allowedUnits)
@@ -167,6 +166,45 @@ func (e *eob) reason(category string, reason fhir.Coded, code string) {
 	e.b = reason.Put(e.b, code)
 	e.b = fhir.Close(e.b)
 }
+
+// itemReasons writes the reasons of a line, one adjudication each. Before release
+// 2.2 most items have room for one: it then has all codes as its codings.
+func (e *eob) itemReasons(category string, coding fhir.Str, list, remarks string) {
+	if !e.m.version.OneReason {
+		concept := reasonCARC
+		if e.profile == carin.Pharmacy {
+			concept = reasonReject
+		}
+		e.reasons(category, concept, list)
+		e.reasons(category, reasonRARC, remarks)
+		return
+	}
+	if list == "" && remarks == "" {
+		return
+	}
+	e.raw(category)
+	e.raw(`"reason":{"coding":[`)
+	for code := range strings.FieldsSeq(list) {
+		e.raw(`{`)
+		e.b = coding.Put(e.b, code)
+		e.b = fhir.Close(e.b)
+	}
+	for code := range strings.FieldsSeq(remarks) {
+		e.raw(`{`)
+		e.b = codingRARC.Put(e.b, code)
+		e.b = fhir.Close(e.b)
+	}
+	e.b = fhir.CloseArray(e.b)
+	e.b = fhir.Close(e.b)
+	e.b = fhir.Close(e.b)
+}
+
+// The codings of reasons, from the system to the code.
+var (
+	codingCARC   = fhir.NewStr(`system":"` + carin.SysCARC + `","code`)
+	codingRARC   = fhir.NewStr(`system":"` + carin.SysRARC + `","code`)
+	codingReject = fhir.NewStr(`system":"` + carin.SysRejectCode + `","code`)
+)
 
 // reasons writes one adjudication for each code of a list.
 func (e *eob) reasons(category string, reason fhir.Coded, list string) {

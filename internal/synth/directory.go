@@ -88,10 +88,19 @@ var insurerKinds = [numInsurers][]struct{ payer, naic, name, state, city, zip st
 	},
 }
 
+// region is a state; people go to providers of their own.
+type region uint8
+
+const (
+	northCarolina region = iota
+	utah
+	numRegions
+)
+
 // directory holds all providers and payers of an extract.
 type directory struct {
-	practitioners map[string][]*practitioner // by group of taxonomy
-	facilities    [numFacilities][]*organization
+	practitioners [numRegions]map[string][]*practitioner // by group of taxonomy
+	facilities    [numRegions][numFacilities][]*organization
 	insurers      [numInsurers][]*organization
 
 	people []*practitioner // all, in the order of the providers table
@@ -110,16 +119,19 @@ var practitionerShares = []struct {
 const most = 8000
 
 func newDirectory(opt *Options) *directory {
-	b := directoryBuilder{codes: loadTables(), dir: &directory{practitioners: map[string][]*practitioner{}}}
+	b := directoryBuilder{codes: loadTables(), dir: &directory{}}
+	for r := range numRegions {
+		b.dir.practitioners[r] = map[string][]*practitioner{}
+	}
 	b.dice.start(opt.Seed, directoryStream, 0)
 	for _, s := range practitionerShares {
-		for range min(max(opt.Claims/s.claims, s.least), most) {
-			b.practitioner(s.group)
+		for i := range min(max(opt.Claims/s.claims, s.least), most) {
+			b.practitioner(s.group, region(i%int(numRegions)))
 		}
 	}
 	for f, k := range facilityKinds {
-		for range min(max(opt.Claims/k.claims, k.least), most) {
-			b.facility(facility(f), pick(&b.dice, k.names))
+		for i := range min(max(opt.Claims/k.claims, k.least), most) {
+			b.facility(facility(f), pick(&b.dice, k.names), region(i%int(numRegions)))
 		}
 	}
 	for i, kinds := range insurerKinds {
@@ -143,13 +155,13 @@ type directoryBuilder struct {
 	number int
 }
 
-func (b *directoryBuilder) practitioner(group string) {
+func (b *directoryBuilder) practitioner(group string, in region) {
 	b.number++
 	d := &b.dice
 	kind := pick(d, b.codes.taxonomies[group])
 	given := pick(d, b.codes.names[pick(d, []string{"female", "male"})])
 	family := pick(d, b.codes.names["family"])
-	at := pick(d, b.codes.places)
+	at := pick(d, b.codes.places[in])
 	p := &practitioner{name: given + " " + family, taxonomy: kind.code, listed: d.chance(970)}
 	if group == "attendant" {
 		p.id, p.listed = fmt.Sprintf("PCA%05d", b.number), true
@@ -171,15 +183,15 @@ func (b *directoryBuilder) practitioner(group string) {
 	p.row.Set(cpcds.ProvidersProviderZIPCode, at.zip)
 	p.row.Set(cpcds.ProvidersProviderPhone, b.phone())
 	p.row.Set(cpcds.ProvidersProviderLastUpdatedDate, b.updated())
-	b.dir.practitioners[group] = append(b.dir.practitioners[group], p)
+	b.dir.practitioners[in][group] = append(b.dir.practitioners[in][group], p)
 	b.dir.people = append(b.dir.people, p)
 }
 
-func (b *directoryBuilder) facility(f facility, kind string) {
+func (b *directoryBuilder) facility(f facility, kind string, in region) {
 	b.number++
-	at := pick(&b.dice, b.codes.places)
+	at := pick(&b.dice, b.codes.places[in])
 	o := b.body(at.city+" "+kind, at)
-	if f == groupHome || f == carrier && len(b.dir.facilities[f])%2 == 0 {
+	if f == groupHome || f == carrier && len(b.dir.facilities[in][f])%2 == 0 {
 		o.id = fmt.Sprintf("ATYP%05d", b.number)
 	} else {
 		o.npi = b.arena.npi(b.number)
@@ -187,7 +199,7 @@ func (b *directoryBuilder) facility(f facility, kind string) {
 	o.row.Set(cpcds.OrganizationsOrganizationNPI, o.npi)
 	o.row.Set(cpcds.OrganizationsOrganizationID, o.id)
 	o.row.Set(cpcds.OrganizationsOrganizationTaxID, fmt.Sprintf("87-%07d", 8000000+b.number))
-	b.dir.facilities[f] = append(b.dir.facilities[f], o)
+	b.dir.facilities[in][f] = append(b.dir.facilities[in][f], o)
 }
 
 // body makes an organization with what all of them have.

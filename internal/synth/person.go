@@ -17,6 +17,7 @@ type person struct {
 	birth      day
 	begin, end day // services lie between these days
 	female     bool
+	home       region
 	place      place
 	row        cpcds.Member
 
@@ -51,7 +52,8 @@ func (p *person) age(on day) int { return int(on-p.birth) * 100 / 36525 }
 func (g *generator) person(n uint64) {
 	d, p := &g.dice, &g.who
 	d.start(g.opt.Seed, personStream, n)
-	*p = person{number: n, place: pick(d, g.codes.places)}
+	*p = person{number: n, home: region(d.below(int(numRegions)))}
+	p.place = pick(d, g.codes.places[p.home])
 
 	switch age := d.below(100); {
 	case age < 12:
@@ -98,7 +100,7 @@ func (g *generator) person(n uint64) {
 	}
 	set(cpcds.MembersMemberLastUpdatedDate, g.arena.instant(p.end+day(d.between(46, 80)), d.below(86400)))
 
-	p.pcp = pick(d, g.dir.practitioners["primary"])
+	p.pcp = pick(d, g.dir.practitioners[p.home]["primary"])
 	g.coverages()
 }
 
@@ -183,10 +185,10 @@ func (g *generator) coverages() {
 
 func (g *generator) primaryCoverage(s *span, i int) {
 	d, p := &g.dice, &g.who
-	s.payer = g.dir.insurers[medicaid][b2i(p.place.state == "UT")]
+	s.payer = g.dir.insurers[medicaid][p.home]
 	set := s.row.Set
 	if d.chance(650) {
-		s.payer = g.dir.insurers[managedCare][d.below(2)+2*b2i(p.place.state == "UT")]
+		s.payer = g.dir.insurers[managedCare][d.below(2)+2*int(p.home)]
 		set(cpcds.CoveragesCoverageType, pick(d, []string{"21", "211", "HMO"}))
 		set(cpcds.CoveragesPlanIdentifier, g.arena.join(s.payer.payer, "-STD"))
 		set(cpcds.CoveragesPlanName, "Standard Plan")

@@ -70,7 +70,7 @@ type codeTables struct {
 	services    map[string][]service
 	dental      map[string][]dental
 	drugs       map[string][]drug
-	places      []place
+	places      [numRegions][]place
 	taxonomies  map[string][]taxonomy
 	codes       map[string][]string
 	names       map[string][]string
@@ -93,7 +93,13 @@ var loadTables = sync.OnceValue(func() *codeTables {
 	each("services", func(r []string) { add(t.services, r[0], service{r[1], r[2], whole(r[3]), whole(r[4])}) })
 	each("dental", func(r []string) { add(t.dental, r[0], dental{r[1], whole(r[2]), r[3]}) })
 	each("drugs", func(r []string) { add(t.drugs, r[0], drug{r[1], r[2], whole(r[3]), r[4], r[5], r[6], r[7]}) })
-	each("places", func(r []string) { t.places = append(t.places, place{r[0], r[1], r[2], r[3]}) })
+	each("places", func(r []string) {
+		in := northCarolina
+		if r[0] == "UT" {
+			in = utah
+		}
+		t.places[in] = append(t.places[in], place{r[0], r[1], r[2], r[3]})
+	})
 	each("taxonomies", func(r []string) { add(t.taxonomies, r[0], taxonomy{r[1], r[2]}) })
 	each("codes", func(r []string) { t.codes[r[0]] = strings.Fields(r[1]) })
 	each("names", func(r []string) { t.names[r[0]] = strings.Fields(r[1]) })

@@ -93,6 +93,9 @@ func streamRows(r io.ReaderAt, size int64) ([]int64, error) {
 		}
 		length := int64(binary.LittleEndian.Uint32(prefix[prefixSize:]))
 		if length == 0 {
+			if at+int64(len(prefix)) != size {
+				return nil, errCorrupt // rows behind the end mark would be lost
+			}
 			return rows, nil
 		}
 		m, err := readMetadata(r, size, at, length+int64(len(prefix)))

@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/cpcds"
@@ -43,6 +44,7 @@ type file struct {
 type group struct {
 	first, rows int64
 	chunks      []parquet.ColumnChunk
+	meta        []format.ColumnChunk // parallel to chunks
 }
 
 // Open opens a Parquet file and reads its footer. A missing file is an error of
@@ -92,11 +94,12 @@ func (f *file) readFooter() error {
 		f.fields = append(f.fields, f.leaves[i].field)
 	}
 	var first int64
-	for _, g := range opened.RowGroups() {
+	for i, g := range opened.RowGroups() {
 		if g.NumRows() < 0 {
 			return f.fault("has a row group with a negative number of rows", "")
 		}
-		f.groups = append(f.groups, group{first: first, rows: g.NumRows(), chunks: g.ColumnChunks()})
+		f.groups = append(f.groups, group{first: first, rows: g.NumRows(),
+			chunks: g.ColumnChunks(), meta: opened.Metadata().RowGroups[i].Columns})
 		first += g.NumRows()
 	}
 	f.spans = spansOf(f.groups)
@@ -187,7 +190,8 @@ func (f *file) Fields() []cpcds.Field { return f.fields }
 func (f *file) Spans(context.Context) ([]pipeline.Span, error) { return f.spans, nil }
 
 // Open implements pipeline.File. Lists of which no column is asked for are not
-// unfolded: they add no rows.
+// unfolded: they add no rows. A column that is stored in a way that cannot be read
+// is a *pipeline.FormatError.
 func (f *file) Open(_ context.Context, from, to int64, columns []int) (pipeline.Source, error) {
 	if columns == nil {
 		for i := range f.leaves {
@@ -200,6 +204,17 @@ func (f *file) Open(_ context.Context, from, to int64, columns []int) (pipeline.
 	}
 	if from < 0 || from > to || to > rows {
 		return nil, fmt.Errorf("open %s: rows %d to %d are not in the file, which has %d", f.path, from, to, rows)
+	}
+	for _, g := range f.groups {
+		if g.first >= to || g.first+g.rows <= from {
+			continue
+		}
+		for _, c := range columns {
+			l := &f.leaves[c]
+			if err := f.checkChunk(l, &g.meta[l.chunk].MetaData); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return newSource(f, from, to, columns), nil
 }

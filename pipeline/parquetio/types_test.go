@@ -196,6 +196,23 @@ func TestUnsupported(t *testing.T) {
 	}{{}}, 1), "deep.list.element.in")
 }
 
+// TestUnreadable finds what the library would read wrongly.
+func TestUnreadable(t *testing.T) {
+	check := func(path, what string) {
+		t.Helper()
+		_, err := readRange(open(t, path), 0, 1, nil)
+		var fault *pipeline.FormatError
+		if !errors.As(err, &fault) || fault.Column != "v" || !strings.Contains(fault.What, what) {
+			t.Errorf("got %v, want that column v %s", err, what)
+		}
+	}
+	check(writeFile(t, []struct {
+		V string `parquet:"v"`
+	}{{"a"}}, 1, parquet.Compression(&parquet.Lz4Raw)), "is compressed with LZ4_RAW")
+	runs := parquet.NewSchema("row", parquet.Group{"v": parquet.Encoded(parquet.Leaf(parquet.BooleanType), &parquet.RLE)})
+	check(writeFile(t, []map[string]any{{"v": true}}, 1, runs), "holds booleans as run lengths")
+}
+
 func TestMissingFile(t *testing.T) {
 	_, err := Open(filepath.Join(t.TempDir(), "none.parquet"), Options{})
 	if !errors.Is(err, fs.ErrNotExist) {

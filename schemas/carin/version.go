@@ -24,6 +24,7 @@ type Version struct {
 	MaskedDiagnosis     bool // diagnosis may be data-absent-reason "masked"
 	PaidFromHealthAccnt bool // C4BBAdjudication has paidbypatienthealthaccount
 	RefillsAuthorized   bool // supportingInfo:refillsAuthorized is required
+	OneReason           bool // an item has at most one adjustmentreason or rejectreason
 	TypeVersion         string
 	IdentifierVersion   string // of v2-0203, which patterns of 2.2.0 demand
 	AbsentVersion       string // of data-absent-reason
@@ -50,6 +51,7 @@ var (
 		SysPOA:            "https://www.nubc.org/CodeSystem/PresentOnAdmissionIndicator",
 		SysToothSurface:   "http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBSurfaceCodes",
 		RefillsAuthorized: true,
+		OneReason:         true,
 	}
 )
 
