@@ -133,16 +133,20 @@ func (a *assembled) row(b *bound, i int) {
 	}
 }
 
-func present(b *bound, g *group, i int) (string, bool) {
+// present returns the code of a repetition in row i, and whether it is there.
+func present(b *bound, g *group, i int) (code string, there bool) {
+	if g.typ >= 0 && b.batch.Columns[g.typ].Value(i) == "masked" {
+		there = true
+	}
 	if g.present < 0 {
-		return "", false
+		return "", there
 	}
 	col := &b.batch.Columns[g.present]
 	k := col.Index[i]
 	if k < 0 {
-		return "", false
+		return "", there
 	}
-	return col.Values[k], col.Values[k] != "" || col.Bad != nil && col.Bad[k] != ""
+	return col.Values[k], there || col.Values[k] != "" || col.Bad != nil && col.Bad[k] != ""
 }
 
 func (a *assembled) fill(b *bound, i int, slots []slot, record int, set func(cpcds.Element, string)) {

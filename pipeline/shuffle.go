@@ -1,17 +1,13 @@
 package pipeline
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,10 +21,10 @@ import (
 // assembled on its own. How many partitions there are depends on the number of
 // rows alone, so that an interrupted run finds the same ones again.
 const (
-	partitionRows = 16 << 10 // rows of one partition, about: they are in memory together
-	spillRows     = 64 << 10 // rows that all partitions together hold back before they write
-	maxPartitions = 1 << 10
-	fewRanges     = 64 // up to so many places in a lane are read one by one
+	partitionRows = 4 << 10  // rows of one partition, about: they are in memory together
+	maxPartitions = 4 << 10  // an extract with more rows than both allow has larger ones
+	spillBytes    = 32 << 20 // packed rows that wait in memory before they are written
+	fewRanges     = 64       // up to so many places in a lane are read one by one
 )
 
 // shuffle loads the claims whose rows do not stand together.
@@ -42,14 +38,14 @@ func (r *Run) shuffle(ctx context.Context, lanes []claimLane, total *Account) er
 	if err != nil {
 		return err
 	}
-	s := &shuffler{run: r, dir: dir, partitions: int(min(rows/partitionRows+1, maxPartitions)), groups: map[string]int{}}
+	s := &shuffler{run: r, partitions: int(min(rows/partitionRows+1, maxPartitions)), groups: map[string]int{}}
 	defer s.remove()
 	for i, in := range r.Inputs {
 		if in.Table == cpcds.Claims {
 			s.group(i)
 		}
 	}
-	s.open()
+	s.open(dir)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(r.Workers, 1))
 	for i, lane := range lanes {
@@ -118,24 +114,15 @@ func (r *Run) scatteredRanges(ctx context.Context, lanes []claimLane) ([][]Span,
 	return ranges, rows, nil
 }
 
-// shuffler holds the spill files: one per partition and group of inputs with the
-// same columns.
+// shuffler spreads rows and reads them back, in one set of partitions for each
+// group of inputs with the same columns.
 type shuffler struct {
 	run        *Run
-	dir        string
 	partitions int
 	groups     map[string]int // by the columns
 	groupOf    []int          // by input
 	columns    [][]string     // by group
-	files      []*spillFile   // by group and partition
-}
-
-type spillFile struct {
-	mu   sync.Mutex
-	path string
-	f    *os.File
-	buf  *bufio.Writer
-	w    *spill.Writer
+	sets       []*spill.Set   // by group
 }
 
 func (s *shuffler) group(input int) {
@@ -157,68 +144,24 @@ func (s *shuffler) group(input int) {
 	s.groupOf[input] = g
 }
 
-func (s *shuffler) open() {
-	for g := range s.columns {
-		for p := range s.partitions {
-			s.files = append(s.files, &spillFile{path: filepath.Join(s.dir, fmt.Sprintf("rows-%02d-%04d.arrow", g, p))})
-		}
+func (s *shuffler) open(dir string) {
+	for g, columns := range s.columns {
+		s.sets = append(s.sets, spill.NewSet(dir, fmt.Sprintf("rows-%02d", g), columns, s.partitions, spillBytes/len(s.columns)))
 	}
-}
-
-// write spreads rows of a slab over the partitions; picks are row numbers by
-// partition.
-func (s *shuffler) write(group int, rows *cpcds.Rows, picks [][]int32, input int32) error {
-	for p, pick := range picks {
-		if len(pick) == 0 {
-			continue
-		}
-		if err := s.files[group*s.partitions+p].append(s, group, rows, pick, input); err != nil {
-			return fmt.Errorf("spill rows: %w", err)
-		}
-	}
-	return nil
-}
-
-func (f *spillFile) append(s *shuffler, group int, rows *cpcds.Rows, pick []int32, input int32) (err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.w == nil {
-		if f.f, err = os.OpenFile(f.path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600); err != nil {
-			return err
-		}
-		f.buf = bufio.NewWriterSize(f.f, 1<<14)
-		f.w, err = spill.NewWriter(f.buf, s.columns[group], max(spillRows/s.partitions, 64))
-		if err != nil {
-			return err
-		}
-	}
-	return f.w.Append(rows, pick, input)
 }
 
 func (s *shuffler) close() error {
-	for _, f := range s.files {
-		if f.w == nil {
-			continue
-		}
-		if err := f.w.Close(); err != nil {
-			return fmt.Errorf("spill rows: %w", err)
-		}
-		if err := f.buf.Flush(); err != nil {
-			return fmt.Errorf("spill rows: %w", err)
-		}
-		if err := f.f.Close(); err != nil {
-			return fmt.Errorf("spill rows: %w", err)
+	for _, set := range s.sets {
+		if err := set.Close(); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 func (s *shuffler) remove() {
-	for _, f := range s.files {
-		if f.f != nil {
-			f.f.Close()
-			os.Remove(f.path)
-		}
+	for _, set := range s.sets {
+		set.Remove()
 	}
 }
 
@@ -247,6 +190,7 @@ func (s *shuffler) gather(ctx context.Context, lane claimLane, ranges []Span) er
 			if err = src.Next(ctx, &b.rows); err != nil {
 				break
 			}
+			b.rows.Enumerate()
 			binding.Convert(&b.batch, &b.rows)
 			if b.plan == nil {
 				b.plan = newPlan(&b.batch, binding.Reps(), s.run.Layout.Table(cpcds.Claims))
@@ -269,7 +213,7 @@ func (s *shuffler) gather(ctx context.Context, lane claimLane, ranges []Span) er
 				}
 				i = j
 			}
-			if err = s.write(s.groupOf[lane.input], &b.rows, picks, int32(lane.input)); err != nil {
+			if err = s.sets[s.groupOf[lane.input]].Append(&b.rows, picks, int32(lane.input)); err != nil {
 				break
 			}
 		}
@@ -282,7 +226,7 @@ func (s *shuffler) gather(ctx context.Context, lane claimLane, ranges []Span) er
 }
 
 // load assembles and loads the claims of a partition, in the order of their keys;
-// the rows of a claim come in the order of inputs and rows.
+// the rows of a claim come in the order of inputs, lines and rows.
 func (s *shuffler) load(ctx context.Context, p int, account *Account) error {
 	w, err := s.run.newWorker(ctx, fmt.Sprintf("shuffle-%04d", p), -1)
 	if err != nil {
@@ -302,6 +246,7 @@ func (s *shuffler) load(ctx context.Context, p int, account *Account) error {
 	type keyed struct {
 		key   string
 		input int
+		line  int
 		row   int
 	}
 	var rows []keyed
@@ -310,7 +255,7 @@ func (s *shuffler) load(ctx context.Context, p int, account *Account) error {
 			continue
 		}
 		for i := range b.batch.N {
-			rows = append(rows, keyed{b.key(i), input, i})
+			rows = append(rows, keyed{b.key(i), input, b.lineNumber(i), i})
 		}
 	}
 	slices.SortFunc(rows, func(a, b keyed) int {
@@ -319,6 +264,9 @@ func (s *shuffler) load(ctx context.Context, p int, account *Account) error {
 		}
 		if a.input != b.input {
 			return a.input - b.input
+		}
+		if a.line != b.line {
+			return a.line - b.line
 		}
 		n, m := slabs[a.input].rows.Numbers[a.row], slabs[b.input].rows.Numbers[b.row]
 		if n != m {
@@ -363,18 +311,9 @@ func (s *shuffler) load(ctx context.Context, p int, account *Account) error {
 
 // read reads the spilled rows of a group and partition into slabs by input.
 func (s *shuffler) read(group, p int, slabs []*bound) error {
-	file := s.files[group*s.partitions+p]
-	if file.w == nil {
-		return nil
-	}
-	f, err := os.Open(file.path)
+	rd, err := s.sets[group].Open(p)
 	if err != nil {
-		return fmt.Errorf("read spilled rows: %w", err)
-	}
-	defer f.Close()
-	rd, err := spill.NewReader(bufio.NewReaderSize(f, 1<<16))
-	if err != nil {
-		return fmt.Errorf("read spilled rows: %w", err)
+		return err
 	}
 	defer rd.Close()
 	table := s.run.Layout.Table(cpcds.Claims)
@@ -389,7 +328,7 @@ func (s *shuffler) read(group, p int, slabs []*bound) error {
 		if err := rd.Next(&rows, &inputs); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
-			return fmt.Errorf("read spilled rows: %w", err)
+			return err
 		}
 		for i := 0; i < rows.N; {
 			j := i + 1

@@ -1,7 +1,9 @@
 package pipeline
 
 import (
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"cpcds2fhir/schemas/cpcds"
@@ -29,6 +31,7 @@ type plan struct {
 	key      []int // columns of the claim key
 	version  []int // columns that order two records of the claim, the source version first
 	split    int   // column that splits the claim, -1 if none
+	number   int   // column of the line number, -1 if none
 	lineWhen []int // a row is a service line if one of these is filled
 
 	header     []slot
@@ -45,22 +48,24 @@ type slot struct {
 }
 
 // group is the columns of one repetition of a diagnosis, procedure or care team
-// entry; it is there in a row if the column of its code is filled.
+// entry; it is there in a row if the column of its code is filled, or that of the
+// code's type: a masked diagnosis has no code.
 type group struct {
 	present int
+	typ     int
 	slots   []slot
 }
 
 // newPlan makes the plan of a binding. reps says of each column which repetition
 // of a diagnosis, procedure or care team entry it belongs to; -1 is all of them.
 func newPlan(b *cpcds.Batch, reps []int, t *layouts.Table) *plan {
-	p := &plan{split: -1}
+	p := &plan{split: -1, number: -1}
 	groups := map[cpcds.Level]*[]group{cpcds.DiagnosisLevel: &p.diagnoses, cpcds.ProcedureLevel: &p.procedures, cpcds.CareTeamLevel: &p.careTeam}
 	for i, e := range b.Elements {
 		level := e.Info().Level
 		if gs := groups[level]; gs != nil {
 			for n := max(reps[i], 0); len(*gs) <= n; {
-				*gs = append(*gs, group{present: -1})
+				*gs = append(*gs, group{present: -1, typ: -1})
 			}
 		}
 		s := slot{i, e}
@@ -77,6 +82,9 @@ func newPlan(b *cpcds.Batch, reps []int, t *layouts.Table) *plan {
 			p.line = append(p.line, s)
 			if t.Split != nil && e == t.Split.Element {
 				p.split = i
+			}
+			if e == cpcds.LineNumber {
+				p.number = i
 			}
 		}
 		if slices.Contains(t.Key, e) {
@@ -97,8 +105,11 @@ func newPlan(b *cpcds.Batch, reps []int, t *layouts.Table) *plan {
 			}
 			g := &(*gs)[n]
 			g.slots = append(g.slots, slot{i, e})
-			if e == groupCode[e.Info().Level] {
+			switch e {
+			case groupCode[e.Info().Level]:
 				g.present = i
+			case cpcds.DiagnosisCodeType:
+				g.typ = i
 			}
 		}
 	}
@@ -136,6 +147,16 @@ func (b *bound) sameKey(i, j int) bool {
 		}
 	}
 	return true
+}
+
+// lineNumber is the number of the line in row i; rows without one come last.
+func (b *bound) lineNumber(i int) int {
+	if b.plan.number >= 0 {
+		if n, err := strconv.Atoi(b.batch.Columns[b.plan.number].Value(i)); err == nil {
+			return n
+		}
+	}
+	return math.MaxInt
 }
 
 // filled reports whether one of the columns has a value in row i.

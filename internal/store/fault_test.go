@@ -133,11 +133,15 @@ func contents(t *testing.T, fs vfs.FS) map[string]string {
 // wants to see what an undisturbed load gives.
 func TestFailEveryOperation(t *testing.T) {
 	all := smallLoad()
-	calm := vfs.NewMem()
+	calm := vfs.NewCrashableMem()
 	if err := runLoad(calm, all); err != nil {
 		t.Fatal(err)
 	}
+	synced := calm.CrashClone(vfs.CrashCloneCfg{})
 	want := contents(t, calm)
+	if diff := cmp.Diff(want, contents(t, synced)); diff != "" {
+		t.Fatalf("after a power cut at the end (-want +got):\n%s", diff)
+	}
 	var l ledger
 	if err := json.Unmarshal([]byte(want["ledger"]), &l); err != nil {
 		t.Fatal(err)

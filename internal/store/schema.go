@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,19 +16,76 @@ import (
 // schemaFile marks a folder as a store and says how its records are written. It
 // is a file, not a key, so that a folder of somebody else's and a store of a
 // newer program are refused before Pebble touches them.
+//
+// A store is created in three steps, each synced before the next: newSchemaFile
+// says that what follows is ours, Pebble makes its files, and the file gets its
+// last name. Where only newSchemaFile is found, the creation was interrupted and
+// nothing was ever stored, so Pebble's files are removed and made again: Pebble
+// cannot take up every state that a power cut leaves of a half-made database.
 const (
 	schemaFile    = "SCHEMA"
+	newSchemaFile = schemaFile + ".new"
+	lockName      = "LOCK"
 	schemaPrefix  = "cpcds2fhir store schema "
 	schemaVersion = 1
 )
 
-// checkSchema reads the schema version, and writes it into a new store.
-func checkSchema(disk vfs.FS, dir string, readOnly bool) error {
-	name := disk.PathJoin(dir, schemaFile)
-	f, err := disk.Open(name)
-	if errors.Is(err, fs.ErrNotExist) && !readOnly {
-		return writeSchema(disk, dir)
+// prepare refuses a folder that is no store, before anything is written into it,
+// and makes the folder of a new one.
+func prepare(disk vfs.FS, dir string, readOnly bool) error {
+	names, err := disk.List(dir)
+	missing := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case err != nil && !missing:
+		return fmt.Errorf("list store %s: %w", dir, err)
+	case slices.Contains(names, schemaFile):
+		return nil
+	case readOnly:
+		return &NotStoreError{dir}
+	case missing:
+		return makeFolder(disk, dir)
+	case slices.ContainsFunc(names, func(name string) bool { return name != lockName && name != newSchemaFile }) &&
+		!slices.Contains(names, newSchemaFile):
+		return &NotStoreError{dir}
 	}
+	return nil
+}
+
+// makeFolder makes dir and what is missing above it, and syncs the folders that
+// name them.
+func makeFolder(disk vfs.FS, dir string) error {
+	var parents []string
+	for at := dir; ; at = disk.PathDir(at) {
+		if _, err := disk.Stat(at); err == nil || disk.PathDir(at) == at {
+			break
+		}
+		parents = append(parents, disk.PathDir(at))
+	}
+	if err := disk.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("create store %s: %w", dir, err)
+	}
+	for _, parent := range parents {
+		if err := syncFolder(disk, parent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkSchema reads the schema version. If there is none yet, it begins to create
+// the store and reports that endCreation must follow. The lock must be held.
+func checkSchema(disk vfs.FS, dir string, readOnly bool) (creating bool, err error) {
+	err = readSchema(disk, dir, schemaFile)
+	if readOnly || !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return true, beginCreation(disk, dir)
+}
+
+// readSchema reads a schema file. It fails with fs.ErrNotExist, *NotStoreError or
+// *VersionError where these apply.
+func readSchema(disk vfs.FS, dir, name string) error {
+	f, err := disk.Open(disk.PathJoin(dir, name))
 	if err != nil {
 		return fmt.Errorf("open schema file: %w", err)
 	}
@@ -34,10 +93,11 @@ func checkSchema(disk vfs.FS, dir string, readOnly bool) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("read schema file: %w", err)
 	}
-	number, ok := strings.CutPrefix(strings.TrimSpace(string(text)), schemaPrefix)
+	number, ok := strings.CutPrefix(string(text), schemaPrefix)
+	number, ended := strings.CutSuffix(number, "\n")
 	found, err := strconv.Atoi(number)
 	switch {
-	case !ok || err != nil || found < 1:
+	case !ok || !ended || err != nil || found < 1:
 		return &NotStoreError{dir}
 	case found > schemaVersion:
 		return &VersionError{Dir: dir, Found: found, Known: schemaVersion}
@@ -45,9 +105,25 @@ func checkSchema(disk vfs.FS, dir string, readOnly bool) error {
 	return nil
 }
 
-func writeSchema(disk vfs.FS, dir string) error {
-	name := disk.PathJoin(dir, schemaFile)
-	f, err := disk.Create(name+".new", vfs.WriteCategoryUnspecified)
+func beginCreation(disk vfs.FS, dir string) error {
+	names, err := disk.List(dir)
+	if err != nil {
+		return fmt.Errorf("list store %s: %w", dir, err)
+	}
+	// Only a complete file says that Pebble's files are ours.
+	ours := readSchema(disk, dir, newSchemaFile) == nil
+	for _, name := range names {
+		switch {
+		case name == lockName || name == newSchemaFile:
+		case !ours || !ofPebble(name):
+			return &NotStoreError{dir}
+		default:
+			if err := disk.Remove(disk.PathJoin(dir, name)); err != nil {
+				return fmt.Errorf("remove unfinished store: %w", err)
+			}
+		}
+	}
+	f, err := disk.Create(disk.PathJoin(dir, newSchemaFile), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return fmt.Errorf("create schema file: %w", err)
 	}
@@ -58,15 +134,41 @@ func writeSchema(disk vfs.FS, dir string) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write schema file: %w", err)
 	}
-	if err := disk.Rename(name+".new", name); err != nil {
+	if err := syncFolder(disk, dir); err != nil {
+		return err
+	}
+	return syncFolder(disk, disk.PathDir(dir))
+}
+
+// ofPebble reports whether Pebble gives a file such a name.
+func ofPebble(name string) bool {
+	for _, prefix := range []string{"MANIFEST-", "OPTIONS-", "marker.", "temporary."} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	switch filepath.Ext(name) {
+	case ".log", ".sst", ".blob", ".dbtmp":
+		return true
+	}
+	return false
+}
+
+// endCreation makes a store of the folder, after Pebble is there.
+func endCreation(disk vfs.FS, dir string) error {
+	if err := disk.Rename(disk.PathJoin(dir, newSchemaFile), disk.PathJoin(dir, schemaFile)); err != nil {
 		return fmt.Errorf("rename schema file: %w", err)
 	}
+	return syncFolder(disk, dir)
+}
+
+func syncFolder(disk vfs.FS, dir string) error {
 	d, err := disk.OpenDir(dir)
 	if err != nil {
-		return fmt.Errorf("open store folder: %w", err)
+		return fmt.Errorf("open folder: %w", err)
 	}
-	if err = errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync store folder: %w", err)
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("sync folder: %w", err)
 	}
 	return nil
 }

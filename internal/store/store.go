@@ -11,8 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"io/fs"
-	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -71,19 +69,20 @@ func Open(dir string, o Options) (*Store, error) {
 	s := &Store{dir: dir, lock: lock, readOnly: o.ReadOnly, fault: newFault(dir), idle: make(chan struct{})}
 	s.locks.seed = maphash.MakeSeed()
 	s.scratch.New = func() any { return newApplier() }
-	if err := s.open(disk); err != nil {
-		if s.fault.err() == nil {
-			err = errors.Join(err, lock.Close())
+	creating, err := checkSchema(disk, dir, o.ReadOnly)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	if err := s.open(disk, creating); err != nil {
+		if fault := s.fault.err(); fault != nil {
+			return nil, fault
 		}
-		return nil, fmt.Errorf("open store %s: %w", dir, err)
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", dir, err), lock.Close())
 	}
 	return s, nil
 }
 
-func (s *Store) open(disk vfs.FS) error {
-	if err := checkSchema(disk, s.dir, s.readOnly); err != nil {
-		return err
-	}
+func (s *Store) open(disk vfs.FS, creating bool) error {
 	opts := tuned(failStopFS{disk, s.fault}, s.fault)
 	opts.ReadOnly, opts.Lock = s.readOnly, s.lock
 	if err := s.fault.guard(func() (err error) {
@@ -93,7 +92,13 @@ func (s *Store) open(disk vfs.FS) error {
 		return err
 	}
 	var err error
-	if s.codec, err = newCodec(s.db, s.readOnly, s.fault); err != nil && s.fault.err() == nil {
+	if creating {
+		err = endCreation(disk, s.dir)
+	}
+	if err == nil {
+		s.codec, err = newCodec(s.db, s.readOnly, s.fault)
+	}
+	if err != nil && s.fault.err() == nil {
 		err = errors.Join(err, s.db.Close())
 	}
 	return err
@@ -180,33 +185,4 @@ func (s *Store) leave() {
 	if s.closing && s.users == 0 {
 		close(s.idle)
 	}
-}
-
-// prepare makes sure that dir is a store or an empty folder. A creation that was
-// interrupted leaves at most the lock and a half-written schema file.
-func prepare(disk vfs.FS, dir string, readOnly bool) error {
-	names, err := disk.List(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if readOnly {
-			return &NotStoreError{dir}
-		}
-		if err := disk.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("create store %s: %w", dir, err)
-		}
-		return nil
-	case err != nil:
-		return fmt.Errorf("list store %s: %w", dir, err)
-	case slices.Contains(names, schemaFile):
-		return nil
-	}
-	for _, name := range names {
-		if readOnly || name != "LOCK" && name != schemaFile+".new" {
-			return &NotStoreError{dir}
-		}
-	}
-	if readOnly {
-		return &NotStoreError{dir}
-	}
-	return nil
 }

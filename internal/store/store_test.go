@@ -129,8 +129,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 			t.Fatalf("Open: %v, want *VersionError", err)
 		}
 		want := "store " + dir + " has schema version 7, this program knows up to 1: use a newer cpcds2fhir"
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("message %q, want %q in it", err, want)
+		if err.Error() != want {
+			t.Errorf("message %q, want %q", err, want)
 		}
 	}
 	if err := os.Remove(filepath.Join(dir, "LOCK")); err != nil {
@@ -156,11 +156,45 @@ func TestForeignFolderIsRefused(t *testing.T) {
 		}
 	}
 	refused("other files", "claims.csv", "a,b\n", Options{})
+	refused("a log of another program", "000001.log", "", Options{})
 	refused("a database of another program", "MANIFEST-000001", "", Options{})
 	refused("a schema file of another program", schemaFile, "schema 1\n", Options{})
 	refused("reading an empty folder", "", "", Options{ReadOnly: true})
 	if _, err := Open(filepath.Join(t.TempDir(), "none"), Options{ReadOnly: true}); err == nil {
 		t.Error("reading a folder that is missing succeeds")
+	}
+}
+
+func TestUnfinishedCreation(t *testing.T) {
+	write := func(dir, file, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The first file was not finished: nothing of Pebble is there.
+	dir := t.TempDir()
+	write(dir, newSchemaFile, schemaPrefix)
+	put(t, open(t, dir, Options{}), organization("a", "one"))
+
+	// Pebble was not finished.
+	dir = t.TempDir()
+	write(dir, newSchemaFile, schemaPrefix+"1\n")
+	write(dir, "MANIFEST-000001", "half a manifest")
+	write(dir, "marker.manifest.000001.MANIFEST-000002", "")
+	put(t, open(t, dir, Options{}), organization("a", "one"))
+
+	// What is not ours stays, and the folder is refused.
+	for _, schema := range []string{schemaPrefix + "1\n", schemaPrefix} {
+		dir = t.TempDir()
+		write(dir, newSchemaFile, schema)
+		write(dir, "claims.csv", "a,b\n")
+		if _, err := Open(dir, Options{}); err == nil {
+			t.Error("a folder with other files is taken")
+		}
+		if _, err := os.Stat(filepath.Join(dir, "claims.csv")); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -223,5 +257,29 @@ func TestClosed(t *testing.T) {
 		if e.ID != "a" {
 			t.Errorf("exported %s", e.ID)
 		}
+	}
+}
+
+// TestFolderVanishes takes the folder away from under a store: writing and
+// closing must return an error, and neither hang nor end the process.
+func TestFolderVanishes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	s, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, organization("a", "one"))
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	err = s.Compact(t.Context())
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Compact: %v, want that a file does not exist", err)
+	}
+	if again := s.Apply(t.Context(), batchOf(organization("b", "two")), nil); again == nil {
+		t.Error("a store that failed takes a batch")
+	}
+	if err := s.Close(); err == nil {
+		t.Error("Close of a store that failed returns no error")
 	}
 }

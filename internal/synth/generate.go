@@ -220,9 +220,11 @@ func (g *generator) serviceFacility(o *organization) {
 }
 
 func (g *generator) doctor(group string) *practitioner {
-	return pick(&g.dice, g.dir.practitioners[group])
+	return pick(&g.dice, g.dir.practitioners[g.who.home][group])
 }
-func (g *generator) place(f facility) *organization { return pick(&g.dice, g.dir.facilities[f]) }
+func (g *generator) place(f facility) *organization {
+	return pick(&g.dice, g.dir.facilities[g.who.home][f])
+}
 
 // diagnose adds a diagnosis of a group, unless the claim has it with this type.
 func (g *generator) diagnose(group, typ string) {

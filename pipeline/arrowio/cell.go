@@ -11,7 +11,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/decimal256"
 	"github.com/apache/arrow/go/v17/arrow/float16"
 
-	"cpcds2fhir/pipeline/parquetio/columnar"
+	"cpcds2fhir/pipeline/columnar"
 )
 
 // supported reports whether texts knows a type.

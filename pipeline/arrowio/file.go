@@ -1,5 +1,5 @@
 // Package arrowio reads Arrow IPC files and streams (.arrow, .arrows, Feather
-// version 2), and keeps the spill files of the pipeline in the stream format.
+// version 2).
 // Dictionary arrays stay index vectors; nested lists are unfolded into rows.
 package arrowio
 

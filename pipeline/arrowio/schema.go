@@ -7,7 +7,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 
 	"cpcds2fhir/pipeline"
-	"cpcds2fhir/pipeline/parquetio/columnar"
+	"cpcds2fhir/pipeline/columnar"
 	"cpcds2fhir/schemas/cpcds"
 )
 

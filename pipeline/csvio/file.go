@@ -43,7 +43,6 @@ const defaultMaxField = 1 << 20
 type file struct {
 	path     string
 	os       *os.File
-	size     int64
 	opts     Options
 	packed   packing
 	charset  charset
@@ -88,11 +87,6 @@ func Open(path string, opts Options) (pipeline.File, error) {
 
 // readHeader finds the delimiter, the columns and where the first row begins.
 func (f *file) readHeader() error {
-	info, err := f.os.Stat()
-	if err != nil {
-		return fmt.Errorf("open CSV file: %w", err)
-	}
-	f.size = info.Size()
 	s, err := f.scanner(mark{line: 1})
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 	"github.com/parquet-go/parquet-go/encoding"
 	"github.com/parquet-go/parquet-go/format"
 
-	"cpcds2fhir/pipeline/parquetio/columnar"
+	"cpcds2fhir/pipeline/columnar"
 )
 
 type cellKind uint8

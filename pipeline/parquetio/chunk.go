@@ -10,7 +10,7 @@ import (
 	"github.com/parquet-go/parquet-go/encoding"
 
 	"cpcds2fhir/pipeline"
-	"cpcds2fhir/pipeline/parquetio/columnar"
+	"cpcds2fhir/pipeline/columnar"
 )
 
 // lastDict numbers the dictionaries of the process, so that no two columns that a

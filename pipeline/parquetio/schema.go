@@ -9,7 +9,7 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 
 	"cpcds2fhir/pipeline"
-	"cpcds2fhir/pipeline/parquetio/columnar"
+	"cpcds2fhir/pipeline/columnar"
 	"cpcds2fhir/schemas/cpcds"
 )
 

@@ -1,11 +1,14 @@
-// Package spill keeps rows in Arrow IPC files while the shuffle sorts them out.
-// The files are compressed, live as long as a run, and hold members' data: whoever
-// makes them must make them readable by their owner alone.
+// Package spill spreads rows over partitions in Arrow IPC files while the shuffle
+// sorts them out. The files are compressed, live as long as a run, and hold
+// members' data: they are readable by their owner alone.
 package spill
 
 import (
+	"encoding/binary"
 	"fmt"
-	"io"
+	"os"
+	"path/filepath"
+	"sync"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -17,24 +20,31 @@ import (
 
 // The columns that stand before the rows' own.
 const (
-	tagColumn    = iota // int32: what the writer's caller said of the row
+	tagColumn    = iota // int32: what the caller said of the row
 	numberColumn        // int64: number of the input row
 	wholeColumn         // bool: the row begins its input row
 	firstColumn
 )
 
-// Writer appends rows to one file. It is not safe for concurrent use.
-type Writer struct {
-	w     *ipc.Writer
-	b     *array.RecordBuilder
-	n     int
-	limit int
+// Set is the partitions of rows that have the same columns. Rows wait in memory,
+// packed, until they reach the limit; then every partition appends what it has to
+// its file, as one Arrow stream. A Set is safe for concurrent use by writers; it
+// is read after Close.
+type Set struct {
+	mu      sync.Mutex
+	prefix  string // of the files' paths
+	limit   int
+	columns int
+	builder *array.RecordBuilder
+	schema  *arrow.Schema
+	packed  [][]byte // by partition
+	waiting int      // bytes in packed
+	written []bool   // by partition: there is a file
 }
 
-// NewWriter returns a Writer of rows with the given columns, which must be
-// different. It writes a record batch whenever limit rows are together; that is
-// what it holds in memory.
-func NewWriter(w io.Writer, columns []string, limit int) (*Writer, error) {
+// NewSet returns a Set of partitions with files below dir, named by name. columns
+// must be different; limit is how many bytes of packed rows may wait in memory.
+func NewSet(dir, name string, columns []string, partitions, limit int) *Set {
 	fields := []arrow.Field{
 		{Name: "_tag", Type: arrow.PrimitiveTypes.Int32},
 		{Name: "_number", Type: arrow.PrimitiveTypes.Int64},
@@ -44,121 +54,136 @@ func NewWriter(w io.Writer, columns []string, limit int) (*Writer, error) {
 		fields = append(fields, arrow.Field{Name: c, Type: arrow.BinaryTypes.String, Nullable: true})
 	}
 	schema := arrow.NewSchema(fields, nil)
-	return &Writer{
-		w:     ipc.NewWriter(w, ipc.WithSchema(schema), ipc.WithZstd()),
-		b:     array.NewRecordBuilder(memory.DefaultAllocator, schema),
-		limit: limit,
-	}, nil
+	return &Set{
+		prefix: filepath.Join(dir, name), limit: limit, columns: len(columns), schema: schema,
+		builder: array.NewRecordBuilder(memory.DefaultAllocator, schema),
+		packed:  make([][]byte, partitions), written: make([]bool, partitions),
+	}
 }
 
-// Append copies the picked rows, each with the tag.
-func (w *Writer) Append(rows *cpcds.Rows, pick []int32, tag int32) error {
-	for len(pick) > 0 {
-		n := min(len(pick), w.limit-w.n)
-		w.append(rows, pick[:n], tag)
-		pick = pick[n:]
-		if w.n += n; w.n == w.limit {
-			if err := w.flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
+func (s *Set) path(p int) string { return fmt.Sprintf("%s-%04d.arrows", s.prefix, p) }
 
-func (w *Writer) append(rows *cpcds.Rows, pick []int32, tag int32) {
-	tags := w.b.Field(tagColumn).(*array.Int32Builder)
-	numbers := w.b.Field(numberColumn).(*array.Int64Builder)
-	whole := w.b.Field(wholeColumn).(*array.BooleanBuilder)
-	for _, i := range pick {
-		tags.Append(tag)
-		numbers.Append(rows.InputRow(int(i)))
-		whole.Append(len(rows.Whole) == 0 || rows.Whole[i])
-	}
-	for c := range rows.Columns {
-		col := &rows.Columns[c]
-		b := w.b.Field(firstColumn + c).(*array.StringBuilder)
+// Append copies the picked rows into partitions: picks holds row numbers by
+// partition. tag is read back with every row.
+func (s *Set) Append(rows *cpcds.Rows, picks [][]int32, tag int32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, pick := range picks {
+		b := s.packed[p]
 		for _, i := range pick {
-			if v := col.Value(int(i)); v != "" {
-				b.Append(v)
-			} else {
-				b.AppendNull()
-			}
+			b = packRow(b, rows, int(i), tag)
 		}
+		s.waiting += len(b) - len(s.packed[p])
+		s.packed[p] = b
 	}
-}
-
-func (w *Writer) flush() error {
-	if w.n == 0 {
+	if s.waiting < s.limit {
 		return nil
 	}
-	rec := w.b.NewRecord()
-	defer rec.Release()
-	w.n = 0
-	if err := w.w.Write(rec); err != nil {
-		return fmt.Errorf("write record batch: %w", err)
+	return s.flush()
+}
+
+// packRow appends row i: tag, number, whole, and each column as its length plus
+// one and its bytes, 0 for none.
+func packRow(b []byte, rows *cpcds.Rows, i int, tag int32) []byte {
+	b = binary.AppendUvarint(b, uint64(tag))
+	b = binary.AppendUvarint(b, uint64(rows.InputRow(i)))
+	whole := byte(0)
+	if len(rows.Whole) == 0 || rows.Whole[i] {
+		whole = 1
 	}
+	b = append(b, whole)
+	for c := range rows.Columns {
+		v := rows.Columns[c].Value(i)
+		if v == "" {
+			b = append(b, 0)
+			continue
+		}
+		b = binary.AppendUvarint(b, uint64(len(v)+1))
+		b = append(b, v...)
+	}
+	return b
+}
+
+func (s *Set) flush() error {
+	for p := range s.packed {
+		if len(s.packed[p]) == 0 {
+			continue
+		}
+		if err := s.write(p); err != nil {
+			return fmt.Errorf("spill rows: %w", err)
+		}
+		s.packed[p] = s.packed[p][:0]
+	}
+	s.waiting = 0
 	return nil
 }
 
-// Close writes what is left. It does not close the underlying writer.
-func (w *Writer) Close() error {
-	if err := w.flush(); err != nil {
+// write appends the waiting rows of a partition to its file. The file is open for
+// as long as that takes: there may be more partitions than a process may have
+// files open.
+func (s *Set) write(p int) (err error) {
+	rec := s.record(s.packed[p])
+	defer rec.Release()
+	f, err := os.OpenFile(s.path(p), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
 		return err
 	}
-	w.b.Release()
-	return w.w.Close()
+	s.written[p] = true
+	w := ipc.NewWriter(f, ipc.WithSchema(s.schema), ipc.WithZstd())
+	if err := w.Write(rec); err != nil {
+		f.Close()
+		return err
+	}
+	if err := w.Close(); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
 }
 
-// Reader reads a file that a Writer made, in order. It is not safe for concurrent
-// use.
-type Reader struct{ r *ipc.Reader }
-
-// NewReader returns a Reader.
-func NewReader(r io.Reader) (*Reader, error) {
-	rd, err := ipc.NewReader(r, ipc.WithAllocator(memory.DefaultAllocator))
-	if err != nil {
-		return nil, fmt.Errorf("open record batches: %w", err)
+func (s *Set) record(b []byte) arrow.Record {
+	number := func() uint64 {
+		v, n := binary.Uvarint(b)
+		b = b[n:]
+		return v
 	}
-	return &Reader{rd}, nil
-}
-
-// Next overwrites rows and tags with the next rows; their text holds until the
-// next call. io.EOF ends.
-func (r *Reader) Next(rows *cpcds.Rows, tags *[]int32) error {
-	if !r.r.Next() {
-		if err := r.r.Err(); err != nil {
-			return fmt.Errorf("read record batch: %w", err)
-		}
-		return io.EOF
-	}
-	rec := r.r.Record()
-	n := int(rec.NumRows())
-	rows.Reset()
-	rows.N = n
-	*tags = append((*tags)[:0], rec.Column(tagColumn).(*array.Int32).Int32Values()...)
-	rows.Numbers = append(rows.Numbers, rec.Column(numberColumn).(*array.Int64).Int64Values()...)
-	whole := rec.Column(wholeColumn).(*array.Boolean)
-	for i := range n {
-		rows.Whole = append(rows.Whole, whole.Value(i))
-	}
-	for len(rows.Columns) < int(rec.NumCols())-firstColumn {
-		rows.Columns = append(rows.Columns, cpcds.Column{})
-	}
-	for c := range rows.Columns {
-		text := rec.Column(firstColumn + c).(*array.String)
-		col := &rows.Columns[c]
-		for i := range n {
-			if text.IsNull(i) {
-				col.Index = append(col.Index, -1)
+	tags := s.builder.Field(tagColumn).(*array.Int32Builder)
+	numbers := s.builder.Field(numberColumn).(*array.Int64Builder)
+	whole := s.builder.Field(wholeColumn).(*array.BooleanBuilder)
+	for len(b) > 0 {
+		tags.Append(int32(number()))
+		numbers.Append(int64(number()))
+		whole.Append(b[0] == 1)
+		b = b[1:]
+		for c := range s.columns {
+			col := s.builder.Field(firstColumn + c).(*array.StringBuilder)
+			n := number()
+			if n == 0 {
+				col.AppendNull()
 				continue
 			}
-			col.Index = append(col.Index, int32(len(col.Values)))
-			col.Values = append(col.Values, text.Value(i))
+			col.BinaryBuilder.Append(b[:n-1])
+			b = b[n-1:]
 		}
 	}
-	return nil
+	return s.builder.NewRecord()
 }
 
-// Close releases the last record batch.
-func (r *Reader) Close() { r.r.Release() }
+// Close writes what waits.
+func (s *Set) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.flush()
+	s.packed = make([][]byte, len(s.packed))
+	s.builder.Release()
+	return err
+}
+
+// Remove removes the files.
+func (s *Set) Remove() {
+	for p, written := range s.written {
+		if written {
+			os.Remove(s.path(p))
+		}
+	}
+}
