@@ -49,7 +49,7 @@ func smallLoad() []*fhir.Batch {
 
 // runLoad resumes the load on fs and ends it.
 func runLoad(fs vfs.FS, all []*fhir.Batch) error {
-	s, err := Open("db", Options{FS: fs})
+	s, err := Open("new/db", Options{FS: fs})
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func continueLoad(s *Store, all []*fhir.Batch) error {
 // contents is all that a reader can see.
 func contents(t *testing.T, fs vfs.FS) map[string]string {
 	t.Helper()
-	s, err := Open("db", Options{FS: fs})
+	s, err := Open("new/db", Options{FS: fs})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func prepare(disk vfs.FS, dir string, readOnly bool) error {
 }
 
 // makeFolder makes dir and what is missing above it, and syncs the folders that
-// name them.
+// name them. Pebble syncs only the one that names dir.
 func makeFolder(disk vfs.FS, dir string) error {
 	var parents []string
 	for at := dir; ; at = disk.PathDir(at) {
@@ -134,10 +134,7 @@ func beginCreation(disk vfs.FS, dir string) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write schema file: %w", err)
 	}
-	if err := syncFolder(disk, dir); err != nil {
-		return err
-	}
-	return syncFolder(disk, disk.PathDir(dir))
+	return syncFolder(disk, dir)
 }
 
 // ofPebble reports whether Pebble gives a file such a name.
