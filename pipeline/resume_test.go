@@ -1,0 +1,384 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cpcds2fhir/internal/synth"
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/csvio"
+	"cpcds2fhir/pipeline/parquetio"
+	"cpcds2fhir/schemas/carin"
+	"cpcds2fhir/schemas/fhir"
+	"cpcds2fhir/schemas/layouts"
+)
+
+// memoryTarget is a loader whose target is a map that outlives it. Its failures
+// are set by call: the i-th call of Load fails before or after it is durable.
+type memoryTarget struct {
+	mu          sync.Mutex
+	resources   map[string]string
+	versions    map[string]string
+	checkpoints map[string]pipeline.Checkpoint
+	calls       int
+	failCall    int  // 0: none
+	afterwards  bool // the batch is durable all the same: the answer was lost
+}
+
+func newMemoryTarget() *memoryTarget {
+	return &memoryTarget{resources: map[string]string{}, versions: map[string]string{}, checkpoints: map[string]pipeline.Checkpoint{}}
+}
+
+var errInjected = errors.New("injected")
+
+func (m *memoryTarget) Resume(_ context.Context, lane string) (pipeline.Checkpoint, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.checkpoints[lane], nil
+}
+
+func (m *memoryTarget) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipeline.Seal) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.calls++
+	fail := m.calls == m.failCall
+	if fail && !m.afterwards {
+		return errInjected
+	}
+	resources, versions := maps.Clone(m.resources), maps.Clone(m.versions)
+	var outcomes []pipeline.Outcome
+	for _, r := range b.All() {
+		ref := fhir.Reference(r.Type, r.ID)
+		old, there := resources[ref]
+		switch {
+		case !there:
+			outcomes = append(outcomes, pipeline.Created)
+		case r.SourceVersion < versions[ref]:
+			outcomes = append(outcomes, pipeline.Stale)
+			continue
+		case old == string(r.JSON):
+			outcomes = append(outcomes, pipeline.Unchanged)
+		default:
+			outcomes = append(outcomes, pipeline.Updated)
+		}
+		ref = strings.Clone(ref)
+		resources[ref], versions[ref] = string(r.JSON), strings.Clone(r.SourceVersion)
+	}
+	cp, err := seal(outcomes)
+	if err != nil {
+		return err
+	}
+	m.resources, m.versions = resources, versions
+	m.checkpoints[lane] = cp
+	if fail {
+		return errInjected
+	}
+	return nil
+}
+
+func (m *memoryTarget) Finish(context.Context, *pipeline.Account) error { return nil }
+
+func (m *memoryTarget) Close() error { return nil }
+
+// openRun opens an extract with a layout and sets up a run with its state in state.
+func openRun(t *testing.T, dir, layout, state string, lenient bool, loader pipeline.Loader) *pipeline.Run {
+	t.Helper()
+	l, err := layouts.Open(layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no files in %s (%v)", dir, err)
+	}
+	var files []layouts.File
+	var opened []pipeline.File
+	for _, p := range paths {
+		var f pipeline.File
+		if strings.HasSuffix(p, ".parquet") {
+			f, err = parquetio.Open(p, parquetio.Options{})
+		} else {
+			f, err = csvio.Open(p, csvio.Options{ShortRows: l.CSV.ShortRows})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		opened = append(opened, f)
+		files = append(files, layouts.File{Path: p, Fields: f.Fields()})
+	}
+	tables, err := l.Assign(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &pipeline.Run{ID: "run", Layout: l, Lenient: lenient, Version: carin.V220, Identity: fhir.NewIdentity([]byte("a key for tests only")),
+		State: state, Workers: 2, Loader: loader}
+	for i, p := range paths {
+		b, err := l.Bind(tables[i], opened[i].Fields(), layouts.Options{Lenient: lenient})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Inputs = append(r.Inputs, &pipeline.Input{Path: p, Table: tables[i], File: opened[i], Binding: b})
+	}
+	return r
+}
+
+func makeExtract(t *testing.T, o synth.Options) string {
+	t.Helper()
+	o.Dir = filepath.Join(t.TempDir(), "extract")
+	if o.Format == "" {
+		o.Format = synth.Parquet
+	}
+	if o.Claims == 0 {
+		o.Claims = 400
+	}
+	if _, err := synth.Write(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	return o.Dir
+}
+
+// load runs to the end and returns the target and the account.
+func load(t *testing.T, dir string) (*memoryTarget, *pipeline.Account) {
+	t.Helper()
+	m := newMemoryTarget()
+	a, err := openRun(t, dir, "cpcds", t.TempDir(), false, m).Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !a.Balanced() {
+		t.Fatalf("the account does not balance: %+v", a)
+	}
+	return m, a
+}
+
+// TestFaultAtEveryLoad fails the i-th Load for all i, before and after the batch
+// is durable, then runs again: the target and the account are those of an
+// undisturbed run, so nothing is lost and nothing counted twice.
+func TestFaultAtEveryLoad(t *testing.T) {
+	dir := makeExtract(t, synth.Options{Seed: 5, Faults: 0.2, RowGroup: 500})
+	want, wantAccount := load(t, dir)
+	if wantAccount.Claims.Rejected == 0 || want.calls < 8 {
+		t.Fatalf("the extract is too tame: %d rejected claims, %d loads", wantAccount.Claims.Rejected, want.calls)
+	}
+	for _, afterwards := range []bool{false, true} {
+		for i := 1; i <= want.calls; i++ {
+			state := t.TempDir()
+			m := newMemoryTarget()
+			m.failCall, m.afterwards = i, afterwards
+			if _, err := openRun(t, dir, "cpcds", state, false, m).Load(t.Context()); !errors.Is(err, errInjected) {
+				t.Fatalf("load %d: got error %v, want the injected one", i, err)
+			}
+			m.failCall = 0
+			account, err := openRun(t, dir, "cpcds", state, false, m).Load(t.Context())
+			if err != nil {
+				t.Fatalf("load %d failed, the run after it: %v", i, err)
+			}
+			if diff := cmp.Diff(want.resources, m.resources); diff != "" {
+				t.Fatalf("load %d failed (afterwards %v): resources -want +got:\n%.2000s", i, afterwards, diff)
+			}
+			if diff := cmp.Diff(wantAccount, account); diff != "" {
+				t.Fatalf("load %d failed (afterwards %v): account -want +got:\n%s", i, afterwards, diff)
+			}
+			rejects, _ := countRejects(t, state)
+			if wantRejects := rejectRecords(wantAccount); rejects != wantRejects {
+				t.Fatalf("load %d failed: %d rejects are kept, want %d", i, rejects, wantRejects)
+			}
+		}
+	}
+}
+
+func rejectRecords(a *pipeline.Account) (n int) {
+	for _, r := range a.Resources {
+		n += int(r.Rejected)
+	}
+	return n
+}
+
+// countRejects counts the rejects of a state folder, and their rows.
+func countRejects(t *testing.T, state string) (rejects, rows int) {
+	t.Helper()
+	s, err := pipeline.OpenRejects(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs, err := s.Runs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, run := range runs {
+		err := s.Each(run, func(r *pipeline.Reject) error {
+			rejects++
+			rows += len(r.Rows)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return rejects, rows
+}
+
+// TestFormsGiveTheSameResources loads the same claims as CSV, as line-grain,
+// nested and normalised Parquet: the resources are the same, byte for byte.
+func TestFormsGiveTheSameResources(t *testing.T) {
+	want, account := load(t, makeExtract(t, synth.Options{Seed: 9}))
+	for _, o := range []synth.Options{
+		{Seed: 9, Format: synth.CSV},
+		{Seed: 9, Grain: synth.NestedGrain},
+		{Seed: 9, Grain: synth.NormalisedGrain},
+		{Seed: 9, RowGroup: 100},
+	} {
+		t.Run(fmt.Sprintf("%s-%s-%d", o.Format, o.Grain, o.RowGroup), func(t *testing.T) {
+			got, gotAccount := load(t, makeExtract(t, o))
+			if diff := cmp.Diff(want.resources, got.resources); diff != "" {
+				t.Errorf("resources -line grain +this:\n%.3000s", diff)
+			}
+			if got, want := gotAccount.Claims, account.Claims; got != want {
+				t.Errorf("claims %+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
+// TestScatteredRows loads an extract whose rows are in random order: every claim
+// is there with the same lines.
+func TestScatteredRows(t *testing.T) {
+	want, _ := load(t, makeExtract(t, synth.Options{Seed: 9}))
+	got, account := load(t, makeExtract(t, synth.Options{Seed: 9, Shuffle: true}))
+	if account.Claims.Rejected != 0 {
+		t.Errorf("%d claims were rejected", account.Claims.Rejected)
+	}
+	if len(got.resources) != len(want.resources) {
+		t.Errorf("%d resources, want %d", len(got.resources), len(want.resources))
+	}
+	same := 0
+	for ref, json := range want.resources {
+		other, ok := got.resources[ref]
+		if !ok {
+			t.Fatalf("%s is missing", ref)
+		}
+		if other == json {
+			same++
+		} else if len(other) != len(json) {
+			// Rows without a line number come in the order of the extract, so
+			// diagnoses may change places; nothing may come or go.
+			t.Errorf("%s has %d bytes, want %d", ref, len(other), len(json))
+		}
+	}
+	if same < len(want.resources)*9/10 {
+		t.Errorf("only %d of %d resources are the same", same, len(want.resources))
+	}
+}
+
+// TestAgainIsUnchanged loads twice: the second time nothing is new.
+func TestAgainIsUnchanged(t *testing.T) {
+	dir := makeExtract(t, synth.Options{Seed: 2})
+	m, first := load(t, dir)
+	m.checkpoints = map[string]pipeline.Checkpoint{}
+	second, err := openRun(t, dir, "cpcds", t.TempDir(), false, m).Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.Claims.Unchanged != first.Claims.Loaded || second.Claims.Loaded != 0 {
+		t.Errorf("claims of the second load %+v, of the first %+v", second.Claims, first.Claims)
+	}
+	for typ, r := range second.Resources {
+		if r.Created+r.Updated+r.Stale != 0 {
+			t.Errorf("%s: %+v", fhir.Type(typ), r)
+		}
+	}
+}
+
+// TestBudgetStopsTheRun sets a budget below what the extract's faults need.
+func TestBudgetStopsTheRun(t *testing.T) {
+	dir := makeExtract(t, synth.Options{Seed: 5, Faults: 0.5, Claims: 2000, RowGroup: 500})
+	for _, b := range []pipeline.Budget{{Set: true, Count: 5}, {Set: true, Share: 0.01}} {
+		r := openRun(t, dir, "cpcds", t.TempDir(), false, newMemoryTarget())
+		r.Budget = b
+		var over *pipeline.BudgetError
+		if _, err := r.Load(t.Context()); !errors.As(err, &over) {
+			t.Errorf("budget %+v: got error %v, want a *BudgetError", b, err)
+		}
+	}
+}
+
+// TestReplay replays the rejects of a faulty extract with nothing changed: all
+// stay open and the account balances; then against a target that has something
+// newer.
+func TestReplay(t *testing.T) {
+	dir := makeExtract(t, synth.Options{Seed: 5, Faults: 0.4})
+	state := t.TempDir()
+	m := newMemoryTarget()
+	first := openRun(t, dir, "cpcds", state, false, m)
+	account, err := first.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := pipeline.OpenRejects(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rejects []*pipeline.Reject
+	var tags []string
+	err = store.Each("run", func(r *pipeline.Reject) error {
+		rejects, tags = append(rejects, r), append(tags, "run/"+r.ID)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rejects) != rejectRecords(account) || len(rejects) == 0 {
+		t.Fatalf("%d rejects, the account has %d", len(rejects), rejectRecords(account))
+	}
+	replay := func(lenient bool) (*pipeline.Account, map[string]pipeline.RejectState) {
+		t.Helper()
+		m.checkpoints = map[string]pipeline.Checkpoint{} // another run has none
+		r := openRun(t, dir, "cpcds", state, lenient, m)
+		r.ID, r.Replay, r.Inputs = fmt.Sprint("replay-", lenient), true, nil
+		for _, f := range pipeline.NewReplayFiles(rejects, tags) {
+			b, err := r.Layout.Bind(f.Table, f.Fields(), layouts.Options{Lenient: lenient})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Inputs = append(r.Inputs, &pipeline.Input{Path: f.Path, Table: f.Table, File: f, Binding: b})
+		}
+		a, err := r.Load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !a.Balanced() {
+			t.Errorf("the account of the replay does not balance: %+v", a)
+		}
+		states, err := r.Replayed(tags)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a, states
+	}
+	again, states := replay(false)
+	if len(states) != 0 || again.Claims.Loaded != 0 {
+		t.Errorf("nothing was fixed, yet %d rejects changed state and %d claims were loaded", len(states), again.Claims.Loaded)
+	}
+	mended, states := replay(true)
+	resolved := 0
+	for _, s := range states {
+		if s == pipeline.RejectResolved {
+			resolved++
+		}
+	}
+	if int64(resolved) != mended.Claims.Loaded || resolved == 0 {
+		t.Errorf("%d rejects are resolved, %d claims were loaded by repairs", resolved, mended.Claims.Loaded)
+	}
+}
