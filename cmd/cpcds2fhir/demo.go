@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -93,6 +94,17 @@ Everything is in %[4]s. Without installing: go run ./cmd/cpcds2fhir in place of 
 	return nil
 }
 
+// demoClaims is how many claims fit on a screen.
+const demoClaims = 15
+
+// better prefers a history that fits on a screen, then more kinds of claims.
+func better(a, b []claimRow) bool {
+	if fits, other := len(a) <= demoClaims, len(b) > 0 && len(b) <= demoClaims; fits != other {
+		return fits && len(a) > 0 || len(b) == 0
+	}
+	return kinds(a) > kinds(b)
+}
+
 // showMember prints the claims of one member with a history of several kinds, and
 // one of them whole. It returns the member's id.
 func showMember(w io.Writer, st *store.Store) (string, error) {
@@ -107,8 +119,8 @@ func showMember(w io.Writer, st *store.Store) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if kinds(rows) > kinds(bestRows) || kinds(rows) == kinds(bestRows) && len(rows) > len(bestRows) && len(rows) <= 12 {
-			best, bestRows = e.ID, rows
+		if better(rows, bestRows) {
+			best, bestRows = strings.Clone(e.ID), rows
 		}
 		if n++; n == 60 {
 			break

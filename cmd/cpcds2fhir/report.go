@@ -23,6 +23,9 @@ func printAccount(w io.Writer, m *pipeline.Manifest, form string, started time.T
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "\nLayout %s, CARIN %s, %s mode, into %s", m.Layout.Name, m.CARINVersion, m.Mode, m.Target)
+	if m.Layout.Why != "" {
+		fmt.Fprintf(w, "\nThe layout was recognised: it %s.", m.Layout.Why)
+	}
 	if m.DryRun {
 		fmt.Fprint(w, " (dry run: nothing was loaded)")
 	}
