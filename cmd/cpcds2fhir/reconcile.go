@@ -96,7 +96,7 @@ func reconcile(w io.Writer, t target, state, output string) error {
 			fmt.Fprintf(w, "%-22s %14s %14s%s\n", r.Type, comma(r.Accounts), comma(r.Target), mark)
 		}
 		if agree {
-			fmt.Fprintf(w, "The target agrees with the accounts of %d loads.\n", len(manifests))
+			fmt.Fprintf(w, "The target agrees with the accounts of its loads, %d in number.\n", len(manifests))
 		}
 	}
 	if !agree {

@@ -60,7 +60,7 @@ func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // cmdJSON compares what is at a path of a JSON document with a value. A path is
-// names and indices with points between; "#" at its end is the number of elements.
+// names and indices with points between; "length" at its end is the number of elements.
 // A value that is missing is "none".
 //
 //	[!] json FILE PATH VALUE
@@ -86,7 +86,7 @@ func at(doc any, path []string) any {
 			switch {
 			case ok:
 				doc = v
-			case p == "#":
+			case p == "length":
 				doc = len(x)
 			default:
 				return "none"
@@ -94,7 +94,7 @@ func at(doc any, path []string) any {
 		case []any:
 			i, err := strconv.Atoi(p)
 			switch {
-			case p == "#":
+			case p == "length":
 				doc = len(x)
 			case err == nil && i < len(x):
 				doc = x[i]

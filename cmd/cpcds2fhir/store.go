@@ -172,7 +172,7 @@ func parseQuery(s string) (*store.Query, error) {
 			default:
 				f, err := store.ParseFilter(name, v)
 				if err != nil {
-					return nil, usageError{err}
+					return nil, usagef("search parameter %s: %w", name, err)
 				}
 				q.Filters = append(q.Filters, f)
 			}
@@ -187,21 +187,22 @@ func writeBundle(w io.Writer, s *store.Store, q *store.Query, self string) error
 		return err
 	}
 	n := 0
-	fmt.Fprintf(w, `{"resourceType":"Bundle","type":"searchset","link":[{"relation":"self","url":%s}],"entry":[`, link)
+	fmt.Fprintf(w, `{"resourceType":"Bundle","type":"searchset","link":[{"relation":"self","url":%s}]`, link)
 	for e, err := range s.Search(q) {
 		if err != nil {
 			return err
 		}
-		if n++; n > 1 {
-			io.WriteString(w, ",")
+		before := ","
+		if n++; n == 1 {
+			before = `,"entry":[`
 		}
-		fmt.Fprintf(w, `{"fullUrl":"%s","resource":%s,"search":{"mode":"match"}}`, fhir.Reference(e.Type, e.ID), e.JSON)
+		fmt.Fprintf(w, before+`{"fullUrl":"%s","resource":%s,"search":{"mode":"match"}}`, fhir.Reference(e.Type, e.ID), e.JSON)
 	}
-	if n == 0 { // FHIR allows no empty array
-		fmt.Fprintf(w, `],"total":0}`+"\n")
-		return nil
+	after := ""
+	if n > 0 { // FHIR allows no empty array
+		after = "]"
 	}
-	_, err = fmt.Fprintf(w, `],"total":%d}`+"\n", n)
+	_, err = fmt.Fprintf(w, after+`,"total":%d}`+"\n", n)
 	return err
 }
 
