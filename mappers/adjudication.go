@@ -117,6 +117,9 @@ func (e *eob) benefit() string {
 	status := ""
 	for i := range e.c.Lines {
 		s := e.c.Lines[i].Get(cpcds.LineBenefitPaymentStatus)
+		if s == "" {
+			continue
+		}
 		if status != "" && s != status {
 			return "other"
 		}
@@ -126,7 +129,8 @@ func (e *eob) benefit() string {
 }
 
 // totals writes MapID 148: the header's amount of each category or, where the
-// header has none, the sum of the lines.
+// header has none, the sum of the lines. What an ingredient costs is part of what
+// its compound costs.
 func (e *eob) totals() {
 	from := len(e.b)
 	const open = `"total":[`
@@ -140,7 +144,9 @@ func (e *eob) totals() {
 		if v == "" {
 			var sum fhir.Sum
 			for j := range e.c.Lines {
-				sum.Add(e.c.Lines[j].Get(a.Line))
+				if l := &e.c.Lines[j]; l.Get(cpcds.CompoundParentLineNumber) == "" {
+					sum.Add(l.Get(a.Line))
+				}
 			}
 			if sum.Empty() {
 				continue

@@ -1,8 +1,6 @@
 package mappers
 
 import (
-	"strings"
-
 	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
@@ -10,11 +8,15 @@ import (
 
 // eobFragments are the constant beginnings of one profile's ExplanationOfBenefit.
 type eobFragments struct {
-	open       string // up to the value of lastUpdated
-	profile    string // from there to the value of the first identifier
+	open       string // up to the value of id
+	meta       string // from there to the value of lastUpdated
+	claim      string // from there to the value of the first identifier, which is the claim's
+	fill       string // the same where it is that of a fill
 	typ        string // type, and subType of institutional claims
+	vision     string // the type of a vision claim
 	typeKey    string // index value of type
 	identifier string // a second identifier, up to its value
+	fillSystem string // index value of a fill's identifier, up to its number
 	related    [2]string
 }
 
@@ -29,27 +31,23 @@ func newEOBFragments(v *carin.Version, p carin.Profile, s Systems) eobFragments 
 	default:
 		typ = p.String()
 	}
-	uc := `{"type":{"coding":[{"system":"` + carin.SysIdentifierType + `","code":"uc"}]},"system":"`
-	system := s.Claim
-	if p == carin.Pharmacy {
-		system = prescriptionSystem(s)
-	}
+	claimType := fhir.NewCoded("type", carin.SysClaimType, v.TypeVersion)
+	uc := `"identifier":[{"type":{"coding":[{"system":"` + carin.SysIdentifierType + `","code":"uc"}]},"system":"`
 	return eobFragments{
 		open:       `{"resourceType":"ExplanationOfBenefit","id":"`,
-		profile:    metaClose + `"identifier":[` + uc + system + `","value":"`,
-		typ:        fhir.NewCoded("type", carin.SysClaimType, v.TypeVersion).With(typ) + sub + `"use":"claim",`,
+		meta:       `",` + metaOpen,
+		claim:      metaClose + uc + s.Claim + `","value":"`,
+		fill:       metaClose + uc + prescriptionSystem(s) + `","value":"`,
+		typ:        claimType.With(typ) + sub + `"use":"claim",`,
+		vision:     claimType.With("vision") + `"use":"claim",`,
 		typeKey:    carin.SysClaimType + "|" + typ,
 		identifier: `{"system":"` + s.Claim + `","value":"`,
+		fillSystem: prescriptionSystem(s) + "|",
 		related: [2]string{
 			`{` + fhir.NewCoded("relationship", carin.SysRelationship, "").With("prior") + `"reference":{"system":"` + s.Claim + `","value":"`,
 			`{` + fhir.NewCoded("relationship", carin.SysC4BBRelated, "").With("replacedby") + `"reference":{"system":"` + s.Claim + `","value":"`,
 		},
-	}.withMeta(metaOpen)
-}
-
-func (f eobFragments) withMeta(open string) eobFragments {
-	f.profile = `",` + open + "\x00" + f.profile
-	return f
+	}
 }
 
 // prescriptionSystem is the Identifier.system of RX service reference numbers.
@@ -142,29 +140,28 @@ func (e *eob) begin(out *fhir.Batch) {
 	id := c.Refs.Claim
 	e.b = out.Begin(fhir.ExplanationOfBenefit, id, updated, version)
 	// MapID 163, 190
-	head, tail, _ := strings.Cut(e.f.profile, "\x00")
 	e.raw(e.f.open)
 	e.raw(id)
-	e.raw(head)
+	e.raw(e.f.meta)
 	e.raw(updated)
-	e.raw(tail)
 	// MapID 35, 183
-	claimID := c.Get(cpcds.ClaimUniqueIdentifier)
-	e.raw(e.uniqueID())
-	e.raw(`"}`)
-	if e.uniqueID() != claimID {
-		e.raw(",")
+	if fill := e.fillNumber(); fill != "" {
+		e.raw(e.f.fill)
+		e.raw(fill)
+		e.raw(`"},`)
 		e.raw(e.f.identifier)
-		e.raw(claimID)
-		e.raw(`"}`)
+	} else {
+		e.raw(e.f.claim)
 	}
+	e.raw(c.Get(cpcds.ClaimUniqueIdentifier))
+	e.raw(`"}`)
 	// MapID 140
 	e.raw(`],"status":"`)
 	e.raw(c.Get(cpcds.ClaimProcessingStatusCode))
 	e.raw(`",`)
 	// MapID 15, 16
 	if c.Get(cpcds.ClaimType) == "vision" {
-		e.raw(strings.Replace(e.f.typ, `"professional"`, `"vision"`, 1))
+		e.raw(e.f.vision)
 	} else {
 		e.raw(e.f.typ)
 	}
@@ -203,15 +200,14 @@ func (e *eob) begin(out *fhir.Batch) {
 	e.raw(`"outcome":"complete",`)
 }
 
-// uniqueID is the value of identifier:uniqueclaimid. CPCDS 35 names the RX
-// service reference number on pharmacy claims.
-func (e *eob) uniqueID() string {
-	if e.profile == carin.Pharmacy {
-		if rx := e.c.Lines[0].Get(cpcds.RxServiceReferenceNumber); rx != "" {
-			return rx
-		}
+// fillNumber is the RX service reference number of a pharmacy claim, which CPCDS
+// 35 makes its identifier:uniqueclaimid; "" if there is none, and the claim's own
+// number is it.
+func (e *eob) fillNumber() string {
+	if e.profile != carin.Pharmacy {
+		return ""
 	}
-	return e.c.Get(cpcds.ClaimUniqueIdentifier)
+	return e.c.Lines[0].Get(cpcds.RxServiceReferenceNumber)
 }
 
 // periodStart is the start of the billing statement; a pharmacy claim has no
@@ -278,28 +274,46 @@ func (e *eob) careTeam(roles ...cpcds.Role) {
 		e.b = fhir.Close(e.b)
 	}
 	for _, role := range roles {
-		qualification := ""
-		if role == cpcds.Rendering && e.profile != carin.Inpatient {
-			qualification = e.c.Get(cpcds.PerformingProviderTaxonomy)
-			if qualification == "" && e.profile == carin.Outpatient {
-				continue
-			}
-		}
-		write(e.c.Refs.Providers[role], role, qualification)
+		ref, qualification := e.provider(role)
+		write(ref, role, qualification)
 	}
 	for i := range e.c.CareTeam {
-		t := &e.c.CareTeam[i]
-		role, _ := cpcds.ParseRole(t.Get(cpcds.CareTeamRole))
-		qualification := t.Get(cpcds.CareTeamProviderTaxonomy)
-		if e.profile == carin.Inpatient || e.profile == carin.Pharmacy {
-			qualification = ""
-		}
-		if role == cpcds.Rendering && e.profile == carin.Outpatient && qualification == "" {
-			continue
-		}
-		write(e.c.Refs.CareTeam[i], role, qualification)
+		ref, role, qualification := e.careTeamEntry(i)
+		write(ref, role, qualification)
 	}
 	e.b = fhir.CloseArrayOrDrop(e.b, from, len(open))
+}
+
+// provider is the provider that a column names for a role, and his qualification;
+// "" if the care team does not have him.
+func (e *eob) provider(role cpcds.Role) (ref, qualification string) {
+	if role == cpcds.Rendering {
+		qualification = e.c.Get(cpcds.PerformingProviderTaxonomy)
+	}
+	return e.member(e.c.Refs.Providers[role], role, qualification)
+}
+
+// careTeamEntry is provider for an entry of the claim's own care team.
+func (e *eob) careTeamEntry(i int) (ref string, role cpcds.Role, qualification string) {
+	t := &e.c.CareTeam[i]
+	role, _ = cpcds.ParseRole(t.Get(cpcds.CareTeamRole))
+	ref, qualification = e.member(e.c.Refs.CareTeam[i], role, t.Get(cpcds.CareTeamProviderTaxonomy))
+	return ref, role, qualification
+}
+
+// member does what the profile wants of a member of the care team: an outpatient
+// claim has no rendering provider without a qualification, inpatient and pharmacy
+// claims have no qualifications.
+func (e *eob) member(ref string, role cpcds.Role, qualification string) (string, string) {
+	switch e.profile {
+	case carin.Inpatient, carin.Pharmacy:
+		qualification = ""
+	case carin.Outpatient:
+		if role == cpcds.Rendering && qualification == "" {
+			ref = ""
+		}
+	}
+	return ref, qualification
 }
 
 // diagnoses writes MapID 6 to 8, 21 to 23, 28 to 31 and 189.
@@ -414,11 +428,9 @@ func (e *eob) end(out *fhir.Batch) {
 	out.End(e.b)
 	c := e.c
 	out.Key(fhir.ParamPatient, c.Refs.Patient)
-	system := e.m.systems.Claim
-	claimID := c.Get(cpcds.ClaimUniqueIdentifier)
-	out.Key(fhir.ParamIdentifier, system, "|", claimID)
-	if id := e.uniqueID(); id != claimID {
-		out.Key(fhir.ParamIdentifier, prescriptionSystem(e.m.systems), "|", id)
+	out.Key(fhir.ParamIdentifier, e.m.systems.Claim, "|", c.Get(cpcds.ClaimUniqueIdentifier))
+	if fill := e.fillNumber(); fill != "" {
+		out.Key(fhir.ParamIdentifier, e.f.fillSystem, fill)
 	}
 	if c.Get(cpcds.ClaimType) == "vision" {
 		out.Key(fhir.ParamType, carin.SysClaimType, "|vision")
@@ -443,12 +455,12 @@ func (e *eob) end(out *fhir.Batch) {
 		out.Key(fhir.ParamServiceDate, from, "/", to)
 	}
 	for role := cpcds.Attending; role < cpcds.NumRoles; role++ {
-		if ref := c.Refs.Providers[role]; ref != "" && carin.HasRole(e.profile, role.String()) {
+		if ref, _ := e.provider(role); ref != "" && carin.HasRole(e.profile, role.String()) {
 			out.Key(fhir.ParamCareTeam, ref)
 		}
 	}
-	for _, ref := range c.Refs.CareTeam {
-		if ref != "" {
+	for i := range c.CareTeam {
+		if ref, _, _ := e.careTeamEntry(i); ref != "" {
 			out.Key(fhir.ParamCareTeam, ref)
 		}
 	}

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -21,75 +19,42 @@ import (
 	"cpcds2fhir/schemas/layouts"
 )
 
-// memoryTarget is a loader whose target is a map that outlives it. Its failures
-// are set by call: the i-th call of Load fails before or after it is durable.
-type memoryTarget struct {
-	mu          sync.Mutex
-	resources   map[string]string
-	versions    map[string]string
-	checkpoints map[string]pipeline.Checkpoint
-	calls       int
-	failCall    int  // 0: none
-	afterwards  bool // the batch is durable all the same: the answer was lost
-}
-
-func newMemoryTarget() *memoryTarget {
-	return &memoryTarget{resources: map[string]string{}, versions: map[string]string{}, checkpoints: map[string]pipeline.Checkpoint{}}
+// faulty is a memory of which the i-th call of Load fails, before or after the
+// batch is durable.
+type faulty struct {
+	*memory
+	calls      int
+	failCall   int  // 0: none
+	afterwards bool // the batch is durable all the same: the answer was lost
 }
 
 var errInjected = errors.New("injected")
 
-func (m *memoryTarget) Resume(_ context.Context, lane string) (pipeline.Checkpoint, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.checkpoints[lane], nil
-}
-
-func (m *memoryTarget) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipeline.Seal) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	m.calls++
-	fail := m.calls == m.failCall
-	if fail && !m.afterwards {
+func (f *faulty) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipeline.Seal) error {
+	f.mu.Lock()
+	f.calls++
+	fail := f.calls == f.failCall
+	f.mu.Unlock()
+	if fail && !f.afterwards {
 		return errInjected
 	}
-	resources, versions := maps.Clone(m.resources), maps.Clone(m.versions)
-	var outcomes []pipeline.Outcome
-	for _, r := range b.All() {
-		ref := fhir.Reference(r.Type, r.ID)
-		old, there := resources[ref]
-		switch {
-		case !there:
-			outcomes = append(outcomes, pipeline.Created)
-		case r.SourceVersion < versions[ref]:
-			outcomes = append(outcomes, pipeline.Stale)
-			continue
-		case old == string(r.JSON):
-			outcomes = append(outcomes, pipeline.Unchanged)
-		default:
-			outcomes = append(outcomes, pipeline.Updated)
-		}
-		ref = strings.Clone(ref)
-		resources[ref], versions[ref] = string(r.JSON), strings.Clone(r.SourceVersion)
-	}
-	cp, err := seal(outcomes)
-	if err != nil {
+	if err := f.memory.Load(ctx, lane, b, seal); err != nil {
 		return err
 	}
-	m.resources, m.versions = resources, versions
-	m.checkpoints[lane] = cp
 	if fail {
 		return errInjected
 	}
 	return nil
 }
 
-func (m *memoryTarget) Finish(context.Context, *pipeline.Account) error { return nil }
-
-func (m *memoryTarget) Close() error { return nil }
+// texts are the resources by reference.
+func (m *memory) texts() map[string]string {
+	out := map[string]string{}
+	for ref, r := range m.resources {
+		out[ref] = string(r.json)
+	}
+	return out
+}
 
 // openRun opens an extract with a layout and sets up a run with its state in state.
 func openRun(t *testing.T, dir, layout, state string, lenient bool, loader pipeline.Loader) *pipeline.Run {
@@ -150,9 +115,9 @@ func makeExtract(t *testing.T, o synth.Options) string {
 }
 
 // load runs to the end and returns the target and the account.
-func load(t *testing.T, dir string) (*memoryTarget, *pipeline.Account) {
+func load(t *testing.T, dir string) (*faulty, *pipeline.Account) {
 	t.Helper()
-	m := newMemoryTarget()
+	m := &faulty{memory: newMemory()}
 	a, err := openRun(t, dir, "cpcds", t.TempDir(), false, m).Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -175,8 +140,7 @@ func TestFaultAtEveryLoad(t *testing.T) {
 	for _, afterwards := range []bool{false, true} {
 		for i := 1; i <= want.calls; i++ {
 			state := t.TempDir()
-			m := newMemoryTarget()
-			m.failCall, m.afterwards = i, afterwards
+			m := &faulty{memory: newMemory(), failCall: i, afterwards: afterwards}
 			if _, err := openRun(t, dir, "cpcds", state, false, m).Load(t.Context()); !errors.Is(err, errInjected) {
 				t.Fatalf("load %d: got error %v, want the injected one", i, err)
 			}
@@ -185,7 +149,7 @@ func TestFaultAtEveryLoad(t *testing.T) {
 			if err != nil {
 				t.Fatalf("load %d failed, the run after it: %v", i, err)
 			}
-			if diff := cmp.Diff(want.resources, m.resources); diff != "" {
+			if diff := cmp.Diff(want.texts(), m.texts()); diff != "" {
 				t.Fatalf("load %d failed (afterwards %v): resources -want +got:\n%.2000s", i, afterwards, diff)
 			}
 			if diff := cmp.Diff(wantAccount, account); diff != "" {
@@ -242,7 +206,7 @@ func TestFormsGiveTheSameResources(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s-%s-%d", o.Format, o.Grain, o.RowGroup), func(t *testing.T) {
 			got, gotAccount := load(t, makeExtract(t, o))
-			if diff := cmp.Diff(want.resources, got.resources); diff != "" {
+			if diff := cmp.Diff(want.texts(), got.texts()); diff != "" {
 				t.Errorf("resources -line grain +this:\n%.3000s", diff)
 			}
 			if got, want := gotAccount.Claims, account.Claims; got != want {
@@ -264,8 +228,9 @@ func TestScatteredRows(t *testing.T) {
 		t.Errorf("%d resources, want %d", len(got.resources), len(want.resources))
 	}
 	same := 0
-	for ref, json := range want.resources {
-		other, ok := got.resources[ref]
+	texts := got.texts()
+	for ref, json := range want.texts() {
+		other, ok := texts[ref]
 		if !ok {
 			t.Fatalf("%s is missing", ref)
 		}
@@ -286,7 +251,7 @@ func TestScatteredRows(t *testing.T) {
 func TestAgainIsUnchanged(t *testing.T) {
 	dir := makeExtract(t, synth.Options{Seed: 2})
 	m, first := load(t, dir)
-	m.checkpoints = map[string]pipeline.Checkpoint{}
+	m.lanes = map[string]pipeline.Checkpoint{}
 	second, err := openRun(t, dir, "cpcds", t.TempDir(), false, m).Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -305,7 +270,7 @@ func TestAgainIsUnchanged(t *testing.T) {
 func TestBudgetStopsTheRun(t *testing.T) {
 	dir := makeExtract(t, synth.Options{Seed: 5, Faults: 0.5, Claims: 2000, RowGroup: 500})
 	for _, b := range []pipeline.Budget{{Set: true, Count: 5}, {Set: true, Share: 0.01}} {
-		r := openRun(t, dir, "cpcds", t.TempDir(), false, newMemoryTarget())
+		r := openRun(t, dir, "cpcds", t.TempDir(), false, newMemory())
 		r.Budget = b
 		var over *pipeline.BudgetError
 		if _, err := r.Load(t.Context()); !errors.As(err, &over) {
@@ -320,7 +285,7 @@ func TestBudgetStopsTheRun(t *testing.T) {
 func TestReplay(t *testing.T) {
 	dir := makeExtract(t, synth.Options{Seed: 5, Faults: 0.4})
 	state := t.TempDir()
-	m := newMemoryTarget()
+	m := newMemory()
 	first := openRun(t, dir, "cpcds", state, false, m)
 	account, err := first.Load(t.Context())
 	if err != nil {
@@ -344,7 +309,7 @@ func TestReplay(t *testing.T) {
 	}
 	replay := func(lenient bool) (*pipeline.Account, map[string]pipeline.RejectState) {
 		t.Helper()
-		m.checkpoints = map[string]pipeline.Checkpoint{} // another run has none
+		m.lanes = map[string]pipeline.Checkpoint{} // another run has none
 		r := openRun(t, dir, "cpcds", state, lenient, m)
 		r.ID, r.Replay, r.Inputs = fmt.Sprint("replay-", lenient), true, nil
 		for _, f := range pipeline.NewReplayFiles(rejects, tags) {

@@ -82,7 +82,7 @@ func newLayoutShow() *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVar(&output, "output", "text", "text, or yaml for the layout itself")
+	choiceFlag(c, &output, "output", "text, or yaml for the layout itself", "text", "yaml")
 	return c
 }
 
@@ -128,7 +128,7 @@ func newLayoutCheck() *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVar(&output, "output", "text", "text or json")
+	choiceFlag(c, &output, "output", "text or json", "text", "json")
 	return c
 }
 

@@ -40,7 +40,7 @@ func (f *loadFlags) register(c *cobra.Command) {
 	fl.StringVar(&f.layout, "layout", "", "layout `NAME or FILE` (default: recognised from the headers)")
 	fl.StringVar(&f.to, "to", defaultTarget, "`TARGET`: store:DIR or ndjson:DIR[?compress=zstd|gzip]")
 	fl.StringVar(&f.carin, "carin", "2.2.0", "release of the CARIN guide: 2.2.0 or 2.0.0")
-	fl.StringVar(&f.mode, "mode", "strict", "strict rejects what the profile calls an error; lenient repairs first what it can")
+	choiceFlag(c, &f.mode, "mode", "strict rejects what the profile calls an error; lenient repairs first what it can", "strict", "lenient")
 	fl.StringSliceVar(&f.noRepair, "no-repair", nil, "`REPAIR`s that lenient mode must not apply")
 	fl.StringVar(&f.idKey, "id-key", "", "key of the resource ids, `FILE or env:NAME` (default: your own, created on first use)")
 	fl.IntVar(&f.workers, "workers", runtime.NumCPU(), "lanes that run at the same time")
@@ -50,9 +50,9 @@ func (f *loadFlags) register(c *cobra.Command) {
 	fl.StringVar(&f.manifest, "manifest", "", "write the account as JSON to `FILE`")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "read, check and map everything, load nothing")
 	fl.BoolVar(&f.quiet, "quiet", false, "print nothing but errors")
-	fl.StringVar(&f.output, "output", "text", "print the account as text or json")
+	choiceFlag(c, &f.output, "output", "print the account as text or json", "text", "json")
 	fl.StringVar(&f.logLevel, "log", "", "also log to standard error as `json or console`")
-	for name, values := range map[string][]string{"carin": {"2.2.0", "2.0.0"}, "mode": {"strict", "lenient"}, "output": {"text", "json"}, "layout": {"cpcds", "synthea"}, "log": {"json", "console"}} {
+	for name, values := range map[string][]string{"carin": {"2.2.0", "2.0.0"}, "layout": {"cpcds", "synthea"}, "log": {"json", "console"}} {
 		cobra.CheckErr(c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveDefault)))
 	}
 }
@@ -103,12 +103,6 @@ func (f *loadFlags) prepare(out io.Writer) (*job, error) {
 	j.state = j.target.state(f.state)
 	if j.version, err = carin.ParseVersion(f.carin); err != nil {
 		return nil, usageError{err}
-	}
-	if f.mode != "strict" && f.mode != "lenient" {
-		return nil, usagef("--mode %q: use strict or lenient", f.mode)
-	}
-	if f.output != "text" && f.output != "json" {
-		return nil, usagef("--output %q: use text or json", f.output)
 	}
 	if f.workers < 1 {
 		return nil, usagef("--workers %d: at least one", f.workers)

@@ -60,8 +60,13 @@ a layout is wrong; 3 the environment is (a missing file, a full disk, a locked s
 	return root
 }
 
-// fixArgs makes wrong arguments a usage error of every command below.
+// fixArgs makes wrong arguments a usage error of every command below. A command
+// that only groups others shows its help, and takes no name that is none of them.
 func fixArgs(c *cobra.Command) {
+	if c.HasSubCommands() && !c.Runnable() {
+		c.Args = cobra.NoArgs
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {

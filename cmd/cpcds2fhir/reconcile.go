@@ -40,7 +40,7 @@ created. It exits with 1 if they differ.`,
 	}
 	c.Flags().StringVar(&to, "to", defaultTarget, "`TARGET` of the loads")
 	c.Flags().StringVar(&state, "state", "", "`DIR` of the state (default: the target's name with .state)")
-	c.Flags().StringVar(&output, "output", "text", "text or json")
+	choiceFlag(c, &output, "output", "text or json", "text", "json")
 	return c
 }
 

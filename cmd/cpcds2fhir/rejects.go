@@ -101,11 +101,6 @@ func newRejectsList() *cobra.Command {
   cpcds2fhir rejects list --rule code-diagnosis_code --status all --output json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			switch f.status {
-			case "open", "resolved", "obsolete", "all":
-			default:
-				return usagef("--status %q: use open, resolved, obsolete or all", f.status)
-			}
 			s, runs, err := f.open()
 			if err != nil {
 				return err
@@ -117,8 +112,8 @@ func newRejectsList() *cobra.Command {
 		},
 	}
 	f.register(c)
-	c.Flags().StringVar(&f.status, "status", "open", "open, resolved, obsolete or all")
-	c.Flags().StringVar(&f.output, "output", "text", "text or json (a line each, without the rows' values)")
+	choiceFlag(c, &f.status, "status", "open, resolved, obsolete or all", "open", "resolved", "obsolete", "all")
+	choiceFlag(c, &f.output, "output", "text or json (a line each, without the rows' values)", "text", "json")
 	c.Flags().BoolVar(&summary, "summary", false, "only how many broke which rule")
 	return c
 }
@@ -249,7 +244,7 @@ where the output goes.`,
 		},
 	}
 	f.register(c)
-	c.Flags().StringVar(&f.output, "output", "text", "text or json")
+	choiceFlag(c, &f.output, "output", "text or json", "text", "json")
 	return c
 }
 

@@ -56,14 +56,18 @@ func edit(ts *testscript.TestScript, file, old, new string) {
 	ts.Check(os.WriteFile(path, bytes.ReplaceAll(data, []byte(old), []byte(new)), 0o600))
 }
 
-// cmdSubstitute replaces text in a file. NEW may hold escapes such as \xff.
+// cmdSubstitute replaces text in a file. Both texts may hold escapes such as \xff.
 //
 //	substitute FILE OLD NEW
 func cmdSubstitute(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, args, 3, "substitute FILE OLD NEW")
-	new, err := strconv.Unquote(`"` + strings.ReplaceAll(args[2], `"`, `\"`) + `"`)
+	edit(ts, args[0], unescape(ts, args[1]), unescape(ts, args[2]))
+}
+
+func unescape(ts *testscript.TestScript, s string) string {
+	s, err := strconv.Unquote(`"` + strings.ReplaceAll(s, `"`, `\"`) + `"`)
 	ts.Check(err)
-	edit(ts, args[0], args[1], new)
+	return s
 }
 
 // cmdStretch replaces text in a file by N letters.

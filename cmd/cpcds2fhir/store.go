@@ -65,7 +65,7 @@ func newStoreStats(dir *string) *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVar(&output, "output", "text", "text or json")
+	choiceFlag(c, &output, "output", "text or json", "text", "json")
 	return c
 }
 

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,14 +33,14 @@ claims has named data problems, for trying out rejects.`,
 			if o.Dir == "" {
 				return usagef("give the folder with --out")
 			}
-			if layout != "cpcds" {
-				return usagef("--layout %q: synth writes the layout cpcds", layout)
-			}
-			if !slices.Contains([]string{"parquet", "csv"}, o.Format) {
-				return usagef("--format %q: use parquet or csv", o.Format)
-			}
 			if o.Claims < 1 {
 				return usagef("--claims %d: at least one", o.Claims)
+			}
+			if o.RowGroup < 0 {
+				return usagef("--row-group %d: at least one row, or 0 for the default", o.RowGroup)
+			}
+			if o.Workers < 1 {
+				return usagef("--workers %d: at least one", o.Workers)
 			}
 			share, err := strconv.ParseFloat(strings.TrimSuffix(faults, "%"), 64)
 			if err != nil || share < 0 || share > 100 {
@@ -67,16 +66,16 @@ claims has named data problems, for trying out rejects.`,
 	f := c.Flags()
 	f.IntVar(&o.Claims, "claims", 2000, "number of claims")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of the random numbers")
-	f.StringVar(&o.Format, "format", "parquet", "parquet or csv")
-	f.StringVar(&layout, "layout", "cpcds", "layout of the extract")
+	choiceFlag(c, &o.Format, "format", "parquet or csv", "parquet", "csv")
+	choiceFlag(c, &layout, "layout", "layout of the extract; synth writes cpcds alone", "cpcds")
 	f.StringVar(&o.Dir, "out", "", "`DIR` to write to")
 	f.StringVar(&faults, "faults", "0%", "share of claims with a data problem")
-	f.StringVar(&o.Grain, "grain", "line", "line, nested or normalised: how claims become rows")
+	choiceFlag(c, &o.Grain, "grain", "line, nested or normalised: how claims become rows", "line", "nested", "normalised")
 	f.BoolVar(&o.Shuffle, "shuffle", false, "write the rows in random order")
-	f.StringVar(&o.Compression, "compression", "zstd", "of Parquet: zstd, snappy, gzip or none")
+	choiceFlag(c, &o.Compression, "compression", "of Parquet: zstd, snappy, gzip or none", "zstd", "snappy", "gzip", "none")
 	f.IntVar(&o.RowGroup, "row-group", 0, "rows of a Parquet row group (0: the default)")
 	f.IntVar(&o.Workers, "workers", runtime.NumCPU(), "members that are made at the same time")
-	f.StringVar(&output, "output", "text", "text or json")
+	choiceFlag(c, &output, "output", "text or json", "text", "json")
 	return c
 }
 

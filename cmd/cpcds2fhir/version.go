@@ -45,6 +45,6 @@ func newVersion() *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVar(&output, "output", "text", "text or json")
+	choiceFlag(c, &output, "output", "text or json", "text", "json")
 	return c
 }

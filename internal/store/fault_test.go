@@ -41,7 +41,7 @@ func smallLoad() []*fhir.Batch {
 		})
 		all[i].Add(&fhir.Resource{
 			Type: fhir.Practitioner, ID: "npi", LastUpdated: "2024-01-01T00:00:00Z",
-			JSON: []byte(`{"resourceType":"Practitioner","id":"npi"}`), Shared: true,
+			JSON: []byte(`{"resourceType":"Practitioner","id":"npi"}`),
 		})
 	}
 	return all

@@ -147,9 +147,6 @@ func testLanesAreIndependent(t *testing.T, target Target) {
 func testConcurrentLanes(t *testing.T, target Target) {
 	const lanes, batches, each = 6, 8, 5
 	var want []*fhir.Resource
-	for i := range batches {
-		want = append(want, shared(fmt.Sprintf("o%d", i)))
-	}
 	for lane := range lanes {
 		for i := range batches * each {
 			want = append(want, patient(fmt.Sprintf("p%d-%d", lane, i)))
@@ -169,7 +166,6 @@ func testConcurrentLanes(t *testing.T, target Target) {
 				for j := range each {
 					b.Add(patient(fmt.Sprintf("p%d-%d", lane, i*each+j)))
 				}
-				b.Add(shared(fmt.Sprintf("o%d", i)))
 				cp := checkpoint(int64(i + 1))
 				cp.Done = i == batches-1
 				if _, err := tryLoad(context.Background(), l, name, b, cp); err != nil {
@@ -215,7 +211,8 @@ func testCancelledDuring(t *testing.T, target Target) {
 	load(t, l, "members-00", batch(patient("a")), checkpoint(1))
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	err := l.Load(ctx, "members-00", batch(patient("b"), shared("o")), func([]pipeline.Outcome) (pipeline.Checkpoint, error) {
+	b := batch(patient("b"), patient("c"))
+	err := l.Load(ctx, "members-00", b, func([]pipeline.Outcome) (pipeline.Checkpoint, error) {
 		cancel()
 		return checkpoint(2), nil
 	})
@@ -228,67 +225,13 @@ func testCancelledDuring(t *testing.T, target Target) {
 	}
 	switch {
 	case cp.Row == 1 && err != nil:
-		load(t, l, "members-00", batch(patient("b"), shared("o")), checkpoint(2))
+		load(t, l, "members-00", b, checkpoint(2))
 	case cp.Row == 2:
 	default:
 		t.Fatalf("Load returned %v, Resume says row %d", err, cp.Row)
 	}
 	finish(t, l)
-	wantResources(t, target, patient("a"), patient("b"), shared("o"))
-}
-
-// created counts the shared resources of a batch of which the outcome is Created.
-func created(b *fhir.Batch, outcomes []pipeline.Outcome) int {
-	n := 0
-	for i, r := range b.All() {
-		if r.Shared && outcomes[i] == pipeline.Created {
-			n++
-		}
-	}
-	return n
-}
-
-func testShared(t *testing.T, target Target) {
-	l := target.Open(t)
-	n := 0
-	for i, b := range []*fhir.Batch{
-		batch(patient("a"), shared("x"), shared("x"), shared("y")),
-		batch(shared("y"), patient("b"), shared("z")),
-		batch(shared("z"), shared("x")),
-	} {
-		n += created(b, load(t, l, fmt.Sprintf("claims-00-000%d", i%2), b, checkpoint(int64(i+1))))
-	}
-	finish(t, l)
-	if n != 3 {
-		t.Errorf("%d shared resources were created, want 3", n)
-	}
-	wantResources(t, target, patient("a"), patient("b"), shared("x"), shared("y"), shared("z"))
-}
-
-// testSharedAfterReopen loses the lane that met a resource first before it could
-// commit it, and reopens between those that did.
-func testSharedAfterReopen(t *testing.T, target Target) {
-	l := target.Open(t)
-	err := l.Load(context.Background(), "claims-00-0000", batch(shared("x")), func([]pipeline.Outcome) (pipeline.Checkpoint, error) {
-		return pipeline.Checkpoint{}, errSeal
-	})
-	if !errors.Is(err, errSeal) {
-		t.Fatalf("Load returns %v, want the error of seal", err)
-	}
-	first := batch(shared("x"), shared("y"))
-	n := created(first, load(t, l, "claims-00-0001", first, checkpoint(1)))
-	closeLoader(t, l)
-
-	l = target.Open(t)
-	wantResume(t, l, "claims-00-0000", pipeline.Checkpoint{})
-	second := batch(shared("x"), shared("z"))
-	n += created(second, load(t, l, "claims-00-0000", second, checkpoint(1)))
-	wantResume(t, l, "claims-00-0001", checkpoint(1))
-	finish(t, l)
-	if n != 3 {
-		t.Errorf("%d shared resources were created, want 3", n)
-	}
-	wantResources(t, target, shared("x"), shared("y"), shared("z"))
+	wantResources(t, target, patient("a"), patient("b"), patient("c"))
 }
 
 func testLargeBatch(t *testing.T, target Target) {
@@ -307,9 +250,7 @@ func testUnicode(t *testing.T, target Target) {
 	var want []*fhir.Resource
 	for i, name := range []string{"Ærøskøbing", "王小明", "🏥 clinic", "e\u0301 and é", "line\u2028separator", `"quoted" \ back`, "<&>", "\u200f‏שלום"} {
 		want = append(want, resource(fhir.Patient, fmt.Sprintf("p%d", i), name))
-		o := resource(fhir.Organization, fmt.Sprintf("o%d", i), name)
-		o.Shared = true
-		want = append(want, o)
+		want = append(want, resource(fhir.Organization, fmt.Sprintf("o%d", i), name))
 	}
 	l := target.Open(t)
 	load(t, l, "members-00", batch(want...), checkpoint(1))

@@ -61,8 +61,6 @@ func Run(t *testing.T, newTarget func(t *testing.T) Target) {
 		{"ConcurrentLanes", testConcurrentLanes},
 		{"CancelledBefore", testCancelledBefore},
 		{"CancelledDuring", testCancelledDuring},
-		{"Shared", testShared},
-		{"SharedAfterReopen", testSharedAfterReopen},
 		{"LargeBatch", testLargeBatch},
 		{"Unicode", testUnicode},
 		{"Update", testUpdate},
@@ -71,7 +69,7 @@ func Run(t *testing.T, newTarget func(t *testing.T) Target) {
 	}
 }
 
-// resource is a Patient, Organization or Practitioner that a strict server takes.
+// resource is a Patient or an Organization that a strict server takes.
 func resource(typ fhir.Type, id, name string) *fhir.Resource {
 	value, err := json.Marshal(name)
 	if err != nil {
@@ -90,12 +88,6 @@ func resource(typ fhir.Type, id, name string) *fhir.Resource {
 }
 
 func patient(id string) *fhir.Resource { return resource(fhir.Patient, id, "name of "+id) }
-
-func shared(id string) *fhir.Resource {
-	r := resource(fhir.Organization, id, "name of "+id)
-	r.Shared = true
-	return r
-}
 
 func batch(resources ...*fhir.Resource) *fhir.Batch {
 	b := &fhir.Batch{}

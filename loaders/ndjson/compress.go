@@ -3,12 +3,10 @@ package ndjson
 import (
 	"bytes"
 	"fmt"
-	"io"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
-	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/fhir"
 )
 
@@ -17,7 +15,6 @@ import (
 type codec struct {
 	suffix     string
 	compressor func() compressor
-	reader     func(io.Reader) (io.ReadCloser, error)
 }
 
 // compressor appends one frame that holds raw to dst. It keeps memory between
@@ -27,22 +24,11 @@ type compressor func(dst, raw []byte) ([]byte, error)
 func codecOf(name string) (codec, error) {
 	switch name {
 	case "":
-		return codec{
-			compressor: func() compressor { return nil },
-			reader:     func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(r), nil },
-		}, nil
+		return codec{compressor: func() compressor { return nil }}, nil
 	case "zstd":
-		return codec{suffix: ".zst", compressor: zstdCompressor, reader: func(r io.Reader) (io.ReadCloser, error) {
-			d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1))
-			if err != nil {
-				return nil, err
-			}
-			return d.IOReadCloser(), nil
-		}}, nil
+		return codec{suffix: ".zst", compressor: zstdCompressor}, nil
 	case "gzip":
-		return codec{suffix: ".gz", compressor: gzipCompressor, reader: func(r io.Reader) (io.ReadCloser, error) {
-			return gzip.NewReader(r)
-		}}, nil
+		return codec{suffix: ".gz", compressor: gzipCompressor}, nil
 	}
 	return codec{}, fmt.Errorf("compress with %q: want zstd, gzip or nothing", name)
 }
@@ -89,9 +75,6 @@ type scratch struct {
 	raw      [fhir.NumTypes][]byte // lines that are not yet in a part
 	lines    [fhir.NumTypes]int64
 	packed   []byte
-	shared   []byte
-	fresh    map[sharedKey]bool // shared resources that go to the lane's file; whether the lane counts them
-	outcomes []pipeline.Outcome
 }
 
 // reset empties what an earlier Load has left.
@@ -99,9 +82,4 @@ func (s *scratch) reset() {
 	for t := range s.raw {
 		s.raw[t], s.lines[t] = s.raw[t][:0], 0
 	}
-	s.shared, s.outcomes = s.shared[:0], s.outcomes[:0]
-	if s.fresh == nil {
-		s.fresh = map[sharedKey]bool{}
-	}
-	clear(s.fresh)
 }

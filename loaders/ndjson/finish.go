@@ -5,9 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path"
 	"path/filepath"
@@ -35,17 +33,9 @@ func (l *Loader) Finish(ctx context.Context, total *pipeline.Account) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if l.finished == nil {
-		if err := l.complete(ctx, total); err != nil {
-			return err
-		}
+	if l.finished != nil {
+		return nil
 	}
-	return l.removeCollected()
-}
-
-// complete brings the target folder into its final state and marks the load as
-// finished.
-func (l *Loader) complete(ctx context.Context, total *pipeline.Account) error {
 	lanes, err := l.finishLanes(ctx)
 	if err != nil {
 		return err
@@ -55,11 +45,6 @@ func (l *Loader) complete(ctx context.Context, total *pipeline.Account) error {
 	for _, ln := range lanes {
 		sum.add(l, ln.name, ln.committed.Closed)
 	}
-	written, err := l.writeShared(ctx, lanes, partsOf([]*loadSummary{sum}))
-	if err != nil {
-		return err
-	}
-	sum.add(l, sharedLane, written)
 	if err := l.writeManifest(partsOf(slices.Concat(l.earlier, []*loadSummary{sum}))); err != nil {
 		return err
 	}
@@ -130,25 +115,6 @@ func partsOf(loads []*loadSummary) []Part {
 		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Path, b.Path))
 	})
 	return parts
-}
-
-// removeCollected removes the shared resources from the state folder: the parts
-// hold them by now.
-func (l *Loader) removeCollected() error {
-	files, err := l.fs.List(l.state)
-	if err != nil {
-		return fmt.Errorf("list shared resources: %w", err)
-	}
-	for _, name := range files {
-		if !strings.HasPrefix(name, collectedPrefix) {
-			continue
-		}
-		err := l.fs.Remove(filepath.Join(l.state, name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove shared resources: %w", err)
-		}
-	}
-	return nil
 }
 
 // manifest has the form of the manifest of a FHIR bulk data export. Extension is

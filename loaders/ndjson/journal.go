@@ -16,9 +16,8 @@ import (
 // record is one line of a lane's journal: what a Load made durable.
 type record struct {
 	Checkpoint pipeline.Checkpoint `json:"checkpoint"`
-	Closed     []partState         `json:"closed,omitempty"`    // parts completed since the record before
-	Open       []partState         `json:"open,omitempty"`      // all parts that are being written
-	Collected  int64               `json:"collected,omitempty"` // bytes of the lane's file of shared resources
+	Closed     []partState         `json:"closed,omitempty"` // parts completed since the record before
+	Open       []partState         `json:"open,omitempty"`   // all parts that are being written
 }
 
 // partState is a part file as a journal knows it.
@@ -142,7 +141,7 @@ func readFile(fsys filesystem, path string) ([]byte, error) {
 // writeFile replaces a file: whatever happens, it has its old contents or the
 // new ones, and the new ones when writeFile returns nil.
 func writeFile(fsys filesystem, path string, data []byte) error {
-	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
+	temp := tempPath(path)
 	f, err := fsys.Create(temp)
 	if err != nil {
 		return err

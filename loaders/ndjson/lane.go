@@ -31,13 +31,10 @@ type lane struct {
 	journal      file
 	journalBytes int64
 	line         []byte // memory for a record
-
-	collected      file // shared resources; nil until the lane meets one
-	collectedBytes int64
 }
 
-// load makes a batch durable that has been judged, with its checkpoint. After an error the lane must
-// be restored: files and digests may have run ahead of committed.
+// load makes a batch durable, with its checkpoint. After an error the lane must be
+// restored: files and digests may have run ahead of committed.
 func (ln *lane) load(ctx context.Context, b *fhir.Batch, cp pipeline.Checkpoint, s *scratch) error {
 	ln.live = false
 	if err := ln.write(b, s); err != nil {
@@ -52,7 +49,6 @@ func (ln *lane) load(ctx context.Context, b *fhir.Batch, cp pipeline.Checkpoint,
 	if err := ln.commit(cp); err != nil {
 		return err
 	}
-	ln.l.remember(s.fresh)
 	ln.live = true
 	// The commit stands. A name that cannot be given now is given by the next
 	// Load, or by Finish, which report why they cannot.
@@ -62,18 +58,13 @@ func (ln *lane) load(ctx context.Context, b *fhir.Batch, cp pipeline.Checkpoint,
 
 // write brings the lines of a batch into the files.
 func (ln *lane) write(b *fhir.Batch, s *scratch) error {
+	s.reset()
 	for _, r := range b.All() {
-		if r.Shared {
-			continue // judge has kept it
-		}
 		if err := ln.put(r.Type, r.JSON, s); err != nil {
 			return err
 		}
 	}
-	if err := ln.flushAll(s); err != nil {
-		return err
-	}
-	return ln.spill(s)
+	return ln.flushAll(s)
 }
 
 // put adds a line to what the next flush writes, and starts a part if the one
@@ -162,14 +153,6 @@ func (ln *lane) sync() error {
 			folders[filepath.Dir(w.path)], folders[ln.l.dir] = true, true
 		}
 	}
-	if ln.collected != nil && ln.collectedBytes > ln.committed.Collected {
-		if err := ln.collected.Sync(); err != nil {
-			return fmt.Errorf("sync %s: %w", ln.collectedPath(), err)
-		}
-		if ln.committed.Collected == 0 {
-			folders[ln.l.state] = true
-		}
-	}
 	for folder := range folders {
 		if err := ln.l.fs.SyncDir(folder); err != nil {
 			return fmt.Errorf("sync folder: %w", err)
@@ -187,7 +170,7 @@ func (ln *lane) commit(cp pipeline.Checkpoint) error {
 	if cp.Done {
 		ln.rollAll()
 	}
-	r := record{Checkpoint: cp, Collected: ln.collectedBytes}
+	r := record{Checkpoint: cp}
 	for _, w := range ln.rolled {
 		r.Closed = append(r.Closed, w.closed())
 	}
@@ -305,10 +288,6 @@ func (ln *lane) closeFiles() {
 	}
 	ln.parts = [fhir.NumTypes]*partWriter{}
 	ln.rolled = ln.rolled[:0]
-	if ln.collected != nil {
-		ln.collected.Close()
-		ln.collected = nil
-	}
 	if ln.journal != nil {
 		ln.journal.Close()
 		ln.journal = nil

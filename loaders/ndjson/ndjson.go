@@ -6,9 +6,6 @@
 // a temporary name until a record says that it is complete. So a folder can
 // always be brought back to the last record of each lane, and the finished
 // folder is the same byte for byte wherever a run was interrupted.
-//
-// A shared resource, which any lane may meet, goes to a file of the lane in the
-// state folder first; Finish writes each of them once, in order.
 package ndjson
 
 import (
@@ -69,7 +66,7 @@ const (
 type Loader struct {
 	fs    filesystem
 	dir   string
-	state string // of this load: journals, collected resources
+	state string // of this load: its journals
 	opts  Options
 	codec codec
 	lock  io.Closer
@@ -83,12 +80,6 @@ type Loader struct {
 	mu    sync.Mutex
 	lanes map[string]*lane
 	temps map[string]map[string]bool // by lane: part files under a temporary name that an earlier process left
-
-	// known holds the shared resources that lanes have met. Guarded by mu.
-	known map[sharedKey]standing
-
-	learning sync.Mutex
-	learned  [fhir.NumTypes]bool // types of which the ids of earlier are in known; guarded by learning
 }
 
 var _ pipeline.Loader = (*Loader)(nil)
@@ -138,7 +129,7 @@ func open(fsys filesystem, dir string, opts Options) (*Loader, error) {
 	}
 	l := &Loader{
 		fs: fsys, dir: dir, state: stateFolder(opts.State, opts.Part), opts: opts, codec: codec,
-		taken: map[string]bool{}, lanes: map[string]*lane{}, temps: map[string]map[string]bool{}, known: map[sharedKey]standing{},
+		taken: map[string]bool{}, lanes: map[string]*lane{}, temps: map[string]map[string]bool{},
 	}
 	l.scratch.New = func() any { return &scratch{compress: codec.compressor()} }
 	// A folder that is refused is left without a trace.
@@ -183,9 +174,8 @@ func (l *Loader) Resume(ctx context.Context, name string) (pipeline.Checkpoint, 
 
 // Load implements pipeline.Loader. Every Load costs a sync of each file it
 // writes to and one of the journal, so batches should be large: some MB. A
-// resource that is not shared may come once only: Load does not look for it in
-// the folder, and its outcome is Created. A shared one is Created for the lane
-// that is the first to bring it, and Unchanged from then on.
+// resource may come once only: Load does not look for it in the folder, and its
+// outcome is always Created.
 func (l *Loader) Load(ctx context.Context, name string, b *fhir.Batch, seal pipeline.Seal) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -200,23 +190,19 @@ func (l *Loader) Load(ctx context.Context, name string, b *fhir.Batch, seal pipe
 	if err := ln.settle(); err != nil {
 		return err
 	}
+	cp, err := seal(slices.Repeat([]pipeline.Outcome{pipeline.Created}, b.Len()))
+	if err != nil {
+		return err
+	}
 	s := l.scratch.Get().(*scratch)
 	defer l.scratch.Put(s)
-	outcomes, err := ln.judge(b, s)
-	if err != nil {
-		return err
-	}
-	cp, err := seal(outcomes)
-	if err != nil {
-		return err
-	}
 	return ln.load(ctx, b, cp, s)
 }
 
 // lane returns a lane in its committed state.
 func (l *Loader) lane(name string) (*lane, error) {
-	if !nameForm.MatchString(name) || name == sharedLane {
-		return nil, fmt.Errorf("name lane %q: only letters, digits, '.', '_' and '-' may be in it, and it must not be %q", name, sharedLane)
+	if !nameForm.MatchString(name) {
+		return nil, fmt.Errorf("name lane %q: only letters, digits, '.', '_' and '-' may be in it", name)
 	}
 	l.mu.Lock()
 	ln := l.lanes[name]

@@ -51,7 +51,7 @@ func mustFinish(t *testing.T, l *Loader) {
 
 func oneClaim(id string) *fhir.Batch {
 	b := &fhir.Batch{}
-	add(b, fhir.ExplanationOfBenefit, id, 10, false)
+	add(b, fhir.ExplanationOfBenefit, id, 10)
 	return b
 }
 
@@ -63,7 +63,7 @@ func TestManifest(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "out")
 	l := mustOpen(t, dir, diskOptions())
 	b := oneClaim("e1")
-	add(b, fhir.Organization, "o1", 0, true)
+	add(b, fhir.Organization, "o1", 0)
 	mustLoad(t, l, "claims-00-0000", b)
 	mustFinish(t, l)
 	got, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
@@ -77,7 +77,7 @@ func TestManifest(t *testing.T) {
   "output": [
     {
       "type": "Organization",
-      "url": "Organization/part-shared-00001.ndjson",
+      "url": "Organization/part-claims-00-0000-00001.ndjson",
       "count": 1
     },
     {
@@ -91,7 +91,7 @@ func TestManifest(t *testing.T) {
     "keyFingerprint": "key-1",
     "files": [
       {
-        "url": "Organization/part-shared-00001.ndjson",
+        "url": "Organization/part-claims-00-0000-00001.ndjson",
         "sha256": "132031b5f164244aadef73cb72bf6e7522937fae07112ae1607f0f25f7b84453",
         "bytes": 52,
         "rawBytes": 52
@@ -115,7 +115,7 @@ func TestFilesAreForTheOwnerAlone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "out")
 	l := mustOpen(t, dir, diskOptions())
 	b := oneClaim("e1")
-	add(b, fhir.Organization, "o1", 0, true)
+	add(b, fhir.Organization, "o1", 0)
 	mustLoad(t, l, "claims-00", b)
 	check := func() {
 		t.Helper()
@@ -251,40 +251,40 @@ func TestResumeUndoes(t *testing.T) {
 	}
 }
 
-// TestLongLines has resources that are longer than any buffer.
+// TestLongLines has resources that are longer than a part may be: each is alone
+// in its part.
 func TestLongLines(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "out")
-	l := mustOpen(t, dir, diskOptions())
+	opts := diskOptions()
+	opts.RollBytes = 1000
+	l := mustOpen(t, dir, opts)
 	b := &fhir.Batch{}
-	add(b, fhir.Organization, "own", 200_000, false)
-	for _, id := range []string{"met-1", "own", "met-2"} {
-		add(b, fhir.Organization, id, 100_000+b.Len(), true)
+	for i := range 3 {
+		add(b, fhir.Organization, fmt.Sprintf("o%d", i), 100_000+i)
 	}
 	mustLoad(t, l, "claims-00", b)
 	l.Close()
-	l = mustOpen(t, dir, diskOptions())
+	l = mustOpen(t, dir, opts)
 	if _, err := l.Resume(context.Background(), "claims-00"); err != nil {
 		t.Fatal(err)
 	}
 	mustFinish(t, l)
 	var want []string
-	for _, r := range b.All() {
-		if r.ID != "own" || !r.Shared {
-			want = append(want, string(r.JSON))
-		}
+	for i, r := range b.All() {
+		want = append(want, fmt.Sprintf("Organization/part-claims-00-%05d.ndjson %s", i+1, r.JSON))
 	}
 	var got []string
 	for _, line := range readTarget(t, dir) {
-		got = append(got, line.json)
+		got = append(got, line.file+" "+line.json)
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("%d resources in the target are not the %d that were loaded", len(got), len(want))
+		t.Errorf("%d resources in the target are not the %d that were loaded, each in its part", len(got), len(want))
 	}
 }
 
 func TestLaneNames(t *testing.T) {
 	l := mustOpen(t, filepath.Join(t.TempDir(), "out"), diskOptions())
-	for _, name := range []string{"", "..", "a/b", ".hidden", "shared", "a b", "-a"} {
+	for _, name := range []string{"", "..", "a/b", ".hidden", "a b", "-a"} {
 		if _, err := l.Resume(context.Background(), name); err == nil {
 			t.Errorf("lane %q is accepted", name)
 		}

@@ -13,10 +13,6 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-// sharedLane stands where a part has its lane in the names of the parts that
-// Finish writes.
-const sharedLane = "shared"
-
 // partName is the final name of a part in the folder of its type.
 func (l *Loader) partName(lane string, seq int) string {
 	if l.opts.Part != "" {
@@ -29,7 +25,7 @@ func (l *Loader) partPath(t fhir.Type, lane string, seq int) string {
 	return filepath.Join(l.dir, t.String(), l.partName(lane, seq))
 }
 
-// tempPath is where the part of a final path is while it is being written.
+// tempPath is where the file of a final path is while it is being written.
 func tempPath(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
 }

@@ -83,7 +83,6 @@ func (ln *lane) restore() error {
 		}
 		delete(ln.temps, temp)
 	}
-	ln.collectedBytes = ln.committed.Collected
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"cpcds2fhir/schemas/fhir"
 )
@@ -118,12 +119,20 @@ func (l *Loader) readLoads() error {
 		}
 	}
 	if l.finished != nil {
-		return nil
+		return l.removeTempManifest()
 	}
-	if err := l.findTemps(); err != nil {
-		return err
+	return l.findTemps()
+}
+
+// removeTempManifest removes what is left of a Finish that was called again, and
+// ended early, because the one before reported an error although the summary had
+// got its name.
+func (l *Loader) removeTempManifest() error {
+	err := l.fs.Remove(tempPath(filepath.Join(l.dir, manifestName)))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove unfinished manifest: %w", err)
 	}
-	return l.readCollected()
+	return nil
 }
 
 func (l *Loader) readSummary(part string) (*loadSummary, error) {
@@ -219,15 +228,15 @@ func (l *Loader) writeIdentity(id identity) error {
 	return nil
 }
 
-// forget removes the journals of the first load. Its identity stays until the
-// new one replaces it.
+// forget removes the journals and the summary of the first load. Its identity
+// stays until the new one replaces it; what others keep in the folder stays.
 func (l *Loader) forget() error {
 	names, err := l.fs.List(l.opts.State)
 	if err != nil {
 		return fmt.Errorf("list journals: %w", err)
 	}
 	for _, name := range names {
-		if name == lockName || name == identityName || name == addedFolder {
+		if name != finishedName && !strings.HasPrefix(name, journalPrefix) {
 			continue
 		}
 		if err := l.fs.Remove(filepath.Join(l.opts.State, name)); err != nil {

@@ -68,17 +68,60 @@ func TestOtherRunTakesEmptyFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
+	other := filepath.Join(dir+".state", "mentions", "run-1")
+	if err := os.MkdirAll(other, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	opts := diskOptions()
 	opts.Run, opts.KeyFingerprint = "run-2", "key-2"
 	l = mustOpen(t, dir, opts)
+	if _, err := os.Stat(other); err != nil {
+		t.Errorf("what others keep in the state folder is gone: %v", err)
+	}
 	cp, err := l.Resume(context.Background(), "claims-00")
 	if err != nil || cp.Row != 0 {
 		t.Errorf("the other run resumes at row %d (%v), want 0", cp.Row, err)
 	}
 }
 
-// TestReplay adds to a finished folder: the shared resource that is there is not
-// written again, and the manifest names old and new parts.
+// TestOtherRunAfterRemoval: a finished load of which the folder was removed does
+// not hold the state folder.
+func TestOtherRunAfterRemoval(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "out")
+	l := mustOpen(t, dir, diskOptions())
+	mustLoad(t, l, "claims-00", oneClaim("e1"))
+	mustFinish(t, l)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	opts := diskOptions()
+	opts.Run = "run-2"
+	l = mustOpen(t, dir, opts)
+	mustLoad(t, l, "claims-00", oneClaim("e2"))
+	mustFinish(t, l)
+	if got := readTarget(t, dir); len(got) != 1 || got[0].id != "e2" {
+		t.Errorf("%d resources in the target, want the one of the other run", len(got))
+	}
+}
+
+// TestFinishTwice holds that a second Finish changes nothing.
+func TestFinishTwice(t *testing.T) {
+	l := mustOpen(t, filepath.Join(t.TempDir(), "out"), diskOptions())
+	mustLoad(t, l, "claims-00", oneClaim("e1"))
+	for seen := range int64(2) {
+		var total pipeline.Account
+		total.Claims.Seen = seen + 1
+		if err := l.Finish(context.Background(), &total); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if sum, ok := l.Finished(); !ok || sum.Account.Claims.Seen != 1 {
+		t.Errorf("finished %t, with the account of another Finish", ok)
+	}
+}
+
+// TestReplay adds to a finished folder, with a lane of the same name: the parts
+// that are there stay, and the manifest names old and new parts.
 func TestReplay(t *testing.T) {
 	for _, compress := range []string{"", "zstd", "gzip"} {
 		dir := filepath.Join(t.TempDir(), "out")
@@ -92,8 +135,7 @@ func TestReplay(t *testing.T) {
 		}
 		l := mustOpen(t, dir, opts)
 		b := oneClaim("e1")
-		add(b, fhir.Organization, "own", 0, false)
-		add(b, fhir.Organization, "met", 0, true)
+		add(b, fhir.Organization, "o1", 0)
 		mustLoad(t, l, "claims-00", b)
 		l.Close()
 		if _, err := Open(dir, replay); err == nil {
@@ -103,9 +145,7 @@ func TestReplay(t *testing.T) {
 
 		l = mustOpen(t, dir, replay)
 		b = oneClaim("e2")
-		for _, id := range []string{"own", "met", "new"} {
-			add(b, fhir.Organization, id, 0, true)
-		}
+		add(b, fhir.Organization, "o2", 0)
 		var told []pipeline.Outcome
 		err := l.Load(context.Background(), "claims-00", b, func(outcomes []pipeline.Outcome) (pipeline.Checkpoint, error) {
 			told = slices.Clone(outcomes)
@@ -114,7 +154,7 @@ func TestReplay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff([]pipeline.Outcome{pipeline.Created, pipeline.Unchanged, pipeline.Unchanged, pipeline.Created}, told); diff != "" {
+		if diff := cmp.Diff([]pipeline.Outcome{pipeline.Created, pipeline.Created}, told); diff != "" {
 			t.Errorf("outcomes of the replay (-want +got):\n%s", diff)
 		}
 		l.Close()
@@ -129,9 +169,8 @@ func TestReplay(t *testing.T) {
 			got = append(got, strings.TrimSuffix(line.file, l.codec.suffix)+" "+line.id)
 		}
 		want := []string{
-			"Organization/part-claims-00-00001.ndjson own",
-			"Organization/part-replay-0001-shared-00001.ndjson new",
-			"Organization/part-shared-00001.ndjson met",
+			"Organization/part-claims-00-00001.ndjson o1",
+			"Organization/part-replay-0001-claims-00-00001.ndjson o2",
 			"ExplanationOfBenefit/part-claims-00-00001.ndjson e1",
 			"ExplanationOfBenefit/part-replay-0001-claims-00-00001.ndjson e2",
 		}

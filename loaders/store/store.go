@@ -138,8 +138,8 @@ type Summary struct {
 	Account  pipeline.Account `json:"account"` // of all lanes
 }
 
-// Finish writes the summary of the run. Nothing is shared between lanes, so
-// shared stays as it is. Finishing twice is harmless.
+// Finish writes the summary of the run, from the checkpoints of its lanes.
+// Finishing twice is harmless.
 func (l *Loader) Finish(ctx context.Context, _ *pipeline.Account) error {
 	if err := ctx.Err(); err != nil {
 		return err

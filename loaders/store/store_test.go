@@ -179,12 +179,12 @@ func TestFinishSumsUp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var shared pipeline.Account
-	if err := errors.Join(l.Finish(t.Context(), &shared), l.Close()); err != nil {
+	var total pipeline.Account
+	if err := errors.Join(l.Finish(t.Context(), &total), l.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(pipeline.Account{}, shared); diff != "" {
-		t.Errorf("Finish reports what it did not write:\n%s", diff)
+	if diff := cmp.Diff(pipeline.Account{}, total); diff != "" {
+		t.Errorf("Finish changed the account of the run:\n%s", diff)
 	}
 	s, err := store.Open(dir, store.Options{ReadOnly: true})
 	if err != nil {

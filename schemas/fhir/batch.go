@@ -94,10 +94,6 @@ type Resource struct {
 	SourceVersion string // orders two records of this resource; the greater text is newer; "" is oldest
 	JSON          []byte // one line, without the newline
 	Keys          []Key
-
-	// Shared marks a resource that is a pure function of its id, such as a
-	// provider of which only the NPI is known: any lane may meet it first.
-	Shared bool
 }
 
 // Batch is a sequence of encoded resources in one buffer. It is reused; it is
@@ -111,7 +107,6 @@ type Batch struct {
 
 type record struct {
 	typ              Type
-	shared           bool
 	id, updated, ver span
 	json             span
 	keys             span // into Batch.keys
@@ -179,16 +174,12 @@ func (b *Batch) Key(p Param, parts ...string) {
 	b.recs[len(b.recs)-1].keys.to = len(b.keys)
 }
 
-// Share marks the last resource as a pure function of its id.
-func (b *Batch) Share() { b.recs[len(b.recs)-1].shared = true }
-
 // Add appends a resource that is encoded already. Everything is copied.
 func (b *Batch) Add(r *Resource) {
 	b.End(append(b.Begin(r.Type, r.ID, r.LastUpdated, r.SourceVersion), r.JSON...))
 	for _, k := range r.Keys {
 		b.Key(k.Param, k.Value)
 	}
-	b.recs[len(b.recs)-1].shared = r.Shared
 }
 
 func (b *Batch) put(s string) span {
@@ -205,7 +196,7 @@ func (b *Batch) All() iter.Seq2[int, *Resource] {
 		text := func(s span) string { return view(b.buf[s.from:s.to]) }
 		for i := range b.recs {
 			rec := &b.recs[i]
-			r.Type, r.Shared = rec.typ, rec.shared
+			r.Type = rec.typ
 			r.ID, r.LastUpdated, r.SourceVersion = text(rec.id), text(rec.updated), text(rec.ver)
 			r.JSON = b.buf[rec.json.from:rec.json.to:rec.json.to]
 			r.Keys = r.Keys[:0]

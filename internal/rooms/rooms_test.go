@@ -1,0 +1,258 @@
+package rooms_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	module   = "cpcds2fhir"
+	maxLines = 500
+)
+
+// room is what the packages of a folder may import of this module, tests left
+// aside. A name ending in /... stands for the folder and all below it.
+type room struct {
+	packages string
+	imports  []string
+	never    []string // packages of others, or of the standard library, that have no place here
+}
+
+// rooms lists every package once; the first that matches counts.
+var rooms = []room{
+	{packages: "schemas/cpcds", never: pure},
+	{packages: "schemas/fhir", never: pure},
+	{packages: "schemas/carin", imports: []string{"schemas/cpcds"}, never: pure},
+	{packages: "schemas/layouts", imports: []string{"schemas/cpcds"}, never: []string{"net", "time"}},
+	{packages: "mappers", imports: []string{"schemas/carin", "schemas/cpcds", "schemas/fhir"}, never: pure},
+	{packages: "pipeline", imports: []string{"schemas/...", "mappers", "pipeline/spill"}},
+	{packages: "pipeline/columnar", imports: []string{"schemas/cpcds"}},
+	{packages: "pipeline/spill", imports: []string{"schemas/cpcds"}},
+	{packages: "pipeline/...", imports: []string{"pipeline", "pipeline/columnar", "schemas/cpcds"}},
+	{packages: "loaders/store", imports: []string{"pipeline", "schemas/fhir", "internal/store"}},
+	{packages: "loaders/...", imports: []string{"pipeline", "schemas/fhir"}},
+	{packages: "internal/store", imports: []string{"schemas/fhir"}},
+	{packages: "internal/synth", imports: []string{"schemas/cpcds", "schemas/carin"}},
+	{packages: "internal/rooms"},
+	{packages: "cmd/...", imports: []string{"..."}},
+}
+
+// pure packages do no I/O and know no time.
+var pure = []string{"io", "os", "net", "time", "math/rand", "encoding/json"}
+
+// confined says which packages alone may import a module of others; tests may
+// import any.
+var confined = map[string][]string{
+	"github.com/apache/arrow":          {"pipeline/arrowio", "pipeline/spill"},
+	"github.com/parquet-go/parquet-go": {"pipeline/parquetio", "internal/synth"},
+	"github.com/cockroachdb/pebble":    {"internal/store", "loaders/store"},
+	"cel.dev/cel-go":                   {"schemas/layouts"},
+	"github.com/goccy/go-yaml":         {"schemas/layouts"},
+	"github.com/spf13/cobra":           {"cmd/..."},
+	"github.com/vbauerster/mpb":        {"cmd/..."},
+	"go.uber.org/zap":                  {"cmd/..."},
+	"github.com/google/fhir":           nil,
+	"github.com/rogpeppe/go-internal":  nil,
+	"github.com/google/go-cmp":         {"loaders/loadertest"},
+	"testing":                          {"loaders/loadertest"},
+}
+
+// banned modules are imported nowhere, tests included.
+var banned = []string{"github.com/apache/arrow-go", "github.com/apache/arrow/go/v17/parquet", "github.com/stretchr/testify", "io/ioutil"}
+
+// pkg is a package as go list describes it.
+type pkg struct {
+	ImportPath, Doc                    string
+	Imports, TestImports, XTestImports []string
+}
+
+func (p *pkg) name() string { return strings.TrimPrefix(p.ImportPath, module+"/") }
+
+func TestImports(t *testing.T) {
+	for _, p := range packages(t) {
+		i := slices.IndexFunc(rooms, func(r room) bool { return matches(r.packages, p.name()) })
+		if i < 0 {
+			t.Errorf("%s stands in no room: say in rooms_test.go and .golangci.yml what it may import", p.name())
+			continue
+		}
+		for _, imp := range p.Imports {
+			for _, complaint := range judge(&rooms[i], p.name(), imp) {
+				t.Error(complaint)
+			}
+		}
+		for _, imp := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			if slices.ContainsFunc(banned, func(b string) bool { return below(imp, b) }) {
+				t.Errorf("%s imports %s, which nothing here may", p.name(), imp)
+			}
+		}
+	}
+}
+
+// TestJudge proves that the rules above can fail.
+func TestJudge(t *testing.T) {
+	for _, c := range []struct {
+		name, imp string
+		want      bool // a complaint
+	}{
+		{"schemas/cpcds", "cpcds2fhir/schemas/fhir", true},
+		{"schemas/carin", "cpcds2fhir/schemas/cpcds", false},
+		{"schemas/layouts", "cpcds2fhir/pipeline", true},
+		{"mappers", "cpcds2fhir/pipeline", true},
+		{"mappers", "cpcds2fhir/schemas/fhir", false},
+		{"mappers", "time", true},
+		{"mappers", "os/exec", true},
+		{"mappers", "strings", false},
+		{"pipeline", "cpcds2fhir/pipeline/csvio", true},
+		{"pipeline", "cpcds2fhir/pipeline/spill", false},
+		{"pipeline", "cpcds2fhir/internal/store", true},
+		{"pipeline", "cpcds2fhir/loaders/ndjson", true},
+		{"pipeline/csvio", "cpcds2fhir/pipeline", false},
+		{"pipeline/csvio", "cpcds2fhir/mappers", true},
+		{"pipeline/csvio", "github.com/parquet-go/parquet-go", true},
+		{"pipeline/parquetio", "github.com/parquet-go/parquet-go/format", false},
+		{"pipeline/parquetio", "github.com/apache/arrow/go/v17/arrow", true},
+		{"loaders/store", "cpcds2fhir/internal/store", false},
+		{"loaders/ndjson", "cpcds2fhir/internal/store", true},
+		{"internal/store", "cpcds2fhir/pipeline", true},
+		{"cmd/cpcds2fhir", "cpcds2fhir/loaders/ndjson", false},
+		{"cmd/cpcds2fhir", "github.com/google/fhir/go/jsonformat", true},
+		{"cmd/cpcds2fhir", "testing", true},
+	} {
+		i := slices.IndexFunc(rooms, func(r room) bool { return matches(r.packages, c.name) })
+		if i < 0 {
+			t.Fatalf("%s stands in no room", c.name)
+		}
+		if got := len(judge(&rooms[i], c.name, c.imp)) > 0; got != c.want {
+			t.Errorf("%s importing %s: a complaint: %t, want %t", c.name, c.imp, got, c.want)
+		}
+	}
+}
+
+// judge says what is wrong with an import of a package of a room.
+func judge(r *room, name, imp string) (complaints []string) {
+	complain := func(why string) { complaints = append(complaints, name+" imports "+imp+": "+why) }
+	if own, ok := strings.CutPrefix(imp, module+"/"); ok {
+		if !slices.ContainsFunc(r.imports, func(p string) bool { return matches(p, own) }) {
+			complain("imports point one way, see DESIGN.md")
+		}
+		return complaints
+	}
+	if slices.ContainsFunc(r.never, func(n string) bool { return below(imp, n) }) {
+		complain("this package does no I/O and reads no clock")
+	}
+	for mod, allowed := range confined {
+		if below(imp, mod) && !slices.ContainsFunc(allowed, func(p string) bool { return matches(p, name) }) {
+			complain("it is confined to " + strings.Join(append(slices.Clone(allowed), "tests"), ", "))
+		}
+	}
+	return complaints
+}
+
+func TestPackagesSayWhatTheyAre(t *testing.T) {
+	for _, p := range packages(t) {
+		if p.Doc == "" {
+			t.Errorf("%s has no package comment", p.name())
+		}
+		for _, drawer := range []string{"util", "utils", "common", "types", "helpers", "models", "misc"} {
+			if filepath.Base(p.ImportPath) == drawer {
+				t.Errorf("%s is named after nothing: call it what it holds", p.name())
+			}
+		}
+	}
+}
+
+func TestFilesAreShort(t *testing.T) {
+	files := 0
+	err := filepath.WalkDir(root(t), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		files++
+		if n := bytes.Count(src, []byte{'\n'}); n > maxLines {
+			t.Errorf("%s has %d lines, more than %d: split it by subject", path, n, maxLines)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files < 100 {
+		t.Errorf("only %d files were looked at", files)
+	}
+}
+
+// matches reports whether a pattern stands for a package.
+func matches(pattern, name string) bool {
+	if pattern == "..." {
+		return true
+	}
+	folder, all := strings.CutSuffix(pattern, "/...")
+	return name == folder || all && strings.HasPrefix(name, folder+"/")
+}
+
+// below reports whether an import path is a package or module, or one within it.
+func below(path, of string) bool { return path == of || strings.HasPrefix(path, of+"/") }
+
+// root is the folder of go.mod.
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			t.Fatal("no go.mod above this folder")
+		}
+		dir = up
+	}
+}
+
+// packages asks the go command for all packages of the module.
+func packages(t *testing.T) []*pkg {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Doc,Imports,TestImports,XTestImports", "./...")
+	cmd.Dir = root(t)
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("go list: %v\n%s", err, &complaint)
+	}
+	var list []*pkg
+	for d := json.NewDecoder(&out); ; {
+		p := new(pkg)
+		if err := d.Decode(p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("read go list: %v", err)
+		}
+		list = append(list, p)
+	}
+	if len(list) < 10 {
+		t.Fatalf("go list knows only %d packages", len(list))
+	}
+	return list
+}
