@@ -197,5 +197,5 @@ func (r *Run) Replayed(tags []string) (map[string]RejectState, error) {
 			states[t] = RejectResolved
 		}
 	}
-	return states, r.Forget()
+	return states, os.RemoveAll(dir)
 }

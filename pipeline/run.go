@@ -62,6 +62,8 @@ type Run struct {
 	Events   Events // zero is silent
 	Replay   bool   // the inputs are rejects: the directory of the state folder is what claims refer to
 	Unloaded bool   // dry run: nothing is loaded and nothing is remembered
+	Known    string // state folder of which the directory is read; "" is State
+	Appends  bool   // the target cannot change what it has: a replay adds to it
 
 	mapper  *mappers.Mapper
 	checker *carin.Checker
@@ -99,7 +101,11 @@ func (r *Run) Load(ctx context.Context) (*Account, error) {
 	if err := os.MkdirAll(r.State, 0o700); err != nil {
 		return nil, fmt.Errorf("make state folder: %w", err)
 	}
-	if err := r.dir.load(r.State); err != nil {
+	known := r.Known
+	if known == "" {
+		known = r.State
+	}
+	if err := r.dir.load(known); err != nil {
 		return nil, err
 	}
 	if err := r.plan(ctx); err != nil {
@@ -230,7 +236,7 @@ func (r *Run) loadClaims(ctx context.Context, total *Account) error {
 // loadMentions loads what only claims mention.
 func (r *Run) loadMentions(ctx context.Context, total *Account) error {
 	r.Events.phase("mentions")
-	list, err := readMentions(r.mentionsDir())
+	list, err := r.readMentions()
 	if err != nil {
 		return err
 	}
@@ -256,7 +262,9 @@ func (r *Run) loadMentions(ctx context.Context, total *Account) error {
 	return nil
 }
 
-func (r *Run) mentionsDir() string { return filepath.Join(r.State, "mentions", r.ID) }
+func (r *Run) mentionsDir() string { return filepath.Join(mentionsRoot(r.State), r.ID) }
+
+func mentionsRoot(state string) string { return filepath.Join(state, "mentions") }
 
 // overBudget checks the budget after a batch.
 func (r *Run) overBudget(seen, rejected int64) error {

@@ -94,6 +94,15 @@ func columns(es []cpcds.Element) string {
 	return strings.Join(names, ", ")
 }
 
+// layoutFault is a finding as JSON.
+type layoutFault struct {
+	File    string `json:"file"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
 func newLayoutCheck() *cobra.Command {
 	var output string
 	c := &cobra.Command{
@@ -108,10 +117,11 @@ func newLayoutCheck() *cobra.Command {
 			l, findings := layouts.Check(args[0])
 			w := c.OutOrStdout()
 			if output == "json" {
-				if findings == nil {
-					findings = []layouts.Finding{}
+				list := make([]layoutFault, len(findings))
+				for i, f := range findings {
+					list[i] = layoutFault(f)
 				}
-				if err := json.NewEncoder(w).Encode(findings); err != nil {
+				if err := json.NewEncoder(w).Encode(list); err != nil {
 					return err
 				}
 			} else {

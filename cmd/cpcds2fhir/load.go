@@ -196,7 +196,7 @@ func (j *job) do(ctx context.Context, x *extract, run *pipeline.Run, command str
 			return nil, fmt.Errorf("make folder for the dry run: %w", err)
 		}
 		defer os.RemoveAll(scratch)
-		run.State, run.Unloaded, run.Loader = scratch, true, dryRun{}
+		run.Known, run.State, run.Unloaded, run.Loader = j.state, scratch, true, dryRun{}
 		return m, j.execute(ctx, x, run, m)
 	}
 	again, err := j.openLoader(run)
@@ -241,7 +241,7 @@ func (j *job) openLoader(run *pipeline.Run) (*pipeline.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	run.Loader = l
+	run.Loader, run.Appends = l, true
 	if _, done := l.Finished(); done && earlier != nil {
 		unchanged := *earlier
 		unchanged.Started, unchanged.Finished = stamp(j.started), stamp(time.Now())

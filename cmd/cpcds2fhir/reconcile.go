@@ -2,13 +2,16 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -129,8 +132,8 @@ func openStore(dir string) (*store.Store, error) {
 	return store.Open(dir, store.Options{ReadOnly: true})
 }
 
-// countNDJSON counts the lines of all parts and checks that no resource is there
-// twice within a file's lines being whole JSON objects.
+// countNDJSON counts the resources of all parts. One that is there twice is an
+// error.
 func countNDJSON(dir string) (counts [fhir.NumTypes]int64, err error) {
 	if _, err := os.Stat(dir); err != nil {
 		return counts, fmt.Errorf("open NDJSON folder: %w", err)
@@ -140,50 +143,62 @@ func countNDJSON(dir string) (counts [fhir.NumTypes]int64, err error) {
 		if err != nil {
 			return counts, err
 		}
+		var ids []uint64 // hashes: two different ids with one hash are not to be expected below billions
 		for _, p := range parts {
-			n, err := countLines(p)
-			if err != nil {
+			if ids, err = resourceIDs(p, ids); err != nil {
 				return counts, fmt.Errorf("count %s: %w", p, err)
 			}
-			counts[t] += n
+		}
+		counts[t] = int64(len(ids))
+		slices.Sort(ids)
+		if distinct := len(slices.Compact(ids)); int64(distinct) != counts[t] {
+			return counts, fmt.Errorf("%s: %d resources are there more than once", filepath.Join(dir, t.String()), counts[t]-int64(distinct))
 		}
 	}
 	return counts, nil
 }
 
-func countLines(path string) (n int64, err error) {
+// idSeed is the seed of the hashes of one process.
+var idSeed = maphash.MakeSeed()
+
+// resourceIDs appends the hash of the id of every resource in a file.
+func resourceIDs(path string, ids []uint64) ([]uint64, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer f.Close()
-	var r io.Reader = bufio.NewReaderSize(f, 1<<20)
+	var r io.Reader = f
 	switch {
 	case strings.HasSuffix(path, ".zst"):
 		z, err := zstd.NewReader(r)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		defer z.Close()
 		r = z
 	case strings.HasSuffix(path, ".gz"):
-		if r, err = gzip.NewReader(r); err != nil {
-			return 0, err
+		if r, err = gzip.NewReader(bufio.NewReader(r)); err != nil {
+			return nil, err
 		}
 	}
-	buf := make([]byte, 1<<16)
-	for {
-		k, err := r.Read(buf)
-		for _, c := range buf[:k] {
-			if c == '\n' {
-				n++
-			}
+	lines := bufio.NewReaderSize(r, 1<<20)
+	for n := 1; ; n++ {
+		head, err := lines.ReadSlice('\n')
+		if err == io.EOF && len(head) == 0 {
+			return ids, nil
 		}
-		if err == io.EOF {
-			return n, nil
+		_, rest, ok := bytes.Cut(head[:min(len(head), 200)], []byte(`"id":"`))
+		id, _, closed := bytes.Cut(rest, []byte(`"`))
+		if !ok || !closed {
+			return nil, fmt.Errorf("line %d has no id", n)
+		}
+		ids = append(ids, maphash.Bytes(idSeed, id))
+		for errors.Is(err, bufio.ErrBufferFull) { // a line longer than the buffer
+			_, err = lines.ReadSlice('\n')
 		}
 		if err != nil {
-			return n, err
+			return nil, fmt.Errorf("line %d is not whole: %w", n, err)
 		}
 	}
 }

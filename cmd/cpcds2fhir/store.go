@@ -30,6 +30,14 @@ func newStore() *cobra.Command {
 	return c
 }
 
+// typeStats is what stats count of one type, as JSON.
+type typeStats struct {
+	Resources  int64 `json:"resources"`
+	Deleted    int64 `json:"deleted"`
+	Versions   int64 `json:"versions"`
+	Dictionary int   `json:"dictionary_bytes"`
+}
+
 func newStoreStats(dir *string) *cobra.Command {
 	var output string
 	c := &cobra.Command{
@@ -48,9 +56,9 @@ func newStoreStats(dir *string) *cobra.Command {
 			}
 			w := c.OutOrStdout()
 			if output == "json" {
-				types := map[string]store.TypeStats{}
+				types := map[string]typeStats{}
 				for t := range fhir.NumTypes {
-					types[t.String()] = st.Types[t]
+					types[t.String()] = typeStats(st.Types[t])
 				}
 				e := json.NewEncoder(w)
 				e.SetIndent("", "  ")

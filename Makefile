@@ -1,0 +1,67 @@
+# Targets for people; ".ci/run" runs the checks of a change. Only Go is needed:
+# linters are fetched and built by the go command.
+
+GOLANGCI_VERSION    := v2.6.2
+STATICCHECK_VERSION := v0.8.2
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS  := $(if $(VERSION),-X main.version=$(VERSION))
+FUZZTIME ?= 10s
+FUZZED   := schemas/layouts:FuzzRead schemas/layouts:FuzzFormats pipeline/csvio:FuzzCSV loaders/ndjson:FuzzFoldJournal
+
+.DEFAULT_GOAL := help
+.PHONY: help demo build install test race vet lint staticcheck golden generate fuzz bench cover tidy-check clean ci
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## make a synthetic extract, load it, look at it
+	go run ./cmd/cpcds2fhir demo
+
+build: ## build bin/cpcds2fhir
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/cpcds2fhir ./cmd/cpcds2fhir
+
+install: ## install cpcds2fhir into GOBIN
+	go install -trimpath -ldflags '$(LDFLAGS)' ./cmd/cpcds2fhir
+
+test: ## run all tests
+	go test ./...
+
+race: ## run the short tests under the race detector (needs a C compiler)
+	go test -race -short ./...
+
+vet: ## run go vet
+	go vet ./...
+
+lint: ## run the linters of .golangci.yml
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION) run ./...
+
+staticcheck: ## run staticcheck alone
+	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION) ./...
+
+golden: ## rewrite testdata/claims with what the engine makes of it; read the diff
+	go test ./pipeline -run Golden -update
+
+generate: ## make the generated code again
+	go generate ./...
+
+fuzz: ## fuzz each target for FUZZTIME (10s)
+	@set -e; for f in $(FUZZED); do \
+		go test ./$${f%%:*} -run '^$$' -fuzz "^$${f##*:}$$" -fuzztime $(FUZZTIME); \
+	done
+
+bench: ## run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+cover: ## show what the tests cover
+	@mkdir -p bin
+	go test -coverpkg=./... -coverprofile=bin/cover.out ./...
+	go tool cover -func=bin/cover.out | tail -n 1
+
+tidy-check: ## fail if go.mod or go.sum would change
+	go mod tidy -diff
+
+clean: ## remove what the targets made
+	rm -rf bin demo
+
+ci: tidy-check vet lint test race build ## what must pass before a change goes in
