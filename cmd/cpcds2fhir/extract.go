@@ -14,6 +14,7 @@ import (
 	"cpcds2fhir/pipeline/arrowio"
 	"cpcds2fhir/pipeline/csvio"
 	"cpcds2fhir/pipeline/parquetio"
+	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/layouts"
 )
 
@@ -25,6 +26,8 @@ type extract struct {
 	layout *layouts.Layout
 	why    string
 	inputs []*pipeline.Input
+
+	warnings []string // what the user should know before the load
 }
 
 func (x *extract) close() {
@@ -108,9 +111,21 @@ func (x *extract) open(lenient bool, noRepair map[string]bool) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
+		x.unknown(p, tables[i], x.files[i].Fields())
 		x.inputs = append(x.inputs, &pipeline.Input{Path: p, Table: tables[i], File: x.files[i], Binding: b})
 	}
 	return nil
+}
+
+// unknown notes the columns of a file that the layout does not know.
+func (x *extract) unknown(path string, t cpcds.Table, fields []cpcds.Field) {
+	for _, header := range x.layout.Match(t, path, fields).Unknown {
+		w := fmt.Sprintf("%s: layout %s leaves out the column %q, which table %s does not have", path, x.layout.Name, header, t)
+		if n := x.layout.Table(t).Nearest(header); n != "" {
+			w += fmt.Sprintf(" (did you mean %q?)", n)
+		}
+		x.warnings = append(x.warnings, w)
+	}
 }
 
 // openFiles opens all inputs. Text files are read with the options.

@@ -297,6 +297,9 @@ func (j *job) manifest(x *extract, run *pipeline.Run, command string) *pipeline.
 func (j *job) execute(ctx context.Context, x *extract, run *pipeline.Run, m *pipeline.Manifest) error {
 	p := newProgress(j.flags, run)
 	run.Events = p.events(m)
+	for _, w := range x.warnings {
+		run.Events.Warn(w)
+	}
 	var account *pipeline.Account
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {

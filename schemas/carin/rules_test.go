@@ -143,10 +143,9 @@ func withoutAmounts(c *cpcds.Claim) {
 
 // alsoBroken are rules that cannot be broken alone: another one sees the same.
 var alsoBroken = map[string][]string{
-	"required-amount":     {"required-line-amount"},
-	"required-line":       {"required-amount"},
-	"code-procedure_code": nil,
-	"code-tooth_surface":  nil,
+	"required-amount":               {"required-line-amount"},
+	"code-performing_provider_npi":  {"rendering-needs-taxonomy"},
+	"code-supervising_provider_npi": {"supervisor-not-institutional"},
 }
 
 // breakingOf returns how a rule is broken, nil if nobody says.

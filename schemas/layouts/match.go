@@ -149,16 +149,25 @@ func (l *Layout) assign(files []File, strict bool) (tables []cpcds.Table, unknow
 	var faults []string
 	for _, f := range files {
 		best, table, found := Match{}, cpcds.Claims, false
+		top, topTable := Match{}, cpcds.Claims
 		for t := range cpcds.NumTables {
 			if l.tables[t] == nil {
 				continue
 			}
-			if m := l.Match(t, f.Path, f.Fields); !found || m.better(best) {
+			m := l.Match(t, f.Path, f.Fields)
+			if !found || m.better(best) {
 				best, table, found = m, t, true
 			}
+			if m.Bound > top.Bound {
+				top, topTable = m, t
+			}
 		}
-		if !best.Fits || strict && !best.known() {
-			faults = append(faults, fmt.Sprintf("%s fits no table; as %s: %s", f.Path, table, best.why()))
+		switch {
+		case !top.Fits && top.Bound > best.Bound && top.known():
+			// A typo in a required header must not make another table of the file.
+			faults = append(faults, fmt.Sprintf("%s looks like table %s, but %s", f.Path, topTable, l.lacks(topTable, top, f.Fields)))
+		case !best.Fits || strict && !best.known():
+			faults = append(faults, fmt.Sprintf("%s fits no table; as %s: %s", f.Path, table, l.lacks(table, best, f.Fields)))
 		}
 		tables = append(tables, table)
 		unknown += len(best.Unknown)
@@ -167,6 +176,30 @@ func (l *Layout) assign(files []File, strict bool) (tables []cpcds.Table, unknow
 		return nil, 0, fmt.Errorf("layout %s: %s", l.Name, strings.Join(faults, "\n  "))
 	}
 	return tables, unknown, nil
+}
+
+// lacks says why a table does not fit, with the nearest header for what is missing.
+func (l *Layout) lacks(t cpcds.Table, m Match, fields []cpcds.Field) string {
+	if m.Refused != "" || len(m.Missing) == 0 {
+		return m.why()
+	}
+	var parts []string
+	for _, e := range m.Missing {
+		parts = append(parts, missing(l.tables[t].column(e), fields))
+	}
+	return strings.Join(append(parts, m.faults...), "; ")
+}
+
+// Nearest returns the header that the table knows and that comes nearest to an
+// unknown one, "" if none is near.
+func (t *Table) Nearest(header string) string {
+	var known []string
+	for _, c := range t.columns {
+		for _, group := range c.headers {
+			known = append(known, group...)
+		}
+	}
+	return nearest(header, known)
 }
 
 // refuses returns why the layout refuses one of the files, "" if it does not: then
