@@ -1,6 +1,8 @@
 package mappers
 
 import (
+	"strings"
+
 	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
@@ -110,8 +112,7 @@ func (m *Mapper) openPractitioner(out *fhir.Batch, id, updated string) []byte {
 type Related struct {
 	ID, LastUpdated, Patient string
 	Relationship             string // v3 RoleCode, "" if unknown
-	Name                     string // full name
-	Family, Given            string // or its parts
+	Name                     string // "Family, Given", or a full name
 }
 
 var relatedCode = fhir.NewCodedItem(carin.SysRoleCode, "")
@@ -131,14 +132,14 @@ func (m *Mapper) RelatedPerson(out *fhir.Batch, r *Related) {
 		b = relatedCode.Put(b, r.Relationship)
 		b = fhir.CloseArray(b)
 	}
-	if r.Name != "" {
+	if family, given, ok := strings.Cut(r.Name, ", "); ok {
+		b = name(b, "", family, given)
+	} else {
 		b = append(b, `"name":[{"text":"`...)
 		b = append(b, r.Name...)
 		b = append(b, `","family":"`...)
 		b = append(b, familyName(r.Name)...)
 		b = append(b, `"}],`...)
-	} else {
-		b = name(b, "", r.Family, r.Given)
 	}
 	out.End(fhir.CloseResource(b))
 	out.Key(fhir.ParamPatient, r.Patient)

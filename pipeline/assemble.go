@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"strings"
 
 	"cpcds2fhir/schemas/cpcds"
@@ -9,7 +10,7 @@ import (
 // Rules of assembling.
 const (
 	ruleHeaderDisagrees = "header-disagrees"   // the rows of a claim repeat a header element with different values
-	ruleDuplicateLine   = "duplicate-line"     // two lines of a claim have the same number and differ
+	ruleDuplicateLine   = "duplicate-line"     // two lines of a claim have the same number
 	ruleNoKey           = "required-claim-key" // a row has no claim key
 )
 
@@ -22,6 +23,8 @@ type assembled struct {
 	px    []rowRef
 	team  []rowRef
 	fixes map[string]int64 // repairs that reading did, by name
+
+	dropCopies bool // the repair of duplicate lines is on
 }
 
 // rowRef is a row of a slab.
@@ -62,7 +65,7 @@ func (a *assembled) header(s segment) {
 			}
 			last = k
 			if col.Bad != nil && col.Bad[k] != "" {
-				c.Problems = append(c.Problems, cpcds.Problem{Rule: col.Bad[k], Element: h.element, Row: -1})
+				a.headerProblem(col.Bad[k], h.element)
 				continue
 			}
 			v := col.Values[k]
@@ -75,9 +78,18 @@ func (a *assembled) header(s segment) {
 				c.Header.Set(h.element, v)
 				a.repaired(col, k)
 			case old != v:
-				c.Problems = append(c.Problems, cpcds.Problem{Rule: ruleHeaderDisagrees, Element: h.element, Row: -1})
+				a.headerProblem(ruleHeaderDisagrees, h.element)
 			}
 		}
+	}
+}
+
+// headerProblem notes a problem of a header element once, however many rows
+// repeat it.
+func (a *assembled) headerProblem(rule string, e cpcds.Element) {
+	p := cpcds.Problem{Rule: rule, Element: e, Row: -1}
+	if !slices.Contains(a.claim.Problems, p) {
+		a.claim.Problems = append(a.claim.Problems, p)
 	}
 }
 
@@ -192,30 +204,20 @@ func has[T comparable](list []T, x T) bool {
 	return false
 }
 
-// checkLines drops exact copies of a line and notes lines that share a number
-// but differ.
+// checkLines notes lines that have the number of an earlier one. If copies may be
+// dropped, those that are the same throughout are.
 func (a *assembled) checkLines() {
-	c := &a.claim
-	if len(c.Lines) < 2 {
-		return
-	}
-	for i := 1; i < len(c.Lines); i++ {
-		n := c.Lines[i].Get(cpcds.LineNumber)
-		if n == "" || n == c.Lines[i-1].Get(cpcds.LineNumber) && c.Lines[i] == c.Lines[i-1] {
-			continue
-		}
-		for j := range i {
-			if c.Lines[j].Get(cpcds.LineNumber) == n && c.Lines[j] != c.Lines[i] {
-				c.Problems = append(c.Problems, cpcds.Problem{Rule: ruleDuplicateLine, Element: cpcds.LineNumber, Row: i})
-				break
+	c, kept := &a.claim, 0
+	for i := range c.Lines {
+		if n := c.Lines[i].Get(cpcds.LineNumber); n != "" {
+			j := slices.IndexFunc(c.Lines[:kept], func(l cpcds.Line) bool { return l.Get(cpcds.LineNumber) == n })
+			if j >= 0 && a.dropCopies && c.Lines[j] == c.Lines[i] {
+				a.repair(repairDuplicateLine)
+				continue
 			}
-		}
-	}
-	kept := 1
-	for i := 1; i < len(c.Lines); i++ {
-		if c.Lines[i].Get(cpcds.LineNumber) != "" && has(c.Lines[:kept], c.Lines[i]) {
-			a.repair("duplicate-line-dropped")
-			continue
+			if j >= 0 {
+				c.Problems = append(c.Problems, cpcds.Problem{Rule: ruleDuplicateLine, Element: cpcds.LineNumber, Row: kept})
+			}
 		}
 		if kept != i {
 			c.Lines[kept], a.lines[kept] = c.Lines[i], a.lines[i]

@@ -197,10 +197,13 @@ func (w *worker) part(key string, p *part) fate {
 		by := w.splitter()
 		a.claim.Set(cpcds.ClaimType, by.ClaimType)
 		a.claim.Set(cpcds.ClaimSubType, "")
+		a.unpriced()
 		a.repair(by.Repair)
 	} else if len(w.parts) > 1 && len(a.claim.Lines) == 0 {
 		Count(&d.Skips, ruleSplitRest, rows)
 		return skipped
+	} else if len(w.parts) > 1 {
+		a.unpriced()
 	}
 	if w.run.Lenient {
 		w.repair.claim(a)
@@ -231,6 +234,14 @@ func (w *worker) part(key string, p *part) fate {
 	w.run.mapper.Map(&w.out, &a.claim)
 	w.mentions.accept()
 	return accepted
+}
+
+// unpriced forgets the amounts of the header: they are those of the whole claim,
+// and what was split off it has only its own lines'.
+func (a *assembled) unpriced() {
+	for i := range carin.Amounts {
+		a.claim.Set(carin.Amounts[i].Header, "")
+	}
 }
 
 // ruleClaimType: claim_type and claim_sub_type must name a profile.

@@ -11,11 +11,12 @@ import (
 
 // Repairs of the engine's own; a layout names the others.
 const (
-	repairFacilityBills = "facility-bills"        // the service facility stands in for a billing provider without a valid NPI
-	repairICDPoint      = "icd-point-inserted"    // S060X1A becomes S06.0X1A
-	repairLeadingZero   = "leading-zero-restored" // revenue code 450 becomes 0450, type of bill 131 becomes 0131
-	rulePOAConflict     = "poa-conflict"          // one diagnosis of a claim has two answers to present on admission
-	engineRepairs       = "facility-bills icd-point-inserted leading-zero-restored"
+	repairFacilityBills = "facility-bills"         // the service facility stands in for a billing provider without a valid NPI
+	repairICDPoint      = "icd-point-inserted"     // S060X1A becomes S06.0X1A
+	repairLeadingZero   = "leading-zero-restored"  // revenue code 450 becomes 0450, type of bill 131 becomes 0131
+	rulePOAConflict     = "poa-conflict"           // one diagnosis of a claim has two answers to present on admission
+	repairDuplicateLine = "duplicate-line-dropped" // a line that is a copy of another of the same number is left out
+	engineRepairs       = "facility-bills icd-point-inserted leading-zero-restored duplicate-line-dropped"
 	ruleSuperseded      = "superseded-in-extract"    // rows of an older record of a claim that the extract has in a newer one
 	ruleSplitRest       = "nothing-left-after-split" // rows that hold no service once the fills of a claim stand alone
 )

@@ -12,6 +12,7 @@ const (
 	byID    = "id"
 	byNPI   = "npi"
 	byPayer = "payer"
+	byTax   = "tax"
 )
 
 // resolver fills in the references of claims. It belongs to one lane.
@@ -71,13 +72,13 @@ func (r *resolver) claim(a *assembled, key, part string) (skip bool) {
 
 	cov, ok := r.coverage(c)
 	if ok {
-		f.Coverage = cov.id.Reference(fhir.Coverage)
+		f.Coverage, f.Payor = cov.id.Reference(fhir.Coverage), cov.insurer.Reference(fhir.Organization)
 		skip = cov.skip
 	}
 	if payer := c.Get(cpcds.ClaimPayerIdentifier); payer != "" {
 		f.Insurer = r.payer(payer, c.Get(cpcds.ClaimPayerName))
-	} else if ok {
-		f.Insurer = cov.insurer.Reference(fhir.Organization)
+	} else {
+		f.Insurer = f.Payor
 	}
 	if other := c.Get(cpcds.OtherCoverageID); other != "" {
 		if o, ok := r.coverageByID(other); ok {

@@ -3,7 +3,7 @@ package pipeline
 // EngineRules says what the engine's own rules demand, for people.
 var EngineRules = map[string]string{
 	ruleHeaderDisagrees: "the rows of a claim repeat its header; a header element must have one value on all of them",
-	ruleDuplicateLine:   "two lines of a claim have the same number but differ",
+	ruleDuplicateLine:   "no two lines of a claim may have the same number; lenient mode drops a line that is a copy throughout",
 	ruleNoKey:           "a row of the claims table must have a claim key",
 	rulePOAConflict:     "a diagnosis must have one answer to present on admission",
 	ruleClaimType:       "claim_type must be institutional (with claim_sub_type inpatient or outpatient), professional, vision, pharmacy or oral",

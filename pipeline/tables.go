@@ -175,7 +175,8 @@ func (r *Run) read(t cpcds.Table, id *fhir.Identity, b *bound, i int, v *carin.V
 		row.key = raw(fhir.Patient, get(cpcds.MembersMemberID))
 		row.updated = get(cpcds.MembersMemberLastUpdatedDate)
 	case cpcds.Providers:
-		row.aliases = known(raw, fhir.Practitioner, byNPI, get(cpcds.ProvidersProviderNPI), byID, get(cpcds.ProvidersProviderID))
+		row.aliases = known(raw, fhir.Practitioner, byNPI, get(cpcds.ProvidersProviderNPI), byID, get(cpcds.ProvidersProviderID),
+			byTax, get(cpcds.ProvidersProviderTaxID))
 		row.updated = get(cpcds.ProvidersProviderLastUpdatedDate)
 	case cpcds.Organizations:
 		row.aliases = known(raw, fhir.Organization, byNPI, get(cpcds.OrganizationsOrganizationNPI), byPayer, get(cpcds.OrganizationsOrganizationPayerIdentifier),

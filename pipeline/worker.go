@@ -67,6 +67,7 @@ func (r *Run) newWorker(ctx context.Context, lane string, input int) (*worker, e
 	}
 	w := &worker{run: r, lane: lane, input: input, row: cp.Row, base: cp.Account, done: cp.Done}
 	w.rejects = rejectLog{file: rejects, lane: lane, n: cp.RejectCount}
+	w.asm.dropCopies = r.repairs(repairDuplicateLine)
 	w.mentions = newMentions(log)
 	w.resolve = newResolver(r.dir, r.Identity, r.Layout.Source, r.repairs, w.mentions)
 	w.repair = repairer{&r.Layout.Claims, r.repairs}

@@ -50,6 +50,12 @@ func headerRules(v *Version) []Rule {
 					r.fail(-1)
 				}
 			}),
+		claimRule("insurer-is-payor", all, cpcds.ClaimPayerIdentifier, "the payer of the claim must be the payer of its coverage: insurer and the payor of the focal coverage are one",
+			func(c *cpcds.Claim, r *report) {
+				if f := &c.Refs; f.Insurer != "" && f.Payor != "" && f.Insurer != f.Payor {
+					r.fail(-1)
+				}
+			}),
 		claimRule("unknown-billing-provider", all, cpcds.BillingProviderNPI, "the billing provider, or else the service facility, must have a valid NPI or be in a table: it becomes provider",
 			func(c *cpcds.Claim, r *report) {
 				if c.Refs.Providers[cpcds.Billing] == "" {
@@ -185,7 +191,7 @@ func lineRules() []Rule {
 					return
 				}
 				for i := range c.Lines {
-					if c.Lines[i].Get(cpcds.LineBenefitPaymentStatus) == "" {
+					if c.Lines[i].Get(cpcds.LineBenefitPaymentStatus) == "" && !ingredient(&c.Lines[i]) {
 						r.failAt(cpcds.LineBenefitPaymentStatus, i)
 						return
 					}

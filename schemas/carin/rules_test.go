@@ -73,6 +73,7 @@ var breaks = map[string]func(c *cpcds.Claim){
 	"unknown-member":           func(c *cpcds.Claim) { c.Refs.Patient = "" },
 	"unknown-coverage":         func(c *cpcds.Claim) { c.Refs.Coverage = "" },
 	"unknown-payer":            func(c *cpcds.Claim) { c.Refs.Insurer = "" },
+	"insurer-is-payor":         func(c *cpcds.Claim) { c.Refs.Payor = "Organization/another" },
 	"unknown-billing-provider": func(c *cpcds.Claim) { c.Refs.Providers[cpcds.Billing] = "" },
 	"payee-other-party":        func(c *cpcds.Claim) { c.Set(cpcds.ClaimPayeeTypeCode, "other") },
 	"point-of-origin": func(c *cpcds.Claim) {

@@ -112,6 +112,7 @@ type Refs struct {
 	Patient       string
 	Coverage      string
 	Insurer       string
+	Payor         string // of Coverage
 	OtherCoverage string
 	Payee         string
 	Providers     [NumRoles]string

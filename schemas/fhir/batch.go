@@ -216,7 +216,7 @@ func Reference(t Type, id string) string { return typeNames[t] + "/" + id }
 // SplitReference is the reverse of Reference.
 func SplitReference(ref string) (Type, string, error) {
 	for t, n := range typeNames {
-		if len(ref) > len(n) && ref[len(n)] == '/' && ref[:len(n)] == n {
+		if len(ref) > len(n)+1 && ref[len(n)] == '/' && ref[:len(n)] == n {
 			return Type(t), ref[len(n)+1:], nil
 		}
 	}
