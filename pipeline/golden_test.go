@@ -210,12 +210,19 @@ func (g *golden) check(t *testing.T, o *outcome) {
 	if len(o.target.twice) > 0 {
 		t.Errorf("loaded twice: %v", o.target.twice)
 	}
+	checkResources(t, o.target, g.version.Name)
+}
+
+// checkResources reads everything that a target has with a strict FHIR reader, and
+// follows its references.
+func checkResources(t *testing.T, m *memory, release string) {
+	t.Helper()
 	reader, err := jsonformat.NewUnmarshaller("UTC", fhirversion.R4)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, ref := range slices.Sorted(maps.Keys(o.target.resources)) {
-		r := o.target.resources[ref]
+	for _, ref := range slices.Sorted(maps.Keys(m.resources)) {
+		r := m.resources[ref]
 		if _, err := reader.Unmarshal(r.json); err != nil {
 			t.Errorf("%s: a strict FHIR reader refuses it: %v", ref, err)
 		}
@@ -232,11 +239,11 @@ func (g *golden) check(t *testing.T, o *outcome) {
 		if own := resource.ResourceType + "/" + resource.ID; own != ref {
 			t.Errorf("%s calls itself %s", ref, own)
 		}
-		if len(resource.Meta.Profile) != 1 || !strings.HasSuffix(resource.Meta.Profile[0], "|"+g.version.Name) {
-			t.Errorf("%s: meta.profile %q is not one profile of release %s", ref, resource.Meta.Profile, g.version.Name)
+		if len(resource.Meta.Profile) != 1 || !strings.HasSuffix(resource.Meta.Profile[0], "|"+release) {
+			t.Errorf("%s: meta.profile %q is not one profile of release %s", ref, resource.Meta.Profile, release)
 		}
 		for _, to := range referencesIn(t, r.json) {
-			if _, ok := o.target.resources[to]; !ok {
+			if _, ok := m.resources[to]; !ok {
 				t.Errorf("%s refers to %s, which was not loaded", ref, to)
 			}
 		}

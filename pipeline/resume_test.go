@@ -216,6 +216,24 @@ func TestFormsGiveTheSameResources(t *testing.T) {
 	}
 }
 
+// TestSyntheticResourcesAreStrictFHIR reads the resources of a synthetic extract
+// with and without faults, in both modes, with a strict FHIR reader.
+func TestSyntheticResourcesAreStrictFHIR(t *testing.T) {
+	for _, faults := range []float64{0, 0.5} {
+		dir := makeExtract(t, synth.Options{Seed: 31, Faults: faults})
+		for _, lenient := range []bool{false, true} {
+			m := newMemory()
+			if _, err := openRun(t, dir, "cpcds", t.TempDir(), lenient, m).Load(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if len(m.twice) > 0 {
+				t.Errorf("loaded twice: %v", m.twice)
+			}
+			checkResources(t, m, carin.V220.Name)
+		}
+	}
+}
+
 // TestScatteredRows loads an extract whose rows are in random order: every claim
 // is there with the same lines.
 func TestScatteredRows(t *testing.T) {
