@@ -113,16 +113,7 @@ func (a *assembled) row(b *bound, i int) {
 			}
 		}
 	}
-	for g := range p.diagnoses {
-		if v, ok := present(b, &p.diagnoses[g], i); ok {
-			var d cpcds.Diagnosis
-			a.fill(b, i, p.diagnoses[g].slots, len(c.Diagnoses), d.Set)
-			if !a.hasDiagnosis(&d, v) {
-				c.Diagnoses = append(c.Diagnoses, d)
-				a.dx = append(a.dx, rowRef{b, i})
-			}
-		}
-	}
+	a.diagnoses(b, i)
 	for g := range p.procedures {
 		if _, ok := present(b, &p.procedures[g], i); ok {
 			var x cpcds.Procedure
@@ -140,6 +131,21 @@ func (a *assembled) row(b *bound, i int) {
 			if !has(c.CareTeam, t) {
 				c.CareTeam = append(c.CareTeam, t)
 				a.team = append(a.team, rowRef{b, i})
+			}
+		}
+	}
+}
+
+// diagnoses adds the diagnoses of a row.
+func (a *assembled) diagnoses(b *bound, i int) {
+	c, p := &a.claim, b.plan
+	for g := range p.diagnoses {
+		if v, ok := present(b, &p.diagnoses[g], i); ok {
+			var d cpcds.Diagnosis
+			a.fill(b, i, p.diagnoses[g].slots, len(c.Diagnoses), d.Set)
+			if !a.hasDiagnosis(&d, v) {
+				c.Diagnoses = append(c.Diagnoses, d)
+				a.dx = append(a.dx, rowRef{b, i})
 			}
 		}
 	}

@@ -204,6 +204,7 @@ func (w *worker) part(key string, p *part) fate {
 		return skipped
 	} else if len(w.parts) > 1 {
 		a.unpriced()
+		w.diagnosesOfFills()
 	}
 	if w.run.Lenient {
 		w.repair.claim(a)
@@ -234,6 +235,21 @@ func (w *worker) part(key string, p *part) fate {
 	w.run.mapper.Map(&w.out, &a.claim)
 	w.mentions.accept()
 	return accepted
+}
+
+// diagnosesOfFills gives the rest of a claim the diagnoses that stand on the rows
+// of its fills: they are diagnoses of the claim.
+func (w *worker) diagnosesOfFills() {
+	for i := range w.parts {
+		if w.parts[i].key == "" {
+			continue
+		}
+		for _, s := range w.parts[i].segments {
+			for i := s.from; i < s.to; i++ {
+				w.asm.diagnoses(s.b, i)
+			}
+		}
+	}
 }
 
 // unpriced forgets the amounts of the header: they are those of the whole claim,
