@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -170,6 +171,7 @@ const (
 type RejectStore struct {
 	state  string
 	states map[string]RejectState // by run and reject id; absent is open
+	size   int64                  // of the file of resolutions, whole lines only
 }
 
 // rejectsDir is the folder of a run's reject files.
@@ -189,21 +191,23 @@ type resolution struct {
 // OpenRejects opens the rejects of a state folder.
 func OpenRejects(state string) (*RejectStore, error) {
 	s := &RejectStore{state: state, states: map[string]RejectState{}}
-	f, err := os.Open(resolutionsFile(state))
+	b, err := os.ReadFile(resolutionsFile(state))
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open rejects: %w", err)
 	}
-	defer f.Close()
-	d := json.NewDecoder(f)
+	// A line without an end was cut off by a power cut and never confirmed.
+	b = b[:bytes.LastIndexByte(b, '\n')+1]
+	s.size = int64(len(b))
+	d := json.NewDecoder(bytes.NewReader(b))
 	for {
 		var r resolution
 		if err := d.Decode(&r); err == io.EOF {
 			return s, nil
 		} else if err != nil {
-			return nil, fmt.Errorf("read %s: the file is damaged", f.Name())
+			return nil, fmt.Errorf("read %s: the file is damaged", resolutionsFile(state))
 		}
 		s.states[r.Run+"/"+r.ID] = r.State
 	}
@@ -237,10 +241,13 @@ func (s *RejectStore) SetState(changes map[string]RejectState) error {
 		b = append(append(b, line...), '\n')
 		s.states[k] = changes[k]
 	}
-	log := &stateFile{path: resolutionsFile(s.state)}
+	log, err := openStateFile(resolutionsFile(s.state), s.size)
+	if err != nil {
+		return err
+	}
 	defer log.close()
 	log.write(b)
-	_, err := log.sync()
+	s.size, err = log.sync()
 	return err
 }
 

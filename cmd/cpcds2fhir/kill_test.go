@@ -67,7 +67,7 @@ func TestInterrupt(t *testing.T) {
 		t.Run(to, func(t *testing.T) {
 			want := p.undisturbed(t, to)
 			l := p.load(t, to)
-			c, stderr := l.start(t, "--workers", "1")
+			c, stderr := l.start(t, l.args("--workers", "1")...)
 			for { // from here on the target is open, so signals are heard
 				if _, err := os.Stat(filepath.Join(l.state(), "directory")); err == nil {
 					break
@@ -146,10 +146,12 @@ func (l *loading) args(more ...string) []string {
 	return append([]string{"load", "--quiet", "--id-key", "env:KILL_TEST_KEY", "--to", l.to(), l.extract}, more...)
 }
 
-func (l *loading) start(t *testing.T, more ...string) (*exec.Cmd, *bytes.Buffer) {
+// start starts a command; what it says on standard error is in the buffer when it
+// has ended.
+func (p *program) start(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
-	c := exec.Command(l.path, l.args(more...)...)
-	c.Env = l.env
+	c := exec.Command(p.path, args...)
+	c.Env = p.env
 	stderr := new(bytes.Buffer)
 	c.Stderr = stderr
 	if err := c.Start(); err != nil {
@@ -162,8 +164,14 @@ func (l *loading) start(t *testing.T, more ...string) (*exec.Cmd, *bytes.Buffer)
 // if the load was over before.
 func (l *loading) kill(t *testing.T, r *rand.Rand, took time.Duration) bool {
 	t.Helper()
+	return l.killAfter(t, r, took, l.args()...)
+}
+
+// killAfter does as kill does with any command.
+func (p *program) killAfter(t *testing.T, r *rand.Rand, took time.Duration, args ...string) bool {
+	t.Helper()
 	delay := time.Duration(r.Int64N(int64(took)))
-	c, stderr := l.start(t)
+	c, stderr := p.start(t, args...)
 	time.Sleep(delay)
 	_ = c.Process.Kill() // it may be over
 	err := c.Wait()
@@ -172,7 +180,7 @@ func (l *loading) kill(t *testing.T, r *rand.Rand, took time.Duration) bool {
 		return false
 	}
 	if c.ProcessState.Exited() {
-		t.Fatalf("the load failed before it was killed: %v\n%s", err, stderr)
+		t.Fatalf("%s failed before it was killed: %v\n%s", args[0], err, stderr)
 	}
 	t.Logf("killed after %s", delay.Round(time.Millisecond))
 	return true
@@ -205,18 +213,25 @@ func (p *program) undisturbed(t *testing.T, to string) *result {
 	return r
 }
 
+// result is what the load left. Its manifest is the first: if the load was killed
+// after its end, the run that followed has an account of its own, in which all is
+// unchanged.
 func (l *loading) result(t *testing.T) *result {
+	t.Helper()
+	return l.resultOf(t, 0)
+}
+
+// resultOf reads what is there now, with the n-th manifest.
+func (l *loading) resultOf(t *testing.T, n int) *result {
 	t.Helper()
 	manifests, err := pipeline.Manifests(l.state())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(manifests) == 0 {
-		t.Fatal("the load left no manifest")
+	if len(manifests) <= n {
+		t.Fatalf("there are %d manifests, want more than %d", len(manifests), n)
 	}
-	// The first one is the load's: if it was killed after its end, the run that
-	// followed has an account of its own, in which all is unchanged.
-	r := &result{manifest: manifests[0]}
+	r := &result{manifest: manifests[n]}
 	dir := l.dir
 	if l.kind == "store" {
 		dir = l.dir + "-export"
@@ -234,7 +249,11 @@ func (l *loading) result(t *testing.T) *result {
 // check compares what a disturbed load left with the result of an undisturbed one.
 func (l *loading) check(t *testing.T, want *result) {
 	t.Helper()
-	got := l.result(t)
+	l.compare(t, want, l.result(t))
+}
+
+func (l *loading) compare(t *testing.T, want, got *result) {
+	t.Helper()
 	if d := diffTrees(want.output, got.output); d != "" {
 		t.Errorf("the output differs (first: undisturbed): %s", d)
 	}

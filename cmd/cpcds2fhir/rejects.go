@@ -61,6 +61,7 @@ func (f *rejectFlags) open() (*pipeline.RejectStore, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	runs = slices.DeleteFunc(runs, isReplay)
 	if f.run != "" {
 		if !slices.Contains(runs, f.run) {
 			return nil, nil, usagef("--run %q: no such run has rejects", f.run)
@@ -331,21 +332,35 @@ func (f *loadFlags) replay(c *cobra.Command, onlyRun, rule string) error {
 		return err
 	}
 	run := j.newRun(x, "replay\x00"+hex.EncodeToString(h.Sum(nil)))
+	run.ID = replayPrefix + run.ID
 	run.Replay = true
 	m, err := j.do(c.Context(), x, run, "replay")
 	if err != nil {
 		return err
 	}
 	if !f.dryRun {
-		states, err := run.Replayed(tags)
-		if err != nil {
-			return err
-		}
-		if err := s.SetState(states); err != nil {
+		if err := settleReplay(s, run, m, tags); err != nil {
 			return err
 		}
 	}
 	return j.report(m)
+}
+
+// settleReplay records what a replay made of the rejects. A replay whose own rejects
+// are gone was settled when it was made first: what it left open is still open.
+func settleReplay(s *pipeline.RejectStore, run *pipeline.Run, m *pipeline.Manifest, tags []string) error {
+	runs, err := s.Runs()
+	if err != nil {
+		return err
+	}
+	if len(m.Rejects) > 0 && !slices.Contains(runs, run.ID) {
+		return nil
+	}
+	states, err := run.Replayed(tags)
+	if err != nil {
+		return err
+	}
+	return s.SetState(states)
 }
 
 // replayLayout is the layout that --layout names, or that of the last load.
@@ -373,10 +388,16 @@ func (f *loadFlags) replayLayout(j *job, runs []string) (*layouts.Layout, error)
 	return l, nil
 }
 
+// replayPrefix begins the ids of replays. Rejects of a replay repeat those of loads;
+// they are there only until the replay is settled, and nobody else may see them.
+const replayPrefix = "replay-"
+
+func isReplay(run string) bool { return strings.HasPrefix(run, replayPrefix) }
+
 // replayPart names the parts that a replay adds to an NDJSON folder.
 func replayPart(run *pipeline.Run) string {
 	if !run.Replay {
 		return ""
 	}
-	return "replay-" + run.ID
+	return run.ID
 }

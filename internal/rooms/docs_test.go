@@ -1,0 +1,178 @@
+package rooms_test
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/schemas/carin"
+	"cpcds2fhir/schemas/layouts"
+)
+
+var update = flag.Bool("update", false, "rewrite the tables of docs/rejects.md that are made from the program")
+
+// TestRejectsPage compares the tables of docs/rejects.md with the program.
+func TestRejectsPage(t *testing.T) {
+	path := filepath.Join(root(t), "docs", "rejects.md")
+	have := read(t, path)
+	want := have
+	for name, table := range map[string]string{"rules": ruleTable(), "repairs": repairTable(t)} {
+		want = fillIn(t, want, name, table)
+	}
+	if want == have {
+		return
+	}
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	old, now := strings.Split(have, "\n"), strings.Split(want, "\n")
+	for _, line := range now {
+		if !slices.Contains(old, line) {
+			t.Errorf("docs/rejects.md lacks %q", line)
+		}
+	}
+	for _, line := range old {
+		if !slices.Contains(now, line) {
+			t.Errorf("docs/rejects.md has %q, which is no longer so", line)
+		}
+	}
+	t.Error("docs/rejects.md differs from the program: run make docs")
+}
+
+// TestManifestPage demands that docs/manifest.md speaks of every field.
+func TestManifestPage(t *testing.T) {
+	page := read(t, filepath.Join(root(t), "docs", "manifest.md"))
+	for _, name := range fieldNames(reflect.TypeFor[pipeline.Manifest]()) {
+		if !strings.Contains(page, "`"+name+"`") {
+			t.Errorf("docs/manifest.md does not say what %s means", name)
+		}
+	}
+}
+
+// fieldNames lists the JSON names of a struct and of all structs within it.
+func fieldNames(typ reflect.Type) (names []string) {
+	switch typ.Kind() {
+	case reflect.Map, reflect.Slice:
+		return fieldNames(typ.Elem())
+	case reflect.Struct:
+		for i := range typ.NumField() {
+			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			names = append(append(names, name), fieldNames(typ.Field(i).Type)...)
+		}
+	}
+	return names
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// fillIn puts a table between the marks of its name.
+func fillIn(t *testing.T, page, name, table string) string {
+	t.Helper()
+	before, rest, ok := strings.Cut(page, "<!-- "+name+" -->\n")
+	_, after, closed := strings.Cut(rest, "<!-- /"+name+" -->")
+	if !ok || !closed {
+		t.Fatalf("the page has no marks for %s", name)
+	}
+	return before + "<!-- " + name + " -->\n" + table + "<!-- /" + name + " -->" + after
+}
+
+// profileLetters are how the page abbreviates profiles.
+var profileLetters = map[carin.Profile]string{carin.Inpatient: "I", carin.Outpatient: "O", carin.Professional: "P", carin.Pharmacy: "R", carin.Oral: "D"}
+
+// valueTexts say what the rules about single values demand.
+var valueTexts = map[string]string{
+	layouts.RuleText:       "UTF-8 without control characters",
+	layouts.RuleCode:       "a code without spaces inside",
+	layouts.RuleDate:       "a day of the calendar, in the form that the layout says",
+	layouts.RuleInstant:    "a point in time, in the form that the layout says",
+	layouts.RuleMoney:      "an amount, in the form that the layout says",
+	layouts.RuleQuantity:   "a number, in the form that the layout says",
+	layouts.RuleFlag:       "true or false, 1 or 0, y or n",
+	layouts.RuleUnmapped:   "a code that the layout's map knows",
+	layouts.RuleExpression: "a value that the layout's expression can work on",
+}
+
+func ruleTable() string {
+	var b strings.Builder
+	b.WriteString("| rule | severity | of | what must be so |\n|---|---|---|---|\n")
+	row := func(id, severity, of, text string) {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", id, severity, of, strings.ReplaceAll(text, "|", `\|`))
+	}
+	for _, id := range layouts.ValueRules() {
+		row(id, "error", "any column", valueTexts[id])
+	}
+	for _, id := range slices.Sorted(maps.Keys(pipeline.EngineRules)) {
+		row(id, "error", "claims and coverages", pipeline.EngineRules[id])
+	}
+	for _, r := range carin.NewChecker(carin.V220).Rules() {
+		of := r.Table.String()
+		if len(r.Profiles) > 0 {
+			of = ""
+			for _, p := range r.Profiles {
+				of += profileLetters[p]
+			}
+		}
+		row(r.ID, r.Severity.String(), of, r.Text)
+	}
+	return b.String()
+}
+
+// repairTexts say what the repairs of the engine and of the built-in layouts do.
+var repairTexts = map[string]string{
+	"benefit-from-network":       "the benefit payment status is that of the billing provider's network where the source has codes of its own",
+	"codes-mapped":               "codes of the source become those of the value set by the layout's tables: SNOMED diagnoses to ICD-10-CM, devices to HCPCS, words to NUBC codes",
+	"coverages-collapsed":        "rows of coverages that say the same become one Coverage; claims refer to that one",
+	"diagnosis-unmapped-dropped": "a diagnosis whose code has no ICD form is left out; a claim that needs one and has no other is rejected",
+	"duplicate-line-dropped":     "a line that is a copy of another, number and all, is left out",
+	"facility-bills":             "the service facility stands in for a billing provider that cannot be referred to",
+	"fills-split":                "each fill among the lines of a claim becomes a pharmacy claim of its own",
+	"first-diagnosis-principal":  "of several principal diagnoses the first stays one, the others become other or secondary",
+	"icd-point-inserted":         "the point that a diagnosis code lacks is inserted where the code is valid with it: S060X1A becomes S06.0X1A",
+	"leading-zero-restored":      "a revenue code or type of bill of three digits gets its leading zero",
+	"npi-malformed-dropped":      "an NPI without ten digits or with a wrong check digit is left out",
+	"origin-dropped":             "a point of origin that is no NUBC code is left out",
+	"payment-status-from-amount": "a payment status of complete becomes paid if an amount was paid, else it is left out",
+	"poa-conflict-dropped":       "present on admission is left out of a diagnosis that has two answers",
+	"reclassified-by-bill-type":  "a claim that is called inpatient and has the bill type of an outpatient visit (0852) becomes outpatient",
+	"rxnorm-as-text":             "an RxNorm concept where an NDC belongs becomes the text of the drug",
+	"service-code-as-text":       "a service code of an institutional claim that no value set has becomes the text of the service",
+}
+
+func repairTable(t *testing.T) string {
+	of := map[string][]string{}
+	for _, l := range layouts.Builtins() {
+		for _, name := range pipeline.Repairs(l) {
+			of[name] = append(of[name], l.Name)
+		}
+	}
+	var b strings.Builder
+	b.WriteString("| repair | layouts | what it does |\n|---|---|---|\n")
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		if repairTexts[name] == "" {
+			t.Errorf("say in docs_test.go what the repair %s does", name)
+		}
+		layoutsOf := strings.Join(of[name], ", ")
+		if len(of[name]) == len(layouts.Builtins()) {
+			layoutsOf = "all"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, layoutsOf, repairTexts[name])
+	}
+	return b.String()
+}
