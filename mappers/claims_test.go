@@ -145,10 +145,10 @@ func without(c *cpcds.Claim, e cpcds.Element) *cpcds.Claim {
 }
 
 // one runs a mapping that makes one resource, and returns a view of it.
-func one(t testing.TB, make func(out *fhir.Batch)) *fhir.Resource {
+func one(t testing.TB, mapped func(out *fhir.Batch)) *fhir.Resource {
 	t.Helper()
 	var out fhir.Batch
-	make(&out)
+	mapped(&out)
 	if out.Len() != 1 {
 		t.Fatalf("%d resources were made, want 1", out.Len())
 	}

@@ -308,8 +308,8 @@ func (j *job) execute(ctx context.Context, x *extract, run *pipeline.Run, m *pip
 	})
 	g.Go(func() error { // the digests are read beside the load
 		for i := range x.sizes {
-			if gctx.Err() != nil {
-				return nil
+			if err := gctx.Err(); err != nil {
+				return err
 			}
 			d, err := digest(x.paths[i])
 			if err != nil {

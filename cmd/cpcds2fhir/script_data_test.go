@@ -45,15 +45,15 @@ func cmdExtract(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// edit replaces every OLD in a file, of which there must be one.
-func edit(ts *testscript.TestScript, file, old, new string) {
+// edit replaces every occurrence of a text in a file, of which there must be one.
+func edit(ts *testscript.TestScript, file, from, to string) {
 	path := ts.MkAbs(file)
 	data, err := os.ReadFile(path)
 	ts.Check(err)
-	if !bytes.Contains(data, []byte(old)) {
-		ts.Fatalf("%s has no %q", file, old)
+	if !bytes.Contains(data, []byte(from)) {
+		ts.Fatalf("%s has no %q", file, from)
 	}
-	ts.Check(os.WriteFile(path, bytes.ReplaceAll(data, []byte(old), []byte(new)), 0o600))
+	ts.Check(os.WriteFile(path, bytes.ReplaceAll(data, []byte(from), []byte(to)), 0o600))
 }
 
 // cmdSubstitute replaces text in a file. Both texts may hold escapes such as \xff.

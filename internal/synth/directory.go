@@ -231,14 +231,3 @@ func (b *directoryBuilder) phone() string {
 func (b *directoryBuilder) updated() string {
 	return b.arena.instant(date(2015, 1, 1)+day(b.dice.below(3600)), b.dice.below(86400))
 }
-
-// key is the key under which the tables know an organization.
-func (o *organization) key() string {
-	switch {
-	case o.npi != "":
-		return o.npi
-	case o.id != "":
-		return o.id
-	}
-	return o.payer
-}

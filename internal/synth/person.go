@@ -77,7 +77,7 @@ func (g *generator) person(n uint64) {
 		sex = "female"
 	}
 	set := p.row.Set
-	id := g.arena.join(g.arena.number("", 100000000+n*524287%900000000, 9), string(letters[n%20:n%20+1]))
+	id := g.arena.join(g.arena.number("", 100000000+n*524287%900000000, 9), letters[n%20:n%20+1])
 	set(cpcds.MembersMemberID, id)
 	set(cpcds.MembersUniqueMemberID, g.arena.number("P", scramble(n)%1e4*1e8+n, 12))
 	set(cpcds.MembersMemberFamilyName, pick(d, g.codes.names["family"]))

@@ -248,7 +248,7 @@ func testLargeBatch(t *testing.T, target Target) {
 
 func testUnicode(t *testing.T, target Target) {
 	var want []*fhir.Resource
-	for i, name := range []string{"Ærøskøbing", "王小明", "🏥 clinic", "e\u0301 and é", "line\u2028separator", `"quoted" \ back`, "<&>", "\u200f‏שלום"} {
+	for i, name := range []string{"Ærøskøbing", "王小明", "🏥 clinic", "e\u0301 and é", "line\u2028separator", `"quoted" \ back`, "<&>", "\u200f\u200fשלום"} {
 		want = append(want, resource(fhir.Patient, fmt.Sprintf("p%d", i), name))
 		want = append(want, resource(fhir.Organization, fmt.Sprintf("o%d", i), name))
 	}

@@ -215,8 +215,7 @@ func (f *file) Open(ctx context.Context, from, to int64, columns []int) (pipelin
 	}
 	src := newSource(s, to, columns)
 	if err := src.skipTo(ctx, from); err != nil {
-		src.Close()
-		return nil, err
+		return nil, errors.Join(err, src.Close())
 	}
 	return src, nil
 }

@@ -296,7 +296,7 @@ func partRules() []Rule {
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Diagnoses {
 					d := &c.Diagnoses[i]
-					ok := true
+					var ok bool
 					switch d.Get(cpcds.DiagnosisCodeType) {
 					case "", "icd10":
 						ok = ValidICD10CM(d.Get(cpcds.DiagnosisCode))

@@ -253,7 +253,7 @@ func (b *columnParser) readingKeys(r *reading, kind cpcds.Kind) map[string]func(
 			}
 			add(codes, true)
 		},
-		"table": func(x entry) { add(b.codes(x.val), false) },
+		"code_map": func(x entry) { add(b.codeMap(x.val), false) },
 		"else": func(x entry) {
 			r.otherwise, r.other = replace, b.text(x.val, "else")
 			if r.other == "bad" {
@@ -284,7 +284,7 @@ func (b *columnParser) lenient(x entry, kind cpcds.Kind) {
 	case l.repair == "":
 		b.at(x.node, "", "lenient of %s needs the name of its repair", b.c.element.Column())
 	case l.headers == nil && l.expression == nil && l.codes == nil:
-		b.at(x.node, "", "lenient of %s says nothing: it needs from, expr, map or table", b.c.element.Column())
+		b.at(x.node, "", "lenient of %s says nothing: it needs from, expr, map or code_map", b.c.element.Column())
 	}
 	b.c.lenient = l
 }

@@ -183,7 +183,7 @@ func (f dateFormat) parse(s string) (day string, c clock, ok bool) {
 		}
 		part := s[:n]
 		s = s[n:]
-		v := 0
+		var v int
 		switch t {
 		case "Mon":
 			i := strings.Index(months, strings.ToLower(part))

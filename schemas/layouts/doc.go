@@ -11,8 +11,9 @@
 //
 // At the top: layout (its name), about, source (namespace of its keys), systems
 // (Identifier.system by kind of identifier), csv (delimiter, quote, encoding,
-// short_rows), null (texts that mean nothing, in all columns), tables, constants
-// (rows that no file has) and claims (rules about whole claims).
+// short_rows), null (texts that mean nothing, in all columns), code_maps (names of
+// CSV files with codes), tables, constants (rows that no file has) and claims (rules
+// about whole claims).
 //
 // A table has files (patterns of names), required and key (elements), columns,
 // ignore (headers, or beginnings of headers with an asterisk, each with the reason)
@@ -30,7 +31,7 @@
 //	null       more texts that mean nothing
 //	expr       CEL over value, or over values where all is used
 //	map        codes of the source to those of the element
-//	table      the same from a CSV file with the columns from and to
+//	code_map   the same from a CSV file that code_maps names
 //	else       what a code becomes that neither knows; bad rejects it
 //	formats    dates: YYYY MM Mon M DD D hh mm ss and what stands between
 //	decimals   numbers: implied decimal places
@@ -39,7 +40,7 @@
 //	invalid    null drops unreadable values in lenient mode, as a repair
 //	repair     the name of that repair, if it is not invalid-dropped
 //	lenient    another reading in lenient mode: repair (its name), and
-//	           from, expr, map, table, else as above
+//	           from, expr, map, code_map, else as above
 //
 // Headers are compared without case, and with spaces, hyphens and underscores alike.
 //

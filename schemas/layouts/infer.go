@@ -250,10 +250,7 @@ func quoteAll(list []string) string {
 
 // layoutNameOf makes a valid name of a layout.
 func layoutNameOf(name string) string {
-	var words []string
-	for _, w := range strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {
-		words = append(words, w)
-	}
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') })
 	s := strings.Join(words, "-")
 	if !layoutName.MatchString(s) {
 		return strings.TrimSuffix("layout-"+s, "-")

@@ -14,7 +14,7 @@ func TestInfer(t *testing.T) {
 	got := string(Infer("My Extract!", []Sample{
 		{
 			Path:   "claims_2024.csv",
-			Fields: fieldsOf("CLAIM_UNIQUE_IDENTIFER", "Member ID", "Line Number", "Service From Date", "Line Payment Amount", "Line Copay Amount", "Claim paid date", "WEIRD: \"one\""),
+			Fields: fieldsOf("CLAIM_UNIQUE_IDENTIFYER", "Member ID", "Line Number", "Service From Date", "Line Payment Amount", "Line Copay Amount", "Claim paid date", "WEIRD: \"one\""),
 			Values: [][]string{{"1"}, {"~", "M1"}, {"1"}, {"01/31/2024", "12/31/9999"}, {"0001250-", "0000100"}, {"1.5000000001"}, {"03/04/2024"}},
 		},
 		{Path: "members.csv", Fields: fieldsOf("member_id", "gender_code", "date_of_birth"), Values: [][]string{{"M1"}, {"M", "F"}, {"2024-01-01"}}},
@@ -37,7 +37,7 @@ tables:
     files: ["claims_2024.csv"]
     key: [claim_unique_identifier]
     columns:
-      claim_unique_identifier: "CLAIM_UNIQUE_IDENTIFER" # guess: the header is like claim_unique_identifier
+      claim_unique_identifier: "CLAIM_UNIQUE_IDENTIFYER" # guess: the header is like claim_unique_identifier
       member_id: "Member ID"
       claim_paid_date: {from: ["Claim paid date"], formats: [MM/DD/YYYY]} # guess: DD/MM/YYYY would fit too
       line_number: "Line Number"

@@ -12,7 +12,7 @@ type Layout struct {
 	Name    string
 	About   string     // what the layout is for, in a sentence
 	Source  string     // namespace of the source's keys when resource ids are made
-	Hash    string     // hex SHA-256 of the YAML file and the code tables it uses
+	Hash    string     // hex SHA-256 of the YAML file and of its code maps
 	Systems Systems    // Identifier.system of the source's identifiers
 	CSV     CSVOptions // how its text files are written
 	Claims  ClaimRules // what is done with whole claims

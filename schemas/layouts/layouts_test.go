@@ -219,13 +219,14 @@ func TestOpen(t *testing.T) {
 	}
 	file := write("own.yaml", `
 layout: own
+code_maps: {sex: sex.csv, states: usps_states.csv}
 tables:
   members:
     key: [member_id]
     columns:
       member_id: Id
-      gender_code: {from: [Sex], table: sex.csv}
-      state: {from: [State], table: usps_states.csv}
+      gender_code: {from: [Sex], code_map: sex}
+      state: {from: [State], code_map: states}
 `)
 	write("sex.csv", "from,to,note\n1,male,\n2,female,\n")
 	l, err := Open(file)
@@ -233,15 +234,15 @@ tables:
 		t.Fatal(err)
 	}
 	if got := convertOne(t, l, cpcds.Members, cpcds.MembersGenderCode, "Sex", "2", Options{}); got.text != "female" {
-		t.Errorf("a code table beside the layout gives %q", got.text)
+		t.Errorf("a code map beside the layout gives %q", got.text)
 	}
 	if got := convertOne(t, l, cpcds.Members, cpcds.MembersState, "State", "Utah", Options{}); got.text != "UT" {
-		t.Errorf("a code table of the product gives %q", got.text)
+		t.Errorf("a code map of the product gives %q", got.text)
 	}
 	before := l.Hash
 	write("sex.csv", "from,to\n1,male\n2,other\n")
 	if l, err = Open(file); err != nil || l.Hash == before {
-		t.Errorf("another code table must change the hash: %v", err)
+		t.Errorf("another code map must change the hash: %v", err)
 	}
 }
 
@@ -272,6 +273,7 @@ func convertRow(t testing.TB, b *Binding, el cpcds.Element, row []string) result
 		c := dst.Column(el)
 		if c == nil {
 			t.Fatalf("%s is not bound", el)
+			return result{}
 		}
 		results[i].text = c.Value(0)
 		if k := c.Index[0]; k >= 0 {

@@ -82,18 +82,18 @@ func (t *Table) hint(file string) bool {
 	return false
 }
 
-// better reports whether a fits a file better than b does. Fitting comes first,
+// better reports whether m fits a file better than o does. Fitting comes first,
 // then few unknown headers, many bound ones and the name of the file.
-func (a Match) better(b Match) bool {
+func (m Match) better(o Match) bool {
 	switch {
-	case a.Fits != b.Fits:
-		return a.Fits
-	case len(a.Unknown) != len(b.Unknown):
-		return len(a.Unknown) < len(b.Unknown)
-	case a.Bound != b.Bound:
-		return a.Bound > b.Bound
+	case m.Fits != o.Fits:
+		return m.Fits
+	case len(m.Unknown) != len(o.Unknown):
+		return len(m.Unknown) < len(o.Unknown)
+	case m.Bound != o.Bound:
+		return m.Bound > o.Bound
 	}
-	return a.NameHint && !b.NameHint
+	return m.NameHint && !o.NameHint
 }
 
 // known reports whether most headers mean something to the table: at least two of

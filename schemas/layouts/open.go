@@ -81,7 +81,7 @@ func Check(file string) (*Layout, []Finding) {
 	if err != nil {
 		return nil, []Finding{{File: file, Message: fmt.Sprintf("read layout: %v", err)}}
 	}
-	// A code table lies beside the layout, or is one that comes with the product.
+	// A code map lies beside the layout, or is one that comes with the product.
 	return parse(file, src, func(name string) ([]byte, error) {
 		b, err := os.ReadFile(filepath.Join(filepath.Dir(file), filepath.FromSlash(name)))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -96,20 +96,20 @@ func Check(file string) (*Layout, []Finding) {
 // layoutParser reads one layout file.
 type layoutParser struct {
 	decoder
-	layout *Layout
-	nulls  map[string]struct{}
-	open   func(name string) ([]byte, error)
-	loaded map[string]map[string]string
-	hash   []byte // the SHA-256 sums of all files, one after the other
+	layout   *Layout
+	nulls    map[string]struct{}
+	open     func(name string) ([]byte, error)
+	codeMaps map[string]*codeMap // by name
+	hash     []byte              // the SHA-256 sums of all files, one after the other
 }
 
 func parse(file string, src []byte, open func(string) ([]byte, error)) (*Layout, []Finding) {
 	p := &layoutParser{
-		decoder: decoder{file: file, anchors: map[string]ast.Node{}},
-		layout:  &Layout{CSV: CSVOptions{Delimiter: ',', Quote: '"', Encoding: "utf-8"}},
-		nulls:   map[string]struct{}{},
-		open:    open,
-		loaded:  map[string]map[string]string{},
+		decoder:  decoder{file: file, anchors: map[string]ast.Node{}},
+		layout:   &Layout{CSV: CSVOptions{Delimiter: ',', Quote: '"', Encoding: "utf-8"}},
+		nulls:    map[string]struct{}{},
+		open:     open,
+		codeMaps: map[string]*codeMap{},
 	}
 	p.sum(src)
 	if body := p.document(src); body != nil {
@@ -145,12 +145,15 @@ var layoutName = regexp.MustCompile(`^[a-z][a-z0-9]*([.-][a-z0-9]+)*$`)
 
 func (p *layoutParser) parse(body ast.Node) {
 	l := p.layout
-	// Sentinels are known before any column is read, wherever they stand.
+	// Sentinels and code maps are known before any column is read, wherever they stand.
 	for _, e := range p.entries(body, "the layout") {
-		if e.key == "null" {
+		switch e.key {
+		case "null":
 			for _, s := range p.texts(e.val, "null") {
 				p.nulls[s] = struct{}{}
 			}
+		case "code_maps":
+			p.codeMapsBlock(e.val)
 		}
 	}
 	p.fields(body, "the layout", map[string]func(entry){
@@ -164,10 +167,12 @@ func (p *layoutParser) parse(body ast.Node) {
 		"systems":   func(e entry) { p.systems(e.val) },
 		"csv":       func(e entry) { p.csv(e.val) },
 		"null":      func(entry) {},
+		"code_maps": func(entry) {},
 		"tables":    func(e entry) { p.tablesBlock(e.val) },
 		"claims":    func(e entry) { p.claimRules(e.val, &l.Claims) },
 		"constants": func(e entry) { p.constants(e.val) },
 	})
+	p.unusedCodeMaps()
 	if l.Name == "" {
 		p.at(body, "", `a layout needs a name: "layout: name"`)
 	}
@@ -245,23 +250,4 @@ func (p *layoutParser) constants(n ast.Node) {
 			p.layout.Constants[t] = append(p.layout.Constants[t], row)
 		}
 	}
-}
-
-// codes returns the code table that a node names. Each is loaded once.
-func (p *layoutParser) codes(n ast.Node) map[string]string {
-	name := p.text(n, "table")
-	if t, ok := p.loaded[name]; ok {
-		return t
-	}
-	p.loaded[name] = nil
-	src, err := p.open(name)
-	if err != nil {
-		p.at(n, "", "open code table: %v", err)
-		return nil
-	}
-	p.sum(src)
-	t, findings := codeTable(path.Join(path.Dir(filepath.ToSlash(p.file)), name), src)
-	p.findings = append(p.findings, findings...)
-	p.loaded[name] = t
-	return t
 }

@@ -29,6 +29,7 @@ func TestFindings(t *testing.T) {
 		files := map[string]string{
 			"twice.csv": "from,to\na,b\na,c\n,d\n",
 			"other.csv": "code,target\na,b\n",
+			"towns.csv": "from,to\na,b\n",
 		}
 		if d := cmp.Diff(want, findingsOf(strings.TrimPrefix(yaml, "\n"), files)); d != "" {
 			t.Errorf("%s\n-want +got\n%s", yaml, d)
@@ -67,12 +68,15 @@ func TestFindings(t *testing.T) {
 	f(head+"      city: {each: [A, B]}\n", "7:14: city is of level member: only diagnosis, procedure and care_team elements repeat in a row")
 	f(head+"      city: {from: City, lenient: {map: {a: b}}}\n", "7:26: lenient of city needs the name of its repair")
 	f(head+"      city: {from: City, lenient: {repair: Fix It}}\n",
-		"7:26: lenient of city says nothing: it needs from, expr, map or table",
+		"7:26: lenient of city says nothing: it needs from, expr, map or code_map",
 		"7:44: repair must be lower-case words joined by hyphens")
-	f(head+"      city: {from: City, table: none.csv}\n", "7:33: open code table: file does not exist")
-	f(head+"      city: {from: City, table: twice.csv}\n",
+	f(head+"      city: {from: City, code_map: none}\ncode_maps: {none: none.csv}\n", "8:19: open code map: file does not exist")
+	f(head+"      city: {from: City, code_map: twice}\ncode_maps: {twice: twice.csv}\n",
 		"twice.csv:3: the code stands in line 2 already", "twice.csv:4: the column from is empty")
-	f(head+"      city: {from: City, table: other.csv}\n", "other.csv:1: a code table needs the columns from and to")
+	f(head+"      city: {from: City, code_map: other}\ncode_maps: {other: other.csv}\n", "other.csv:1: a code map needs the columns from and to")
+	f(head+"      city: {from: City, code_map: townes}\ncode_maps: {towns: towns.csv}\n",
+		`7:36: unknown code map "townes" in the layout: name it and its file under code_maps; did you mean "towns"?`,
+		"8:13: no column uses the code map towns")
 	f(head+"      city: ~\n", "7:7: city needs one of from, all, each and const", "7:13: city must be a mapping of keys to values")
 	f(head+"    ignore: {Id: double, Code: \"\", \"*\": all}\n",
 		`3:3: the header "Id" of member_id is ignored too`,

@@ -282,7 +282,7 @@ func TestDiagnosesAreMapped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, findings := codeTable("snomed_icd10cm.csv", src)
+	table, findings := readCodeMap("snomed_icd10cm.csv", src)
 	if len(findings) > 0 {
 		t.Fatal(findings)
 	}
