@@ -47,12 +47,8 @@ func (k *keySet) any() bool { return k.all || len(k.repeated) > 0 }
 
 // scanKeys reads the claim key column of all lanes, and nothing else of them.
 func (r *Run) scanKeys(ctx context.Context, lanes []claimLane) (*keySet, error) {
-	spill, err := r.spillDir()
-	if err != nil {
-		return nil, err
-	}
 	k := &keySet{seed: maphash.MakeSeed()}
-	runs := newHashBuckets(spill)
+	runs := newHashBuckets(r.spillDir())
 	defer runs.close()
 	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
@@ -88,8 +84,8 @@ func (r *Run) scanKeys(ctx context.Context, lanes []claimLane) (*keySet, error) 
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	k.repeated, k.distinct, err = runs.repeated()
-	if err != nil {
+	var err error
+	if k.repeated, k.distinct, err = runs.repeated(); err != nil {
 		return nil, err
 	}
 	if n := int64(len(k.repeated)); n > 1000 && n > k.distinct/2 {
@@ -271,16 +267,4 @@ func (h *hashBuckets) close() {
 		f.Close()
 		os.Remove(f.Name())
 	}
-}
-
-// spillDir makes the folder for temporary files.
-func (r *Run) spillDir() (string, error) {
-	dir := r.Spill
-	if dir == "" {
-		dir = filepath.Join(r.State, "spill")
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("make spill folder: %w", err)
-	}
-	return dir, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -263,6 +265,62 @@ func TestScatteredRows(t *testing.T) {
 	if same < len(want.resources)*9/10 {
 		t.Errorf("only %d of %d resources are the same", same, len(want.resources))
 	}
+}
+
+// TestSpillOfKilledRun kills a run, as it were, in the midst of its shuffle: its
+// spill files stay. The run that follows does not read them, and leaves none.
+func TestSpillOfKilledRun(t *testing.T) {
+	dir := makeExtract(t, synth.Options{Seed: 9, Shuffle: true})
+	want, wantAccount := load(t, dir)
+	state, left := t.TempDir(), t.TempDir()
+	spilled := filepath.Join(state, "spill")
+	killed := &atShuffle{memory: newMemory(), do: func() error {
+		// The run removes its files even when it fails; a killed one cannot.
+		if err := os.CopyFS(left, os.DirFS(spilled)); err != nil {
+			return err
+		}
+		return errInjected
+	}}
+	if _, err := openRun(t, dir, "cpcds", state, false, killed).Load(t.Context()); !errors.Is(err, errInjected) {
+		t.Fatalf("got error %v, want the injected one", err)
+	}
+	if err := os.RemoveAll(spilled); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(spilled, os.DirFS(left)); err != nil {
+		t.Fatal(err)
+	}
+	if files, err := os.ReadDir(spilled); err != nil || len(files) == 0 {
+		t.Fatalf("%d spill files were left (%v): nothing is tested", len(files), err)
+	}
+	account, err := openRun(t, dir, "cpcds", state, false, killed.memory).Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want.texts(), (&faulty{memory: killed.memory}).texts()); diff != "" {
+		t.Errorf("resources -want +got:\n%.2000s", diff)
+	}
+	if diff := cmp.Diff(wantAccount, account); diff != "" {
+		t.Errorf("account -want +got:\n%s", diff)
+	}
+	if _, err := os.Stat(spilled); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the spill folder is still there (%v)", err)
+	}
+}
+
+// atShuffle is a memory that does something when the shuffle's first lane resumes.
+type atShuffle struct {
+	*memory
+	do func() error
+}
+
+func (m *atShuffle) Resume(ctx context.Context, lane string) (pipeline.Checkpoint, error) {
+	if strings.HasPrefix(lane, "shuffle-") {
+		if err := m.do(); err != nil {
+			return pipeline.Checkpoint{}, err
+		}
+	}
+	return m.memory.Resume(ctx, lane)
 }
 
 // TestAgainIsUnchanged loads twice: the second time nothing is new.

@@ -56,7 +56,6 @@ type Run struct {
 	Identity *fhir.Identity
 	Loader   Loader
 	State    string // folder of rejects, mentions and the directory
-	Spill    string // folder for the shuffle; "" is a folder in State
 	Workers  int    // 0 is 1
 	Budget   Budget // zero is no limit
 	Events   Events // zero is silent
@@ -101,6 +100,9 @@ func (r *Run) Load(ctx context.Context) (*Account, error) {
 	if err := os.MkdirAll(r.State, 0o700); err != nil {
 		return nil, fmt.Errorf("make state folder: %w", err)
 	}
+	if err := r.emptySpillDir(); err != nil {
+		return nil, err
+	}
 	known := r.Known
 	if known == "" {
 		known = r.State
@@ -125,6 +127,9 @@ func (r *Run) Load(ctx context.Context) (*Account, error) {
 	}
 	if err := r.loadMentions(ctx, total); err != nil {
 		return nil, err
+	}
+	if err := os.RemoveAll(r.spillDir()); err != nil {
+		return nil, fmt.Errorf("remove spill folder: %w", err)
 	}
 	r.Events.phase("finish")
 	if err := r.Loader.Finish(ctx, total); err != nil {
@@ -259,6 +264,21 @@ func (r *Run) loadMentions(ctx context.Context, total *Account) error {
 		return err
 	}
 	total.Add(&w.base)
+	return nil
+}
+
+// spillDir is the folder of the files that a run needs for itself only.
+func (r *Run) spillDir() string { return filepath.Join(r.State, "spill") }
+
+// emptySpillDir makes the folder, without what a run that was killed left there:
+// rows of it must not be read again, and members' data must not stay.
+func (r *Run) emptySpillDir() error {
+	if err := os.RemoveAll(r.spillDir()); err != nil {
+		return fmt.Errorf("empty spill folder: %w", err)
+	}
+	if err := os.MkdirAll(r.spillDir(), 0o700); err != nil {
+		return fmt.Errorf("make spill folder: %w", err)
+	}
 	return nil
 }
 

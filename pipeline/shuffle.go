@@ -30,10 +30,6 @@ const (
 // shuffle loads the claims whose rows do not stand together.
 func (r *Run) shuffle(ctx context.Context, lanes []claimLane, total *Account) error {
 	r.Events.phase("shuffle")
-	dir, err := r.spillDir()
-	if err != nil {
-		return err
-	}
 	ranges, rows, err := r.scatteredRanges(ctx, lanes)
 	if err != nil {
 		return err
@@ -45,7 +41,7 @@ func (r *Run) shuffle(ctx context.Context, lanes []claimLane, total *Account) er
 			s.group(i)
 		}
 	}
-	s.open(dir)
+	s.open(r.spillDir())
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(r.Workers, 1))
 	for i, lane := range lanes {
