@@ -11,11 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
 	"cpcds2fhir/schemas/cpcds"
+	"cpcds2fhir/schemas/layouts"
 )
 
 // keySet knows which claim keys have rows in more than one place of an extract.
@@ -94,33 +96,83 @@ func (r *Run) scanKeys(ctx context.Context, lanes []claimLane) (*keySet, error) 
 	return k, nil
 }
 
-// eachKey calls f for every run of rows of a lane with the same claim key: the
-// key and the input rows [from, to) within the input. It returns the rows read.
-func (r *Run) eachKey(ctx context.Context, lane claimLane, f func(key string, from, to int64) error) (int64, error) {
-	in := r.Inputs[lane.input]
-	// columns are the ones of the key, at the places where slabs have them.
-	var columns, places []int
+// keyReader finds the claim key of rows, and converts nothing else of them.
+type keyReader struct {
+	bound
+	binding *layouts.Binding
+	table   *layouts.Table
+	columns []int // of the file that the key is made of
+	places  []int // where slabs have them
+}
+
+func (r *Run) newKeyReader(in *Input) *keyReader {
+	k := &keyReader{bound: bound{input: in}, binding: in.Binding.Clone(), table: r.Layout.Table(cpcds.Claims)}
 	names := map[string]bool{}
-	for _, e := range r.Layout.Table(cpcds.Claims).Key {
+	for _, e := range k.table.Key {
 		for _, n := range in.Binding.Columns(e) {
 			names[n] = true
 		}
 	}
 	for place, i := range in.Binding.Source() {
 		if names[in.File.Fields()[i].Name] {
-			columns, places = append(columns, i), append(places, place)
+			k.columns, k.places = append(k.columns, i), append(k.places, place)
 		}
 	}
-	src, err := in.File.Open(ctx, lane.span.First, lane.span.First+lane.span.Rows, columns)
+	// The binding wants all its columns; those that are not of the key are empty.
+	k.rows.Columns = make([]cpcds.Column, len(in.Binding.Source()))
+	return k
+}
+
+// read finds the keys of src, of which at gives the column of each place. Keys
+// hold as long as its text.
+func (k *keyReader) read(src *cpcds.Rows, at func(i int) *cpcds.Column) {
+	k.rows.First, k.rows.N, k.rows.Whole = src.First, src.N, src.Whole
+	for i := range k.rows.Columns {
+		c := &k.rows.Columns[i]
+		c.Reset()
+		for len(c.Index) < src.N {
+			c.Index = append(c.Index, -1)
+		}
+	}
+	var empty []cpcds.Column
+	for i, place := range k.places {
+		empty = append(empty, k.rows.Columns[place])
+		k.rows.Columns[place] = *at(i)
+	}
+	k.binding.Convert(&k.batch, &k.rows)
+	for i, place := range k.places { // the others belong to src
+		k.rows.Columns[place] = empty[i]
+	}
+	if k.plan == nil {
+		k.plan = newPlan(&k.batch, k.binding.Reps(), k.table)
+	}
+}
+
+// runs calls f for every run of rows with the same key.
+func (k *keyReader) runs(f func(key string, from, to int) error) error {
+	for i := 0; i < k.batch.N; {
+		j := i + 1
+		for j < k.batch.N && k.sameKey(i, j) {
+			j++
+		}
+		if err := f(k.key(i), i, j); err != nil {
+			return err
+		}
+		i = j
+	}
+	return nil
+}
+
+// eachKey calls f for every run of rows of a lane with the same claim key: the
+// key and the input rows [from, to) within the input. It returns the rows read.
+func (r *Run) eachKey(ctx context.Context, lane claimLane, f func(key string, from, to int64) error) (int64, error) {
+	k := r.newKeyReader(r.Inputs[lane.input])
+	src, err := k.input.File.Open(ctx, lane.span.First, lane.span.First+lane.span.Rows, k.columns)
 	if err != nil {
 		return 0, err
 	}
 	defer src.Close()
-	// The binding wants all its columns; those that are not read are empty.
-	b := &bound{input: in}
-	b.rows.Columns = make([]cpcds.Column, len(in.Binding.Source()))
 	var narrow cpcds.Rows
-	binding := in.Binding.Clone()
 	last, from, at := "", lane.span.First, lane.span.First
 	some := false
 	for {
@@ -131,39 +183,21 @@ func (r *Run) eachKey(ctx context.Context, lane claimLane, f func(key string, fr
 		if err != nil {
 			return 0, err
 		}
-		b.rows.First, b.rows.N, b.rows.Whole = narrow.First, narrow.N, narrow.Whole
-		for i := range b.rows.Columns {
-			c := &b.rows.Columns[i]
-			c.Reset()
-			for len(c.Index) < narrow.N {
-				c.Index = append(c.Index, -1)
-			}
-		}
-		for i, place := range places {
-			b.rows.Columns[place] = narrow.Columns[i]
-		}
-		binding.Convert(&b.batch, &b.rows)
-		if b.plan == nil {
-			b.plan = newPlan(&b.batch, binding.Reps(), r.Layout.Table(cpcds.Claims))
-		}
-		for i := 0; i < b.batch.N; {
-			j := i + 1
-			for j < b.batch.N && b.sameKey(i, j) {
-				j++
-			}
-			if key := b.key(i); !some || key != last {
+		k.read(&narrow, func(i int) *cpcds.Column { return &narrow.Columns[i] })
+		err = k.runs(func(key string, i, j int) error {
+			if !some || key != last {
 				if some {
 					if err := f(last, from, at); err != nil {
-						return 0, err
+						return err
 					}
 				}
-				last, from, some = string([]byte(key)), at, true
+				last, from, some = strings.Clone(key), at, true
 			}
-			at += b.inputRows(i, j)
-			i = j
-		}
-		for _, place := range places { // these belong to narrow
-			b.rows.Columns[place] = cpcds.Column{}
+			at += k.inputRows(i, j)
+			return nil
+		})
+		if err != nil {
+			return 0, err
 		}
 	}
 	if some {

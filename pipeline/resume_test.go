@@ -17,6 +17,7 @@ import (
 	"cpcds2fhir/pipeline/csvio"
 	"cpcds2fhir/pipeline/parquetio"
 	"cpcds2fhir/schemas/carin"
+	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
 	"cpcds2fhir/schemas/layouts"
 )
@@ -264,6 +265,31 @@ func TestScatteredRows(t *testing.T) {
 	}
 	if same < len(want.resources)*9/10 {
 		t.Errorf("only %d of %d resources are the same", same, len(want.resources))
+	}
+}
+
+// TestNestedClaimsInTwoFiles loads nested rows of which two files have the same
+// claims: they go through the shuffle, which must keep their input rows apart.
+func TestNestedClaimsInTwoFiles(t *testing.T) {
+	dir := makeExtract(t, synth.Options{Seed: 9, Grain: synth.NestedGrain, Claims: 1500})
+	want, wantAccount := load(t, dir)
+	src := filepath.Join(dir, "claims-00000.parquet")
+	data, err := os.ReadFile(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "claims-again.parquet"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, account := load(t, dir)
+	if got := account.Rows[cpcds.Claims].Read; got != 2*wantAccount.Rows[cpcds.Claims].Read {
+		t.Errorf("%d rows were read, want twice %d", got, wantAccount.Rows[cpcds.Claims].Read)
+	}
+	if account.Claims.Seen != wantAccount.Claims.Seen || account.Claims.Loaded+account.Claims.Rejected != account.Claims.Seen {
+		t.Errorf("claims %+v, want those of one file: %+v", account.Claims, wantAccount.Claims)
+	}
+	if account.Rejects["duplicate-line"] == 0 || len(want.resources) == 0 {
+		t.Errorf("the rows of a claim that two files have are lines of the same number; rejects are %v", account.Rejects)
 	}
 }
 

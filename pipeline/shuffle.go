@@ -8,12 +8,12 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
 	"cpcds2fhir/pipeline/spill"
 	"cpcds2fhir/schemas/cpcds"
-	"cpcds2fhir/schemas/layouts"
 )
 
 // The shuffle gathers the rows of claims that do not stand together: rows are
@@ -21,7 +21,7 @@ import (
 // assembled on its own. How many partitions there are depends on the number of
 // rows alone, so that an interrupted run finds the same ones again.
 const (
-	partitionRows = 4 << 10  // rows of one partition, about: they are in memory together
+	partitionRows = 16 << 10 // rows of one partition, about: they are in memory together
 	maxPartitions = 4 << 10  // an extract with more rows than both allow has larger ones
 	spillBytes    = 32 << 20 // packed rows that wait in memory before they are written
 	fewRanges     = 64       // up to so many places in a lane are read one by one
@@ -34,27 +34,13 @@ func (r *Run) shuffle(ctx context.Context, lanes []claimLane, total *Account) er
 	if err != nil {
 		return err
 	}
-	s := &shuffler{run: r, partitions: int(min(rows/partitionRows+1, maxPartitions)), groups: map[string]int{}}
+	s := r.newShuffler(rows)
 	defer s.remove()
-	for i, in := range r.Inputs {
-		if in.Table == cpcds.Claims {
-			s.group(i)
-		}
-	}
-	s.open(r.spillDir())
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(r.Workers, 1))
-	for i, lane := range lanes {
-		g.Go(func() error { return s.gather(gctx, lane, ranges[i]) })
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	if err := s.close(); err != nil {
+	if err := s.gather(ctx, lanes, ranges); err != nil {
 		return err
 	}
 	accounts := make([]Account, s.partitions)
-	g, gctx = errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(r.Workers, 1))
 	for p := range s.partitions {
 		g.Go(func() error {
@@ -117,42 +103,69 @@ type shuffler struct {
 	partitions int
 	groups     map[string]int // by the columns
 	groupOf    []int          // by input
-	columns    [][]string     // by group
 	sets       []*spill.Set   // by group
 }
 
-func (s *shuffler) group(input int) {
-	for len(s.groupOf) <= input {
+// newShuffler groups the inputs and makes their partitions.
+func (r *Run) newShuffler(rows int64) *shuffler {
+	s := &shuffler{run: r, partitions: int(min(rows/partitionRows+1, maxPartitions)), groups: map[string]int{}}
+	for i, in := range r.Inputs {
 		s.groupOf = append(s.groupOf, -1)
+		if in.Table != cpcds.Claims {
+			continue
+		}
+		var names []string
+		for _, c := range in.columns() {
+			names = append(names, rawName(in.File.Fields()[c]))
+		}
+		id := strings.Join(names, "\x00")
+		g, ok := s.groups[id]
+		if !ok {
+			g = len(s.groups)
+			s.groups[id] = g
+			s.sets = append(s.sets, spill.NewSet(r.spillDir(), fmt.Sprintf("rows-%02d", g), len(names), s.partitions))
+		}
+		s.groupOf[i] = g
 	}
-	var names []string
-	in := s.run.Inputs[input]
-	for _, i := range in.columns() {
-		names = append(names, rawName(in.File.Fields()[i]))
-	}
-	id := strings.Join(names, "\x00")
-	g, ok := s.groups[id]
-	if !ok {
-		g = len(s.groups)
-		s.groups[id] = g
-		s.columns = append(s.columns, names)
-	}
-	s.groupOf[input] = g
+	return s
 }
 
-func (s *shuffler) open(dir string) {
-	for g, columns := range s.columns {
-		s.sets = append(s.sets, spill.NewSet(dir, fmt.Sprintf("rows-%02d", g), columns, s.partitions, spillBytes/len(s.columns)))
+// gather spreads the scattered rows of all lanes.
+func (s *shuffler) gather(ctx context.Context, lanes []claimLane, ranges [][]Span) error {
+	workers := max(s.run.Workers, 1)
+	writers := make([]map[int]*spill.Writer, workers) // by worker and group
+	var next atomic.Int64
+	g, gctx := errgroup.WithContext(ctx)
+	for i := range writers {
+		writers[i] = map[int]*spill.Writer{}
+		g.Go(func() error {
+			for {
+				n := int(next.Add(1)) - 1
+				if n >= len(lanes) || gctx.Err() != nil {
+					return gctx.Err()
+				}
+				group := s.groupOf[lanes[n].input]
+				w := writers[i][group]
+				if w == nil {
+					var err error
+					if w, err = s.sets[group].Writer(spillBytes / workers / len(s.sets)); err != nil {
+						return err
+					}
+					writers[i][group] = w
+				}
+				if err := s.gatherLane(gctx, lanes[n], ranges[n], w); err != nil {
+					return err
+				}
+			}
+		})
 	}
-}
-
-func (s *shuffler) close() error {
-	for _, set := range s.sets {
-		if err := set.Close(); err != nil {
-			return err
+	err := g.Wait()
+	for _, ws := range writers {
+		for _, w := range ws {
+			err = errors.Join(err, w.Close())
 		}
 	}
-	return nil
+	return err
 }
 
 func (s *shuffler) remove() {
@@ -168,48 +181,41 @@ func (s *shuffler) partition(key string) int {
 	return int(h.Sum64() % uint64(s.partitions))
 }
 
-// gather reads the scattered rows of a lane into the partitions.
-func (s *shuffler) gather(ctx context.Context, lane claimLane, ranges []Span) error {
+// gatherLane reads the scattered rows of a lane into the partitions.
+func (s *shuffler) gatherLane(ctx context.Context, lane claimLane, ranges []Span, w *spill.Writer) error {
 	if ranges == nil {
 		ranges = []Span{lane.span}
 	}
 	in := s.run.Inputs[lane.input]
-	binding := in.Binding.Clone()
-	b := &bound{input: in}
+	keys := s.run.newKeyReader(in)
 	picks := make([][]int32, s.partitions)
+	var rows cpcds.Rows
 	for _, span := range ranges {
 		src, err := in.File.Open(ctx, span.First, span.First+span.Rows, in.columns())
 		if err != nil {
 			return err
 		}
 		for {
-			if err = src.Next(ctx, &b.rows); err != nil {
+			if err = src.Next(ctx, &rows); err != nil {
 				break
 			}
-			b.rows.Enumerate()
-			binding.Convert(&b.batch, &b.rows)
-			if b.plan == nil {
-				b.plan = newPlan(&b.batch, binding.Reps(), s.run.Layout.Table(cpcds.Claims))
-			}
+			rows.Enumerate()
+			keys.read(&rows, func(i int) *cpcds.Column { return &rows.Columns[keys.places[i]] })
 			for p := range picks {
 				picks[p] = picks[p][:0]
 			}
-			for i := 0; i < b.batch.N; {
-				j := i + 1
-				for j < b.batch.N && b.sameKey(i, j) {
-					j++
-				}
+			err = keys.runs(func(key string, i, j int) error {
 				// Rows without a key are rejected by the lane; if there are no
 				// lanes, here.
-				if key := b.key(i); s.run.keys.all || s.run.keys.scattered(key) {
+				if s.run.keys.all || s.run.keys.scattered(key) {
 					p := s.partition(key)
 					for ; i < j; i++ {
 						picks[p] = append(picks[p], int32(i))
 					}
 				}
-				i = j
-			}
-			if err = s.sets[s.groupOf[lane.input]].Append(&b.rows, picks, int32(lane.input)); err != nil {
+				return nil
+			})
+			if err = errors.Join(err, w.Append(&rows, picks, int32(lane.input))); err != nil {
 				break
 			}
 		}
@@ -234,7 +240,7 @@ func (s *shuffler) load(ctx context.Context, p int, account *Account) error {
 		return nil
 	}
 	slabs := make([]*bound, len(s.run.Inputs))
-	for g := range s.columns {
+	for g := range s.sets {
 		if err := s.read(g, p, slabs); err != nil {
 			return err
 		}
@@ -305,48 +311,41 @@ func (s *shuffler) load(ctx context.Context, p int, account *Account) error {
 	return w.finish(ctx)
 }
 
-// read reads the spilled rows of a group and partition into slabs by input.
+// read reads the spilled rows of a group and partition into slabs by input. It
+// gathers the raw rows of an input first and converts them once: those of several
+// inputs lie mixed.
 func (s *shuffler) read(group, p int, slabs []*bound) error {
 	rd, err := s.sets[group].Open(p)
 	if err != nil {
 		return err
 	}
 	defer rd.Close()
-	table := s.run.Layout.Table(cpcds.Claims)
-	type chunk struct {
-		bound
-		binding *layouts.Binding
+	for err == nil {
+		err = rd.Next(func(tag int32, number int64, whole bool, values []string) {
+			b := slabs[tag]
+			if b == nil {
+				b = &bound{input: s.run.Inputs[tag]}
+				b.rows.Columns = make([]cpcds.Column, len(values))
+				slabs[tag] = b
+			}
+			for c, v := range values {
+				b.rows.Columns[c].AppendPlain(v)
+			}
+			b.rows.Numbers = append(b.rows.Numbers, number)
+			b.rows.Whole = append(b.rows.Whole, whole)
+			b.rows.N++
+		})
 	}
-	var inputs []int32
-	chunks := map[int32]*chunk{}
-	var rows cpcds.Rows
-	for {
-		if err := rd.Next(&rows, &inputs); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		for i := 0; i < rows.N; {
-			j := i + 1
-			for j < rows.N && inputs[j] == inputs[i] {
-				j++
-			}
-			input := int(inputs[i])
-			c := chunks[inputs[i]]
-			if c == nil {
-				c = &chunk{bound: bound{input: s.run.Inputs[input]}, binding: s.run.Inputs[input].Binding.Clone()}
-				chunks[inputs[i]] = c
-			}
-			c.rows = rows
-			c.binding.Convert(&c.batch, &c.rows)
-			if c.plan == nil {
-				c.plan = newPlan(&c.batch, c.binding.Reps(), table)
-			}
-			if slabs[input] == nil {
-				slabs[input] = &bound{}
-			}
-			slabs[input].hold(&c.bound, i, j)
-			i = j
-		}
+	if !errors.Is(err, io.EOF) {
+		return err
 	}
+	for input, b := range slabs {
+		if b == nil || s.groupOf[input] != group {
+			continue
+		}
+		binding := b.input.Binding.Clone()
+		binding.Convert(&b.batch, &b.rows)
+		b.plan = newPlan(&b.batch, binding.Reps(), s.run.Layout.Table(cpcds.Claims))
+	}
+	return nil
 }

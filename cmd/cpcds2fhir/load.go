@@ -33,6 +33,7 @@ type loadFlags struct {
 	workers                        int
 	dryRun, quiet                  bool
 	noRepair                       []string
+	profile                        profileFlags
 }
 
 func (f *loadFlags) register(c *cobra.Command) {
@@ -74,9 +75,17 @@ command is given again. Loading the same extract again changes nothing.`,
   cpcds2fhir load --mode lenient --layout synthea --manifest account.json ./csv
   cpcds2fhir load --dry-run --output json ./extract`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return f.load(c.Context(), args, c.OutOrStdout()) },
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			stop, err := f.profile.start()
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, stop()) }()
+			return f.load(c.Context(), args, c.OutOrStdout())
+		},
 	}
 	f.register(c)
+	f.profile.register(c)
 	return c
 }
 

@@ -161,7 +161,7 @@ func (s *source) read(r *cpcds.Rows) error {
 	}
 	nested := len(s.lists) > 0
 	if !nested {
-		r.N, r.Whole = len(s.rows), nil
+		r.N, r.Whole, r.Numbers = len(s.rows), nil, nil
 	} else {
 		r.N = s.unfold.Plan(len(s.rows), s.lengths)
 		r.Whole = s.unfold.Whole(r.Whole[:0])

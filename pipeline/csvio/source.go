@@ -97,7 +97,7 @@ func (s *source) begin(r *cpcds.Rows) {
 		r.Columns = append(r.Columns, cpcds.Column{})
 	}
 	r.Columns = r.Columns[:len(s.columns)]
-	r.First, r.N, r.Whole = s.in.base.row, 0, nil
+	r.First, r.N, r.Whole, r.Numbers = s.in.base.row, 0, nil, nil
 	for i := range s.columns {
 		c := &s.columns[i]
 		c.index = r.Columns[i].Index

@@ -129,7 +129,7 @@ func (s *source) readFlat(r *cpcds.Rows, rows int) error {
 		col.Index, v.index = v.index, nil
 		v.column(col)
 	}
-	r.N, r.Whole = rows, nil
+	r.N, r.Whole, r.Numbers = rows, nil, nil
 	return nil
 }
 

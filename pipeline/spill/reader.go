@@ -2,108 +2,118 @@ package spill
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
-
-	"cpcds2fhir/schemas/cpcds"
+	"github.com/klauspost/compress/zstd"
 )
 
-// Reader reads the rows of one partition, in the order in which they were
-// appended. It is not safe for concurrent use.
+var errDamaged = errors.New("the file is damaged")
+
+// Reader reads the rows of one partition, chunk by chunk. It is not safe for
+// concurrent use.
 type Reader struct {
-	f   *os.File
-	buf *bufio.Reader
-	r   *ipc.Reader // of the stream under way, nil between streams
+	f       *os.File
+	buf     *bufio.Reader
+	columns int
+	decoder *zstd.Decoder
 }
 
-// Open returns a Reader of a partition of a closed Set.
+// Open returns a Reader of a partition.
 func (s *Set) Open(p int) (*Reader, error) {
-	if !s.written[p] {
+	if !s.partitions[p].written {
 		return &Reader{}, nil
+	}
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return nil, fmt.Errorf("read spilled rows: %w", err)
 	}
 	f, err := os.Open(s.path(p))
 	if err != nil {
 		return nil, fmt.Errorf("read spilled rows: %w", err)
 	}
-	return &Reader{f: f, buf: bufio.NewReaderSize(f, 1<<16)}, nil
+	return &Reader{f: f, buf: bufio.NewReaderSize(f, 1<<16), columns: s.columns, decoder: d}, nil
 }
 
-// Next overwrites rows and tags with the next rows; their text holds until the
-// next call. io.EOF ends.
-func (r *Reader) Next(rows *cpcds.Rows, tags *[]int32) error {
-	for {
-		if r.r == nil {
-			if err := r.stream(); err != nil {
-				return err
-			}
-		}
-		if r.r.Next() {
-			break
-		}
-		if err := r.r.Err(); err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("read spilled rows: %w", err)
-		}
-		r.r.Release()
-		r.r = nil
-	}
-	rec := r.r.Record()
-	n := int(rec.NumRows())
-	rows.Reset()
-	rows.N = n
-	*tags = append((*tags)[:0], rec.Column(tagColumn).(*array.Int32).Int32Values()...)
-	rows.Numbers = append(rows.Numbers, rec.Column(numberColumn).(*array.Int64).Int64Values()...)
-	whole := rec.Column(wholeColumn).(*array.Boolean)
-	for i := range n {
-		rows.Whole = append(rows.Whole, whole.Value(i))
-	}
-	for len(rows.Columns) < int(rec.NumCols())-firstColumn {
-		rows.Columns = append(rows.Columns, cpcds.Column{})
-	}
-	for c := range rows.Columns {
-		text := rec.Column(firstColumn + c).(*array.String)
-		col := &rows.Columns[c]
-		for i := range n {
-			if text.IsNull(i) {
-				col.Index = append(col.Index, -1)
-				continue
-			}
-			col.Index = append(col.Index, int32(len(col.Values)))
-			col.Values = append(col.Values, text.Value(i))
-		}
-	}
-	return nil
-}
-
-// stream opens the next of the streams that stand one after the other in the file.
-func (r *Reader) stream() error {
+// Next reads the next chunk and calls row for each of its rows: its tag, and its
+// columns as values, "" where there is none. The text holds for as long as anyone
+// points to it; values does not outlive the call. io.EOF ends.
+func (r *Reader) Next(row func(tag int32, number int64, whole bool, values []string)) error {
 	if r.f == nil {
 		return io.EOF
 	}
-	if _, err := r.buf.Peek(1); err != nil {
-		if errors.Is(err, io.EOF) {
-			return io.EOF
-		}
-		return fmt.Errorf("read spilled rows: %w", err)
+	if _, err := r.buf.Peek(1); errors.Is(err, io.EOF) {
+		return io.EOF
 	}
-	rd, err := ipc.NewReader(r.buf)
+	n, b, err := r.chunk()
 	if err != nil {
 		return fmt.Errorf("read spilled rows: %w", err)
 	}
-	r.r = rd
+	number := func() uint64 {
+		v, k := binary.Uvarint(b)
+		if k <= 0 {
+			b = nil
+			return 0
+		}
+		b = b[k:]
+		return v
+	}
+	values := make([]string, r.columns)
+	for range n {
+		tag, at := number(), number()
+		if len(b) < 1+r.columns {
+			return fmt.Errorf("read spilled rows: %w", errDamaged)
+		}
+		whole := b[0] == 1
+		b = b[1:]
+		for c := range values {
+			values[c] = ""
+			if size := number(); size > 1 {
+				if uint64(len(b)) < size-1 {
+					return fmt.Errorf("read spilled rows: %w", errDamaged)
+				}
+				// The chunk has a buffer of its own, which nothing writes to again.
+				values[c] = unsafe.String(&b[0], int(size-1))
+				b = b[size-1:]
+			}
+		}
+		row(int32(tag), int64(at), whole, values)
+	}
 	return nil
+}
+
+// chunk reads the stream of one chunk: the number of its rows, and the packed rows.
+func (r *Reader) chunk() (rows int64, packed []byte, err error) {
+	stream, err := ipc.NewReader(r.buf)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer stream.Release()
+	if !stream.Next() {
+		return 0, nil, errors.Join(stream.Err(), errDamaged)
+	}
+	rec := stream.Record()
+	rows = rec.Column(0).(*array.Int64).Value(0)
+	packed, err = r.decoder.DecodeAll(rec.Column(1).(*array.Binary).Value(0), nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	if stream.Next() { // this reads up to the stream's end, where the next one begins
+		return 0, nil, errDamaged
+	}
+	return rows, packed, stream.Err()
 }
 
 // Close closes the file.
 func (r *Reader) Close() {
-	if r.r != nil {
-		r.r.Release()
-	}
 	if r.f != nil {
 		r.f.Close()
+		r.decoder.Close()
 	}
 }

@@ -5,6 +5,7 @@ package spill
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,72 +15,92 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
 	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/klauspost/compress/zstd"
 
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// The columns that stand before the rows' own.
-const (
-	tagColumn    = iota // int32: what the caller said of the row
-	numberColumn        // int64: number of the input row
-	wholeColumn         // bool: the row begins its input row
-	firstColumn
-)
+// A file is a sequence of Arrow streams of one record each, which is a chunk of
+// packed rows: how many there are, and a zstd frame of all of them. A column of its
+// own for each of some 200 mostly empty columns cost five times as much, in three
+// buffers each that were compressed one by one.
+var schema = arrow.NewSchema([]arrow.Field{
+	{Name: "rows", Type: arrow.PrimitiveTypes.Int64},
+	{Name: "packed", Type: arrow.BinaryTypes.Binary},
+}, nil)
 
-// Set is the partitions of rows that have the same columns. Rows wait in memory,
-// packed, until they reach the limit; then every partition appends what it has to
-// its file, as one Arrow stream. A Set is safe for concurrent use by writers; it
-// is read after Close.
+// Set is the partitions of rows that have the same columns. Its files are written
+// by Writers, several at a time, and read when all of them are closed.
 type Set struct {
-	mu      sync.Mutex
-	prefix  string // of the files' paths
-	limit   int
-	columns int
-	builder *array.RecordBuilder
-	schema  *arrow.Schema
-	packed  [][]byte // by partition
-	waiting int      // bytes in packed
-	written []bool   // by partition: there is a file
+	prefix     string // of the files' paths
+	columns    int
+	partitions []partition
 }
 
-// NewSet returns a Set of partitions with files below dir, named by name. columns
-// must be different; limit is how many bytes of packed rows may wait in memory.
-func NewSet(dir, name string, columns []string, partitions, limit int) *Set {
-	fields := []arrow.Field{
-		{Name: "_tag", Type: arrow.PrimitiveTypes.Int32},
-		{Name: "_number", Type: arrow.PrimitiveTypes.Int64},
-		{Name: "_whole", Type: arrow.FixedWidthTypes.Boolean},
-	}
-	for _, c := range columns {
-		fields = append(fields, arrow.Field{Name: c, Type: arrow.BinaryTypes.String, Nullable: true})
-	}
-	schema := arrow.NewSchema(fields, nil)
-	return &Set{
-		prefix: filepath.Join(dir, name), limit: limit, columns: len(columns), schema: schema,
-		builder: array.NewRecordBuilder(memory.DefaultAllocator, schema),
-		packed:  make([][]byte, partitions), written: make([]bool, partitions),
-	}
+type partition struct {
+	mu      sync.Mutex
+	written bool // there is a file
+}
+
+// NewSet returns a Set of partitions of rows of so many columns, with files below
+// dir, named by name. There must be no such files.
+func NewSet(dir, name string, columns, partitions int) *Set {
+	return &Set{prefix: filepath.Join(dir, name), columns: columns, partitions: make([]partition, partitions)}
 }
 
 func (s *Set) path(p int) string { return fmt.Sprintf("%s-%04d.arrows", s.prefix, p) }
 
+// Remove removes the files.
+func (s *Set) Remove() {
+	for p := range s.partitions {
+		if s.partitions[p].written {
+			os.Remove(s.path(p))
+		}
+	}
+}
+
+// Writer appends rows to the partitions of a Set. Rows wait in memory, packed,
+// until they reach a limit; then every partition appends what it has to its file.
+// A Writer is used by one goroutine at a time.
+type Writer struct {
+	set     *Set
+	limit   int
+	packed  [][]byte // by partition
+	rows    []int64  // by partition: how many are packed
+	waiting int      // bytes in packed
+	encoder *zstd.Encoder
+	frame   []byte
+}
+
+// Writer returns a Writer; limit is how many bytes of packed rows may wait.
+func (s *Set) Writer(limit int) (*Writer, error) {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithLowerEncoderMem(true))
+	if err != nil {
+		return nil, fmt.Errorf("spill rows: %w", err)
+	}
+	n := len(s.partitions)
+	return &Writer{set: s, limit: limit, packed: make([][]byte, n), rows: make([]int64, n), encoder: e}, nil
+}
+
 // Append copies the picked rows into partitions: picks holds row numbers by
 // partition. tag is read back with every row.
-func (s *Set) Append(rows *cpcds.Rows, picks [][]int32, tag int32) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (w *Writer) Append(rows *cpcds.Rows, picks [][]int32, tag int32) error {
 	for p, pick := range picks {
-		b := s.packed[p]
+		if len(pick) == 0 {
+			continue
+		}
+		b := w.packed[p]
 		for _, i := range pick {
 			b = packRow(b, rows, int(i), tag)
 		}
-		s.waiting += len(b) - len(s.packed[p])
-		s.packed[p] = b
+		w.waiting += len(b) - len(w.packed[p])
+		w.packed[p] = b
+		w.rows[p] += int64(len(pick))
 	}
-	if s.waiting < s.limit {
+	if w.waiting < w.limit {
 		return nil
 	}
-	return s.flush()
+	return w.flush()
 }
 
 // packRow appends row i: tag, number, whole, and each column as its length plus
@@ -104,86 +125,51 @@ func packRow(b []byte, rows *cpcds.Rows, i int, tag int32) []byte {
 	return b
 }
 
-func (s *Set) flush() error {
-	for p := range s.packed {
-		if len(s.packed[p]) == 0 {
+// Close writes what waits.
+func (w *Writer) Close() error {
+	err := w.flush()
+	w.packed = nil
+	return errors.Join(err, w.encoder.Close())
+}
+
+func (w *Writer) flush() error {
+	for p := range w.packed {
+		if w.rows[p] == 0 {
 			continue
 		}
-		if err := s.write(p); err != nil {
+		if err := w.write(p); err != nil {
 			return fmt.Errorf("spill rows: %w", err)
 		}
-		s.packed[p] = s.packed[p][:0]
+		w.packed[p], w.rows[p] = w.packed[p][:0], 0
 	}
-	s.waiting = 0
+	w.waiting = 0
 	return nil
 }
 
 // write appends the waiting rows of a partition to its file. The file is open for
 // as long as that takes: there may be more partitions than a process may have
 // files open.
-func (s *Set) write(p int) (err error) {
-	rec := s.record(s.packed[p])
+func (w *Writer) write(p int) (err error) {
+	w.frame = w.encoder.EncodeAll(w.packed[p], w.frame[:0])
+	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
+	defer b.Release()
+	b.Field(0).(*array.Int64Builder).Append(w.rows[p])
+	b.Field(1).(*array.BinaryBuilder).Append(w.frame)
+	rec := b.NewRecord()
 	defer rec.Release()
-	f, err := os.OpenFile(s.path(p), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+
+	part := &w.set.partitions[p]
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	f, err := os.OpenFile(w.set.path(p), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	s.written[p] = true
-	w := ipc.NewWriter(f, ipc.WithSchema(s.schema), ipc.WithZstd())
-	if err := w.Write(rec); err != nil {
-		f.Close()
+	defer func() { err = errors.Join(err, f.Close()) }()
+	part.written = true
+	stream := ipc.NewWriter(f, ipc.WithSchema(schema))
+	if err := stream.Write(rec); err != nil {
 		return err
 	}
-	if err := w.Close(); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
-}
-
-func (s *Set) record(b []byte) arrow.Record {
-	number := func() uint64 {
-		v, n := binary.Uvarint(b)
-		b = b[n:]
-		return v
-	}
-	tags := s.builder.Field(tagColumn).(*array.Int32Builder)
-	numbers := s.builder.Field(numberColumn).(*array.Int64Builder)
-	whole := s.builder.Field(wholeColumn).(*array.BooleanBuilder)
-	for len(b) > 0 {
-		tags.Append(int32(number()))
-		numbers.Append(int64(number()))
-		whole.Append(b[0] == 1)
-		b = b[1:]
-		for c := range s.columns {
-			col := s.builder.Field(firstColumn + c).(*array.StringBuilder)
-			n := number()
-			if n == 0 {
-				col.AppendNull()
-				continue
-			}
-			col.BinaryBuilder.Append(b[:n-1])
-			b = b[n-1:]
-		}
-	}
-	return s.builder.NewRecord()
-}
-
-// Close writes what waits.
-func (s *Set) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	err := s.flush()
-	s.packed = make([][]byte, len(s.packed))
-	s.builder.Release()
-	return err
-}
-
-// Remove removes the files.
-func (s *Set) Remove() {
-	for p, written := range s.written {
-		if written {
-			os.Remove(s.path(p))
-		}
-	}
+	return stream.Close()
 }

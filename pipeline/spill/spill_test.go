@@ -27,7 +27,11 @@ func rows(first int64, n int) *cpcds.Rows {
 func TestRoundTrip(t *testing.T) {
 	for _, limit := range []int{1, 500, 1 << 20} {
 		dir := t.TempDir()
-		s := NewSet(dir, "rows-00", []string{"key", "value"}, 3, limit)
+		s := NewSet(dir, "rows-00", 2, 3)
+		w, err := s.Writer(limit)
+		if err != nil {
+			t.Fatal(err)
+		}
 		want := make([][]string, 3)
 		for batch := range 5 {
 			r := rows(int64(batch*100), 40)
@@ -37,11 +41,11 @@ func TestRoundTrip(t *testing.T) {
 				picks[p] = append(picks[p], int32(i))
 				want[p] = append(want[p], fmt.Sprint(batch, r.InputRow(i), r.Columns[0].Value(i), r.Columns[1].Value(i)))
 			}
-			if err := s.Append(r, picks, int32(batch)); err != nil {
+			if err := w.Append(r, picks, int32(batch)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := s.Close(); err != nil {
+		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
 		for p := range want {
@@ -76,27 +80,29 @@ func readAll(s *Set, p int) ([]string, error) {
 	}
 	defer r.Close()
 	var out []string
-	var rows cpcds.Rows
-	var tags []int32
 	for {
-		if err := r.Next(&rows, &tags); errors.Is(err, io.EOF) {
+		err := r.Next(func(tag int32, number int64, whole bool, values []string) {
+			out = append(out, fmt.Sprint(tag, number, values[0], values[1]))
+			if !whole {
+				out = append(out, "does not begin its input row")
+			}
+		})
+		if errors.Is(err, io.EOF) {
 			return out, nil
 		} else if err != nil {
 			return nil, err
-		}
-		for i := range rows.N {
-			if !rows.Whole[i] {
-				return nil, fmt.Errorf("row %d does not begin its input row", i)
-			}
-			out = append(out, fmt.Sprint(tags[i], rows.InputRow(i), rows.Columns[0].Value(i), rows.Columns[1].Value(i)))
 		}
 	}
 }
 
 func TestDamagedFileIsAnError(t *testing.T) {
-	s := NewSet(t.TempDir(), "rows-00", []string{"key", "value"}, 1, 1)
+	s := NewSet(t.TempDir(), "rows-00", 2, 1)
+	w, err := s.Writer(1)
+	if err != nil {
+		t.Fatal(err)
+	}
 	pick := [][]int32{{0, 1, 2}}
-	if err := errors.Join(s.Append(rows(0, 3), pick, 0), s.Close()); err != nil {
+	if err := errors.Join(w.Append(rows(0, 3), pick, 0), w.Close()); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(s.path(0))
