@@ -1,6 +1,7 @@
 package mappers
 
 import (
+	"slices"
 	"strings"
 
 	"cpcds2fhir/schemas/carin"
@@ -142,6 +143,9 @@ func (e *eob) totals() {
 		}
 		v := e.c.Get(a.Header)
 		if v == "" {
+			if slices.Contains(e.c.Undivided, a.Header) {
+				continue
+			}
 			var sum fhir.Sum
 			for j := range e.c.Lines {
 				if l := &e.c.Lines[j]; l.Get(cpcds.CompoundParentLineNumber) == "" {

@@ -22,9 +22,15 @@ type assembled struct {
 	dx    []rowRef
 	px    []rowRef
 	team  []rowRef
-	fixes map[string]int64 // repairs that reading did, by name
+	fixes map[fix]int64 // repairs, of this claim
 
 	dropCopies bool // the repair of duplicate lines is on
+}
+
+// fix is a repair of one element.
+type fix struct {
+	element cpcds.Element
+	name    string
 }
 
 // rowRef is a row of a slab.
@@ -76,7 +82,7 @@ func (a *assembled) header(s segment) {
 			switch {
 			case old == "":
 				c.Header.Set(h.element, v)
-				a.repaired(col, k)
+				a.repaired(h.element, col, k)
 			case old != v:
 				a.headerProblem(ruleHeaderDisagrees, h.element)
 			}
@@ -218,7 +224,7 @@ func (a *assembled) checkLines() {
 		if n := c.Lines[i].Get(cpcds.LineNumber); n != "" {
 			j := slices.IndexFunc(c.Lines[:kept], func(l cpcds.Line) bool { return l.Get(cpcds.LineNumber) == n })
 			if j >= 0 && a.dropCopies && c.Lines[j] == c.Lines[i] {
-				a.repair(repairDuplicateLine)
+				a.repair(cpcds.LineNumber, repairDuplicateLine)
 				continue
 			}
 			if j >= 0 {
@@ -237,16 +243,23 @@ func (a *assembled) note(col *cpcds.Column, k int32, e cpcds.Element, record int
 	if col.Bad != nil && col.Bad[k] != "" {
 		a.claim.Problems = append(a.claim.Problems, cpcds.Problem{Rule: col.Bad[k], Element: e, Row: record})
 	}
-	a.repaired(col, k)
+	a.repaired(e, col, k)
 }
 
-func (a *assembled) repaired(col *cpcds.Column, k int32) {
+func (a *assembled) repaired(e cpcds.Element, col *cpcds.Column, k int32) {
 	if col.Repaired != nil && col.Repaired[k] != "" {
-		a.repair(col.Repaired[k])
+		a.repair(e, col.Repaired[k])
 	}
 }
 
-func (a *assembled) repair(name string) { Count(&a.fixes, name, 1) }
+// repair notes a repair of an element. It counts if the claim is accepted and its
+// profile has the element.
+func (a *assembled) repair(e cpcds.Element, name string) {
+	if a.fixes == nil {
+		a.fixes = map[fix]int64{}
+	}
+	a.fixes[fix{e, name}]++
+}
 
 // newest keeps the rows of the newest record of a claim: rows of one key may
 // carry several versions. It returns how many input rows it left out.

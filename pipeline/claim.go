@@ -50,6 +50,9 @@ func (w *worker) claim(key string, segments []segment) {
 		Count(&d.Skips, ruleSuperseded, old)
 	}
 	w.split(segments)
+	if len(w.parts) > 1 {
+		w.divide(segments)
+	}
 	from := w.out.Len()
 	var fates [3]int
 	var counted [3]int64
@@ -197,13 +200,15 @@ func (w *worker) part(key string, p *part) fate {
 		by := w.splitter()
 		a.claim.Set(cpcds.ClaimType, by.ClaimType)
 		a.claim.Set(cpcds.ClaimSubType, "")
-		a.unpriced()
-		a.repair(by.Repair)
-	} else if len(w.parts) > 1 && len(a.claim.Lines) == 0 {
+		if len(w.parts) > 1 {
+			w.unprice()
+		}
+		a.repair(cpcds.RxServiceReferenceNumber, by.Repair)
+	} else if len(w.parts) > 1 && len(a.claim.Lines) == 0 && !w.resolve.skips(&a.claim) {
 		Count(&d.Skips, ruleSplitRest, rows)
 		return skipped
 	} else if len(w.parts) > 1 {
-		a.unpriced()
+		w.unprice()
 		w.diagnosesOfFills()
 	}
 	if w.run.Lenient {
@@ -222,6 +227,9 @@ func (w *worker) part(key string, p *part) fate {
 		a.forget(profile)
 		w.run.checker.Claim(&a.claim, profile, &w.verdict)
 	}
+	if len(a.claim.Undivided) > 0 {
+		w.verdict.Warnings = append(w.verdict.Warnings, cpcds.Problem{Rule: ruleUndivided, Element: a.claim.Undivided[0], Row: -1})
+	}
 	countRules(&d.Warnings, w.verdict.Warnings)
 	if !w.verdict.OK() {
 		countRules(&d.Rejects, w.verdict.Errors)
@@ -229,8 +237,10 @@ func (w *worker) part(key string, p *part) fate {
 		w.rejects.claim(a, p.key, w.verdict.Errors, p.segments)
 		return rejected
 	}
-	for name, n := range a.fixes {
-		Count(&d.Repairs, name, n)
+	for fix, n := range a.fixes {
+		if carin.Uses(profile, fix.element) {
+			Count(&d.Repairs, fix.name, n)
+		}
 	}
 	w.run.mapper.Map(&w.out, &a.claim)
 	w.mentions.accept()
@@ -252,13 +262,37 @@ func (w *worker) diagnosesOfFills() {
 	}
 }
 
-// unpriced forgets the amounts of the header: they are those of the whole claim,
-// and what was split off it has only its own lines'.
-func (a *assembled) unpriced() {
+// divide finds the amounts of a claim's header that cannot be divided among its
+// parts: the lines do not add up to them.
+func (w *worker) divide(segments []segment) {
+	w.undivided = w.undivided[:0]
+	w.asm.assemble(segments)
+	c := &w.asm.claim
 	for i := range carin.Amounts {
-		a.claim.Set(carin.Amounts[i].Header, "")
+		a := &carin.Amounts[i]
+		var lines fhir.Sum
+		for j := range c.Lines {
+			lines.Add(c.Lines[j].Get(a.Line))
+		}
+		if header := c.Get(a.Header); header != "" && !lines.Equal(header) {
+			w.undivided = append(w.undivided, a.Header)
+		}
 	}
 }
+
+// unprice forgets the amounts of the header: they are those of the whole claim,
+// and a part has its own lines'. Where these do not add up to the header's, the
+// part has no total.
+func (w *worker) unprice() {
+	c := &w.asm.claim
+	for i := range carin.Amounts {
+		c.Set(carin.Amounts[i].Header, "")
+	}
+	c.Undivided = append(c.Undivided, w.undivided...)
+}
+
+// ruleUndivided warns of header amounts that are lost because the claim was split.
+const ruleUndivided = "amount-not-divided"
 
 // ruleClaimType: claim_type and claim_sub_type must name a profile.
 const ruleClaimType = "code-claim_type"

@@ -41,6 +41,7 @@ type memberSpan struct {
 type providerEntry struct {
 	id           fhir.Raw
 	practitioner bool
+	constant     int32 // of a row of the layout: its number from 1; else 0
 }
 
 func (e providerEntry) reference() string {
@@ -139,8 +140,17 @@ func (d *directory) save(state string) (err error) {
 			w.Write(s.end[:])
 		}
 	}
-	count(len(d.providers))
+	rows := 0 // of the extract; those of a layout are learned from the layout
+	for _, p := range d.providers {
+		if p.constant == 0 {
+			rows++
+		}
+	}
+	count(rows)
 	for k, p := range d.providers {
+		if p.constant != 0 {
+			continue
+		}
 		w.Write(k[:])
 		w.Write(p.id[:])
 		w.WriteByte(flag(p.practitioner))
@@ -190,7 +200,7 @@ func (d *directory) load(state string) error {
 		d.ofMember[k] = spans
 	}
 	for range r.count() {
-		d.providers[r.raw()] = providerEntry{r.raw(), r.flag()}
+		d.providers[r.raw()] = providerEntry{id: r.raw(), practitioner: r.flag()}
 	}
 	if r.err != nil {
 		return fmt.Errorf("load directory %s: %w", f.Name(), r.err)

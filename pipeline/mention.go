@@ -11,10 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"cpcds2fhir/mappers"
+	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
+	"cpcds2fhir/schemas/layouts"
 )
 
 // A mention is a provider, payer or person that claims name and no table has.
@@ -38,6 +41,7 @@ const (
 	mentionPayer
 	mentionPractitioner
 	mentionRelated
+	mentionConstant // an organization of the layout's own rows; Key is the number of the row from 1
 )
 
 // mentionedSince is the meta.lastUpdated of what only claims mention: no record
@@ -161,7 +165,7 @@ func eachMention(dir string, f func(mention)) error {
 }
 
 // mapMention appends the resource of a mention.
-func mapMention(out *fhir.Batch, m *mappers.Mapper, x *mention) {
+func mapMention(out *fhir.Batch, m *mappers.Mapper, l *layouts.Layout, x *mention) {
 	switch x.Kind {
 	case mentionOrganization:
 		m.NamedOrganization(out, x.ID, mentionedSince, x.Key, x.Name, x.Address)
@@ -169,6 +173,15 @@ func mapMention(out *fhir.Batch, m *mappers.Mapper, x *mention) {
 		m.PayerOrganization(out, x.ID, mentionedSince, x.Key, x.Name)
 	case mentionPractitioner:
 		m.NamedPractitioner(out, x.ID, mentionedSince, x.Key, x.Name)
+	case mentionConstant:
+		rows := l.Constants[cpcds.Organizations]
+		n, err := strconv.Atoi(x.Key)
+		if err != nil || n < 1 || n > len(rows) {
+			return // the layout of an earlier call had more rows
+		}
+		var o cpcds.Organization
+		fill(cpcds.Organizations, func(e cpcds.Element) string { return rows[n-1][e] }, o.Set)
+		m.Organization(out, x.ID, &o)
 	case mentionRelated:
 		m.RelatedPerson(out, &mappers.Related{ID: x.ID, LastUpdated: mentionedSince, Patient: x.Patient, Relationship: x.Relationship, Name: x.Name})
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/cpcds"
 )
 
@@ -76,6 +77,9 @@ func (l *rejectLog) claim(a *assembled, part string, problems []cpcds.Problem, s
 				x.Row = ref.b.rows.InputRow(ref.row) + 1
 			}
 			x.Columns = rejectColumns(in, p.Element)
+			if p.Rule == carin.RuleRequiredLine {
+				x.Columns = first.lineColumns()
+			}
 		}
 		r.Problems = append(r.Problems, x)
 	}
@@ -85,6 +89,14 @@ func (l *rejectLog) claim(a *assembled, part string, problems []cpcds.Problem, s
 		}
 	}
 	l.write(&r)
+}
+
+// lineColumns are the source columns that make a row a service line.
+func (b *bound) lineColumns() (columns []string) {
+	for _, c := range b.plan.lineWhen {
+		columns = append(columns, rejectColumns(b.input, b.batch.Elements[c])...)
+	}
+	return columns
 }
 
 // origin returns the row that a problem is about, no slab if it is about the claim.

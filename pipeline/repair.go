@@ -48,7 +48,7 @@ func (r *repairer) claim(a *assembled) {
 			for _, s := range x.Set {
 				c.Set(s.Element, s.Value)
 			}
-			a.repair(x.Repair)
+			a.repair(x.Set[0].Element, x.Repair)
 		}
 	}
 	profile, ok := carin.ProfileOf(c)
@@ -59,13 +59,13 @@ func (r *repairer) claim(a *assembled) {
 		for _, e := range npiColumns {
 			if v := c.Get(e); v != "" && !carin.ValidNPI(v) {
 				c.Set(e, "")
-				a.repair(name)
+				a.repair(e, name)
 			}
 		}
 		c.CareTeam = slices.DeleteFunc(c.CareTeam, func(t cpcds.CareTeam) bool {
 			bad := !carin.ValidNPI(t.Get(cpcds.CareTeamProviderNPI))
 			if bad {
-				a.repair(name)
+				a.repair(cpcds.CareTeamProviderNPI, name)
 			}
 			return bad
 		})
@@ -75,14 +75,14 @@ func (r *repairer) claim(a *assembled) {
 	if institutional && r.on(repairLeadingZero) {
 		if v := c.Get(cpcds.ClaimTypeOfBillCode); len(v) == 3 && allDigits(v) {
 			c.Set(cpcds.ClaimTypeOfBillCode, "0"+v)
-			a.repair(repairLeadingZero)
+			a.repair(cpcds.ClaimTypeOfBillCode, repairLeadingZero)
 		}
 	}
 	for i := range c.Lines {
 		l := &c.Lines[i]
 		if v := l.Get(cpcds.RevenueCenterCode); institutional && len(v) == 3 && allDigits(v) && r.on(repairLeadingZero) {
 			l.Set(cpcds.RevenueCenterCode, "0"+v)
-			a.repair(repairLeadingZero)
+			a.repair(cpcds.RevenueCenterCode, repairLeadingZero)
 		}
 		if name := r.rules.TextServices; institutional && r.on(name) {
 			if code := l.Get(cpcds.ProcedureCode); code != "" && carin.ServiceSystem(profile, code, l.Get(cpcds.RevenueCenterCode)) == "" {
@@ -90,7 +90,7 @@ func (r *repairer) claim(a *assembled) {
 					l.Set(cpcds.ProcedureDescription, code)
 				}
 				l.Set(cpcds.ProcedureCode, "")
-				a.repair(name)
+				a.repair(cpcds.ProcedureCode, name)
 			}
 		}
 	}
@@ -116,7 +116,7 @@ func (r *repairer) diagnoses(a *assembled, profile carin.Profile) {
 			pointed := strings.ToUpper(code[:at] + "." + code[at:])
 			if valid(pointed) {
 				d.Set(cpcds.DiagnosisCode, pointed)
-				a.repair(repairICDPoint)
+				a.repair(cpcds.DiagnosisCode, repairICDPoint)
 			}
 		}
 	}
@@ -126,16 +126,22 @@ func (r *repairer) diagnoses(a *assembled, profile carin.Profile) {
 				return false
 			}
 			c.Diagnoses[p.Row].Set(cpcds.PresentOnAdmission, "")
-			a.repair(name)
+			a.repair(cpcds.PresentOnAdmission, name)
 			return true
 		})
 	}
-	if name := r.rules.DropUnmappedDiagnoses; r.on(name) {
+	unmapped := func(d *cpcds.Diagnosis) bool {
+		return d.Get(cpcds.DiagnosisCodeType) == "" && !carin.ValidICD10CM(d.Get(cpcds.DiagnosisCode))
+	}
+	// If no diagnosis is left the claim keeps them all: it is rejected, and the
+	// reject says which codes have no ICD form.
+	some := slices.ContainsFunc(c.Diagnoses, func(d cpcds.Diagnosis) bool { return !unmapped(&d) })
+	if name := r.rules.DropUnmappedDiagnoses; some && r.on(name) {
 		kept := 0
 		for i := range c.Diagnoses {
 			d := &c.Diagnoses[i]
-			if d.Get(cpcds.DiagnosisCodeType) == "" && !carin.ValidICD10CM(d.Get(cpcds.DiagnosisCode)) {
-				a.repair(name)
+			if unmapped(d) {
+				a.repair(cpcds.DiagnosisCode, name)
 				continue
 			}
 			c.Diagnoses[kept], a.dx[kept] = *d, a.dx[i]
@@ -148,7 +154,7 @@ func (r *repairer) diagnoses(a *assembled, profile carin.Profile) {
 		for i := 1; i < len(c.Diagnoses); i++ {
 			if c.Diagnoses[i].Get(cpcds.DiagnosisType) == "principal" {
 				c.Diagnoses[i].Set(cpcds.DiagnosisType, carin.DiagnosisType(profile, "other", false))
-				a.repair(name)
+				a.repair(cpcds.DiagnosisType, name)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"strconv"
 	"strings"
 
 	"cpcds2fhir/schemas/cpcds"
@@ -92,7 +93,7 @@ func (r *resolver) claim(a *assembled, key, part string) (skip bool) {
 		c.Get(cpcds.BillingProviderName), "")
 	if f.Providers[cpcds.Billing] == "" && f.Providers[cpcds.ServiceFacility] != "" && r.lenient(repairFacilityBills) {
 		f.Providers[cpcds.Billing] = f.Providers[cpcds.ServiceFacility]
-		a.repair(repairFacilityBills)
+		a.repair(cpcds.BillingProviderNPI, repairFacilityBills)
 	}
 	for _, p := range careTeamColumns {
 		f.Providers[p.role] = r.provider(providerKey{npi: c.Get(p.npi)}, c.Get(p.name), "")
@@ -103,6 +104,12 @@ func (r *resolver) claim(a *assembled, key, part string) (skip bool) {
 	}
 	f.Payee = r.payee(c)
 	return skip
+}
+
+// skips reports whether the claim is one of a payer whose claims are skipped.
+func (r *resolver) skips(c *cpcds.Claim) bool {
+	cov, ok := r.coverage(c)
+	return ok && cov.skip
 }
 
 // careTeamColumns are the columns that name one provider of a role each.
@@ -184,6 +191,10 @@ func (r *resolver) payer(identifier, name string) string {
 	}
 	raw := r.raw(fhir.Organization, byPayer, identifier)
 	if e, ok := r.dir.providers[raw]; ok {
+		if e.constant != 0 {
+			r.mentions.add(mention{Kind: mentionConstant, ID: e.id.ID(fhir.Organization), Key: strconv.Itoa(int(e.constant))})
+			return e.reference()
+		}
 		ref := e.reference()
 		r.payers.put(identifier, ref)
 		return ref
@@ -209,7 +220,7 @@ func (r *resolver) provider(k providerKey, name, address string) string {
 			if k.organization {
 				t = fhir.Organization
 			}
-			e = cachedProvider{providerEntry{r.raw(t, byNPI, k.npi), !k.organization}, true}
+			e = cachedProvider{providerEntry{id: r.raw(t, byNPI, k.npi), practitioner: !k.organization}, true}
 		}
 		if len(r.providers) >= cacheLimit {
 			clear(r.providers)

@@ -254,7 +254,7 @@ func (r *Run) loadMentions(ctx context.Context, total *Account) error {
 	}
 	defer w.close()
 	for i := int(w.row); i < len(list); i++ {
-		mapMention(&w.out, r.mapper, &list[i])
+		mapMention(&w.out, r.mapper, r.Layout, &list[i])
 		w.row++
 		if err := w.flushIfFull(ctx); err != nil {
 			return err

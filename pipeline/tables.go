@@ -45,6 +45,12 @@ func (r *Run) loadTables(ctx context.Context, total *Account) error {
 			}
 		}
 		for _, s := range sources {
+			// Of the organizations that a layout knows only those are written that
+			// something refers to: they are mentions. A replay finds the other rows
+			// of the layout in the target.
+			if s.input == nil && (t == cpcds.Organizations || r.Replay) {
+				continue
+			}
 			account, err := r.loadTable(ctx, t, s, winners)
 			if err != nil {
 				return err
@@ -72,7 +78,7 @@ func (r *Run) tableSources(t cpcds.Table) []tableSource {
 			list = append(list, tableSource{i, in})
 		}
 	}
-	if len(r.Layout.Constants[t]) > 0 && !r.Replay {
+	if len(r.Layout.Constants[t]) > 0 {
 		list = append(list, tableSource{index: -1})
 	}
 	return list
@@ -239,9 +245,14 @@ func (r *Run) learn(ctx context.Context, t cpcds.Table, s tableSource, winners m
 		case cpcds.Members:
 			r.dir.members[row.key] = struct{}{}
 		case cpcds.Providers, cpcds.Organizations:
+			e := providerEntry{id: row.key, practitioner: t == cpcds.Providers}
+			if s.input == nil && t == cpcds.Organizations {
+				e.constant = int32(n) + 1
+			}
 			for _, k := range row.aliases {
-				if _, ok := r.dir.providers[k]; !ok || k == row.key {
-					r.dir.providers[k] = providerEntry{row.key, t == cpcds.Providers}
+				old, known := r.dir.providers[k]
+				if !known || old.constant != 0 || k == row.key && e.constant == 0 {
+					r.dir.providers[k] = e
 				}
 			}
 		case cpcds.Coverages:

@@ -36,6 +36,8 @@ type worker struct {
 	out     fhir.Batch
 	parts   []part
 
+	undivided []cpcds.Element // of the claim that is split
+
 	row     int64 // rows of the lane that are accounted for with this batch
 	base    Account
 	delta   Account

@@ -131,16 +131,24 @@ func headerRules(v *Version) []Rule {
 	}
 	for _, e := range []cpcds.Element{cpcds.BillingProviderNPI, cpcds.AttendingProviderNPI, cpcds.PerformingProviderNPI, cpcds.PCPNPI,
 		cpcds.ReferringProviderNPI, cpcds.OperatingProviderNPI, cpcds.SupervisingProviderNPI, cpcds.PrescribingProviderNPI, cpcds.ServiceFacilityNPI} {
-		rules = append(rules, code(all, e, "ten digits with a valid check digit (us-core-16, us-core-17)", ValidNPI))
+		profiles, limited := only[e]
+		if !limited {
+			profiles = all
+		}
+		rules = append(rules, code(profiles, e, "ten digits with a valid check digit (us-core-16, us-core-17)", ValidNPI))
 	}
 	return rules
 }
+
+// RuleRequiredLine is broken by a claim without a service line. Which elements make
+// a row one is for the layout to say.
+const RuleRequiredLine = "required-line"
 
 // lineRules judge the service lines.
 func lineRules() []Rule {
 	rx := []Profile{Pharmacy}
 	return []Rule{
-		claimRule("required-line", all, cpcds.LineNumber, "a claim must have a service line (item 1..*)",
+		claimRule(RuleRequiredLine, all, cpcds.LineNumber, "a claim must have a service line (item 1..*)",
 			func(c *cpcds.Claim, r *report) {
 				if len(c.Lines) == 0 {
 					r.fail(-1)

@@ -56,6 +56,10 @@ type Claim struct {
 	CareTeam   []CareTeam
 	Refs       Refs
 
+	// Undivided are the header's amounts of which nothing can be said: they are those
+	// of a larger claim that this one is a part of, and its lines do not add up to them.
+	Undivided []Element
+
 	// Problems are what reading and assembling already found wrong.
 	Problems []Problem
 }
@@ -66,6 +70,7 @@ func (c *Claim) Reset() {
 	c.Lines, c.Diagnoses, c.Procedures, c.CareTeam = c.Lines[:0], c.Diagnoses[:0], c.Procedures[:0], c.CareTeam[:0]
 	c.Refs.reset()
 	c.Problems = c.Problems[:0]
+	c.Undivided = c.Undivided[:0]
 }
 
 // Role is the function of a provider on a claim, in the words of the

@@ -86,3 +86,18 @@ func tenThousandths(v string) (n int64, decimals int, ok bool) {
 	}
 	return n, decimals, true
 }
+
+// Equal reports whether the sum is the amount v.
+func (s *Sum) Equal(v string) bool {
+	if s.big == nil {
+		if units, _, ok := tenThousandths(v); ok {
+			return units == s.units
+		}
+	}
+	sum := s.big
+	if sum == nil {
+		sum = big.NewRat(s.units, 10000)
+	}
+	r, ok := new(big.Rat).SetString(v)
+	return ok && sum.Cmp(r) == 0
+}

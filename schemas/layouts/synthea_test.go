@@ -218,7 +218,7 @@ func TestSyntheaClaims(t *testing.T) {
 		{cpcds.ClaimSubType, "", 356 + 115},
 		{cpcds.ClaimTypeOfBillCode, "0852", 2149},
 		{cpcds.ServiceToDate, "1970-01-01", 0},
-		{cpcds.ServiceToDate, "", 909},
+		{cpcds.ServiceToDate, "", 6165 - 3577},
 		{cpcds.NationalDrugCode, "", 6165},
 		{cpcds.DrugDescription, "", 6165 - 1200},
 		{cpcds.PlanReportedBrandGenericCode, "G", 619},
