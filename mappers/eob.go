@@ -132,13 +132,9 @@ func (e *eob) raw(s string) { e.b = append(e.b, s...) }
 // begin writes what stands at the head of every ExplanationOfBenefit.
 func (e *eob) begin(out *fhir.Batch) {
 	c := e.c
-	version := c.Get(cpcds.ClaimSourceVersion)
 	updated := c.Get(cpcds.ClaimLastUpdatedDate)
-	if version == "" {
-		version = updated
-	}
 	id := c.Refs.Claim
-	e.b = out.Begin(fhir.ExplanationOfBenefit, id, updated, version)
+	e.b = out.Begin(fhir.ExplanationOfBenefit, id, updated, c.Version())
 	// MapID 163, 190
 	e.raw(e.f.open)
 	e.raw(id)

@@ -104,6 +104,23 @@ func (m *Manifest) Write(path string) error {
 
 func manifestsDir(state string) string { return filepath.Join(state, "manifests") }
 
+func runsDir(state string) string { return filepath.Join(state, "runs") }
+
+// Begin notes in the state folder that a run has begun, and with which settings: a
+// run that is stopped has no account yet.
+func (m *Manifest) Begin(state string) error {
+	return m.Write(filepath.Join(runsDir(state), m.Run+".json"))
+}
+
+// Begun returns how the run with an id was begun last, nil if it never was.
+func Begun(state, run string) (*Manifest, error) {
+	m, err := ReadManifest(filepath.Join(runsDir(state), run+".json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return m, err
+}
+
 // Keep writes the manifest into the state folder, after those of earlier runs.
 func (m *Manifest) Keep(state string) error {
 	earlier, err := Manifests(state)

@@ -370,6 +370,13 @@ func TestAgainIsUnchanged(t *testing.T) {
 
 // TestBudgetStopsTheRun sets a budget below what the extract's faults need.
 func TestBudgetStopsTheRun(t *testing.T) {
+	small := makeExtract(t, synth.Options{Seed: 5, Faults: 0.5, Claims: 100})
+	r := openRun(t, small, "cpcds", t.TempDir(), false, newMemory())
+	r.Budget = pipeline.Budget{Set: true, Share: 0.01}
+	var atEnd *pipeline.BudgetError
+	if _, err := r.Load(t.Context()); !errors.As(err, &atEnd) {
+		t.Errorf("a small extract over its share: got error %v, want a *BudgetError", err)
+	}
 	dir := makeExtract(t, synth.Options{Seed: 5, Faults: 0.5, Claims: 2000, RowGroup: 500})
 	for _, b := range []pipeline.Budget{{Set: true, Count: 5}, {Set: true, Share: 0.01}} {
 		r := openRun(t, dir, "cpcds", t.TempDir(), false, newMemory())

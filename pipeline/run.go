@@ -79,7 +79,15 @@ type Run struct {
 type Budget struct {
 	Set   bool
 	Count int64   // with Share 0: at most so many
-	Share float64 // 0..1: at most this share, judged once a thousand claims are seen
+	Share float64 // 0..1: at most this share, judged from a thousand claims and rows on, and at the end
+}
+
+// over reports whether so many rejects among so many claims and rows are too many.
+func (b Budget) over(seen, rejected int64, end bool) bool {
+	if b.Share > 0 {
+		return (end || seen >= 1000) && float64(rejected) > b.Share*float64(seen)
+	}
+	return b.Set && rejected > b.Count
 }
 
 // BudgetError says that a run was stopped because too much was rejected.
@@ -127,6 +135,9 @@ func (r *Run) Load(ctx context.Context) (*Account, error) {
 	}
 	if err := r.loadMentions(ctx, total); err != nil {
 		return nil, err
+	}
+	if s, n := r.seen.Load(), r.refused.Load(); r.Budget.over(s, n, true) {
+		return nil, &BudgetError{n, s}
 	}
 	if err := os.RemoveAll(r.spillDir()); err != nil {
 		return nil, fmt.Errorf("remove spill folder: %w", err)
@@ -288,16 +299,7 @@ func mentionsRoot(state string) string { return filepath.Join(state, "mentions")
 
 // overBudget checks the budget after a batch.
 func (r *Run) overBudget(seen, rejected int64) error {
-	s, n := r.seen.Add(seen), r.refused.Add(rejected)
-	b := r.Budget
-	if !b.Set {
-		return nil
-	}
-	over := n > b.Count
-	if b.Share > 0 {
-		over = s >= 1000 && float64(n) > b.Share*float64(s)
-	}
-	if over {
+	if s, n := r.seen.Add(seen), r.refused.Add(rejected); r.Budget.over(s, n, false) {
 		return &BudgetError{n, s}
 	}
 	return nil

@@ -178,7 +178,9 @@ func (r *Run) read(t cpcds.Table, id *fhir.Identity, b *bound, i int, v *carin.V
 	get := row.get
 	switch t {
 	case cpcds.Members:
-		row.key = raw(fhir.Patient, get(cpcds.MembersMemberID))
+		if id := get(cpcds.MembersMemberID); id != "" {
+			row.key = raw(fhir.Patient, id)
+		}
 		row.updated = get(cpcds.MembersMemberLastUpdatedDate)
 	case cpcds.Providers:
 		row.aliases = known(raw, fhir.Practitioner, byNPI, get(cpcds.ProvidersProviderNPI), byID, get(cpcds.ProvidersProviderID),
@@ -189,7 +191,9 @@ func (r *Run) read(t cpcds.Table, id *fhir.Identity, b *bound, i int, v *carin.V
 			byID, get(cpcds.OrganizationsOrganizationID))
 		row.updated = get(cpcds.OrganizationsOrganizationLastUpdatedDate)
 	case cpcds.Coverages:
-		row.key = raw(fhir.Coverage, get(cpcds.CoveragesCoverageID))
+		if id := get(cpcds.CoveragesCoverageID); id != "" {
+			row.key = raw(fhir.Coverage, id)
+		}
 		row.aliases = []fhir.Raw{row.key}
 		row.updated = get(cpcds.CoveragesCoverageLastUpdatedDate)
 		if c := r.Layout.Table(t).Collapse; c != nil && r.repairs(c.Repair) {
@@ -320,7 +324,7 @@ func (w *worker) tableRow(t cpcds.Table, s tableSource, id *fhir.Identity, b *bo
 		if s.input != nil {
 			countRules(&w.delta.Rejects, w.verdict.Errors)
 			w.delta.Resources[resourceOf[t]].Rejected++
-			w.rejects.row(b, i, w.verdict.Errors)
+			w.rejects.row(b, i, &row, w.verdict.Errors)
 		}
 		return
 	}

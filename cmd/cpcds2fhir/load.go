@@ -216,7 +216,13 @@ func (j *job) do(ctx context.Context, x *extract, run *pipeline.Run, command str
 	if again != nil {
 		return again, nil
 	}
+	if err := errors.Join(keepLayout(j.state, x.layout), m.Begin(j.state)); err != nil {
+		return nil, err
+	}
 	if err := j.execute(ctx, x, run, m); err != nil {
+		return nil, err
+	}
+	if err := run.CloseRejects(); err != nil {
 		return nil, err
 	}
 	return m, m.Keep(j.state)

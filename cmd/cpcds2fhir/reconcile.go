@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cpcds2fhir/internal/store"
+	storeloader "cpcds2fhir/loaders/store"
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/fhir"
 )
@@ -59,17 +61,23 @@ func reconcile(w io.Writer, t target, state, output string) error {
 	if err != nil {
 		return err
 	}
-	if len(manifests) == 0 {
-		return fmt.Errorf("no accounts of loads are in %s: %w", state, os.ErrNotExist)
+	nothing := fmt.Errorf("no accounts of loads are in %s: %w", state, os.ErrNotExist)
+	if _, err := os.Stat(t.dir); len(manifests) == 0 && err != nil {
+		return nothing
 	}
 	var have [fhir.NumTypes]int64
+	var ledger map[string]*pipeline.Account
 	if t.kind == "store" {
-		have, err = countStore(t.dir)
+		have, ledger, err = countStore(t.dir)
 	} else {
 		have, err = countNDJSON(t.dir)
 	}
 	if err != nil {
 		return err
+	}
+	stopped := unfinished(ledger, manifests)
+	if len(manifests)+len(stopped) == 0 {
+		return nothing
 	}
 	var list []reconciled
 	agree := true
@@ -77,6 +85,9 @@ func reconcile(w io.Writer, t target, state, output string) error {
 		r := reconciled{Type: typ.String(), Target: have[typ]}
 		for _, m := range manifests {
 			r.Accounts += m.Resources[r.Type].Created
+		}
+		for _, run := range stopped {
+			r.Accounts += ledger[run].Resources[typ].Created
 		}
 		if r.Accounts != 0 || r.Target != 0 {
 			list = append(list, r)
@@ -86,7 +97,7 @@ func reconcile(w io.Writer, t target, state, output string) error {
 	if output == "json" {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
-		if err := e.Encode(map[string]any{"target": t.String(), "loads": len(manifests), "types": list, "agree": agree}); err != nil {
+		if err := e.Encode(map[string]any{"target": t.String(), "loads": len(manifests), "unfinished": stopped, "types": list, "agree": agree}); err != nil {
 			return err
 		}
 	} else {
@@ -99,7 +110,10 @@ func reconcile(w io.Writer, t target, state, output string) error {
 			fmt.Fprintf(w, "%-22s %14s %14s%s\n", r.Type, comma(r.Accounts), comma(r.Target), mark)
 		}
 		if agree {
-			fmt.Fprintf(w, "The target agrees with the accounts of its loads, %d in number.\n", len(manifests))
+			fmt.Fprintf(w, "The target agrees with the accounts of its loads, %d in number.\n", len(manifests)+len(stopped))
+		}
+		for _, run := range stopped {
+			fmt.Fprintln(w, describeUnfinished(state, run))
 		}
 	}
 	if !agree {
@@ -108,20 +122,52 @@ func reconcile(w io.Writer, t target, state, output string) error {
 	return nil
 }
 
-func countStore(dir string) (counts [fhir.NumTypes]int64, err error) {
+// unfinished lists the runs of a store's checkpoints that no manifest accounts for:
+// they were stopped, or are made again and were stopped then.
+func unfinished(ledger map[string]*pipeline.Account, manifests []*pipeline.Manifest) []string {
+	runs := []string{}
+	for run, account := range ledger {
+		finished := slices.ContainsFunc(manifests, func(m *pipeline.Manifest) bool {
+			if m.Run != run {
+				return false
+			}
+			var of pipeline.Manifest
+			of.Count(account)
+			return maps.Equal(of.Resources, m.Resources) && of.Claims == m.Claims
+		})
+		if !finished {
+			runs = append(runs, run)
+		}
+	}
+	slices.Sort(runs)
+	return runs
+}
+
+// describeUnfinished says what is known of a run that was stopped.
+func describeUnfinished(state, run string) string {
+	m, err := pipeline.Begun(state, run)
+	if err != nil || m == nil || len(m.Inputs) == 0 {
+		return fmt.Sprintf("Run %s is not finished; what it wrote is counted. Give its command again to finish it.", run)
+	}
+	return fmt.Sprintf("The %s of %s and %d more files, begun %s in %s mode, is not finished; what it wrote is counted. Give its command again to finish it.",
+		m.Command, m.Inputs[0].Path, len(m.Inputs)-1, m.Started, m.Mode)
+}
+
+func countStore(dir string) (counts [fhir.NumTypes]int64, ledger map[string]*pipeline.Account, err error) {
 	s, err := openStore(dir)
 	if err != nil {
-		return counts, err
+		return counts, nil, err
 	}
 	defer s.Close()
 	st, err := s.Stats()
 	if err != nil {
-		return counts, err
+		return counts, nil, err
 	}
 	for t := range fhir.NumTypes {
 		counts[t] = st.Types[t].Resources
 	}
-	return counts, nil
+	ledger, err = storeloader.Ledger(s)
+	return counts, ledger, err
 }
 
 // openStore opens a store that exists, to read it.

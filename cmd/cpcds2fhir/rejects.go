@@ -274,8 +274,8 @@ func newRejectsReplay() *cobra.Command {
 		Short: "Process the open rejects again, after a fix of the layout, the rules or the small tables",
 		Long: `Replay reads the raw rows of the open rejects of a target, and nothing else, and
 loads what has become valid. What it loads is resolved; what is rejected again stays
-open; what the target has in a newer version is obsolete and not overwritten. The
-layout is that of the load unless another is given.`,
+open; what the target has in a newer version is obsolete and not overwritten. Layout,
+mode, release and repairs are those of the load unless others are given.`,
 		Example: `  cpcds2fhir rejects replay --layout ./fixed.yaml
   cpcds2fhir rejects replay --mode lenient --rule code-diagnosis_code --manifest replay.json`,
 		Args: cobra.NoArgs,
@@ -284,35 +284,49 @@ layout is that of the load unless another is given.`,
 		},
 	}
 	f.register(c)
+	for flag, usage := range map[string]string{
+		"layout": "layout `NAME or FILE` (default: that of the load)",
+		"carin":  "release of the CARIN guide: 2.2.0 or 2.0.0 (default: that of the load)",
+		"mode":   "strict, or lenient `word` (default: that of the load)",
+	} {
+		c.Flags().Lookup(flag).Usage, c.Flags().Lookup(flag).DefValue = usage, ""
+	}
 	c.Flags().StringVar(&run, "run", "", "only the rejects of this run")
 	c.Flags().StringVar(&rule, "rule", "", "only those that broke this rule")
 	return c
 }
 
 func (f *loadFlags) replay(c *cobra.Command, onlyRun, rule string) error {
-	j, err := f.prepare(c.OutOrStdout())
-	if err != nil {
-		return err
-	}
-	choose := &rejectFlags{to: f.to, state: f.state, run: onlyRun, rule: rule, status: "open"}
+	choose := &rejectFlags{to: f.to, state: f.state, run: onlyRun, rule: rule, status: string(pipeline.RejectOpen)}
 	s, runs, err := choose.open()
 	if err != nil {
 		return err
 	}
 	var rejects []*pipeline.Reject
-	var tags []string
+	var tags, of []string
 	err = choose.each(s, runs, func(run string, r *pipeline.Reject) error {
 		rejects, tags = append(rejects, r), append(tags, run+"/"+r.ID)
+		if !slices.Contains(of, run) {
+			of = append(of, run)
+		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	if len(rejects) == 0 {
-		fmt.Fprintln(j.out, "There are no open rejects to replay.")
+		fmt.Fprintln(c.OutOrStdout(), "There are no open rejects to replay.")
 		return nil
 	}
-	l, err := f.replayLayout(j, runs)
+	t, err := parseTarget(f.to)
+	if err != nil {
+		return err
+	}
+	l, err := f.replaySettings(c, t.state(f.state), of)
+	if err != nil {
+		return err
+	}
+	j, err := f.prepare(c.OutOrStdout())
 	if err != nil {
 		return err
 	}
@@ -339,7 +353,7 @@ func (f *loadFlags) replay(c *cobra.Command, onlyRun, rule string) error {
 		return err
 	}
 	if !f.dryRun {
-		if err := settleReplay(s, run, m, tags); err != nil {
+		if err := settleReplay(j.state, run, m, tags); err != nil {
 			return err
 		}
 	}
@@ -348,7 +362,11 @@ func (f *loadFlags) replay(c *cobra.Command, onlyRun, rule string) error {
 
 // settleReplay records what a replay made of the rejects. A replay whose own rejects
 // are gone was settled when it was made first: what it left open is still open.
-func settleReplay(s *pipeline.RejectStore, run *pipeline.Run, m *pipeline.Manifest, tags []string) error {
+func settleReplay(state string, run *pipeline.Run, m *pipeline.Manifest, tags []string) error {
+	s, err := pipeline.OpenRejects(state) // the replay has closed some
+	if err != nil {
+		return err
+	}
 	runs, err := s.Runs()
 	if err != nil {
 		return err
@@ -361,31 +379,6 @@ func settleReplay(s *pipeline.RejectStore, run *pipeline.Run, m *pipeline.Manife
 		return err
 	}
 	return s.SetState(states)
-}
-
-// replayLayout is the layout that --layout names, or that of the last load.
-func (f *loadFlags) replayLayout(j *job, runs []string) (*layouts.Layout, error) {
-	name := f.layout
-	if name == "" {
-		list, err := pipeline.Manifests(j.state)
-		if err != nil {
-			return nil, err
-		}
-		for _, m := range slices.Backward(list) {
-			if slices.Contains(runs, m.Run) {
-				name = m.Layout.Name
-				break
-			}
-		}
-	}
-	if name == "" {
-		return nil, usagef("the layout of the load is not known; give --layout")
-	}
-	l, err := layouts.Open(name)
-	if err != nil {
-		return nil, usagef("%s; give the layout's file with --layout", err)
-	}
-	return l, nil
 }
 
 // replayPrefix begins the ids of replays. Rejects of a replay repeat those of loads;

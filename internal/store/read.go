@@ -36,19 +36,37 @@ func (s *Store) Get(t fhir.Type, id string) (*Entry, error) {
 		return nil, ErrNotFound
 	}
 	var version uint32
-	err := view(s.db, appendHeadKey(nil, t, id), func(v []byte) error {
-		var h head
-		if !h.decode(v) {
-			return &CorruptError{s.dir, "a head"}
-		}
-		version = h.version
-		return nil
-	})
-	if err != nil {
+	if err := s.head(t, id, func(h *head) { version = h.version }); err != nil {
 		return nil, readError(t, err)
 	}
 	e, err := s.version(s.db, t, id, version)
 	return e, readError(t, err)
+}
+
+// SourceVersion returns the source version of the newest version of a resource,
+// also of one that is deleted; ErrNotFound if there never was one.
+func (s *Store) SourceVersion(t fhir.Type, id string) (version string, err error) {
+	if err := s.enter(); err != nil {
+		return "", err
+	}
+	defer s.leave()
+	if t >= fhir.NumTypes || checkID(id) != nil {
+		return "", ErrNotFound
+	}
+	err = s.head(t, id, func(h *head) { version = string(h.sourceVersion) })
+	return version, readError(t, err)
+}
+
+// head calls use with the head of a resource, which holds during the call.
+func (s *Store) head(t fhir.Type, id string, use func(h *head)) error {
+	return view(s.db, appendHeadKey(nil, t, id), func(v []byte) error {
+		var h head
+		if !h.decode(v) {
+			return &CorruptError{s.dir, "a head"}
+		}
+		use(&h)
+		return nil
+	})
 }
 
 // GetVersion returns one version of a resource. ErrNotFound: there is no such

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -39,7 +40,10 @@ type Loader struct {
 	run   string
 }
 
-var _ pipeline.Loader = (*Loader)(nil)
+var (
+	_ pipeline.Loader = (*Loader)(nil)
+	_ pipeline.Target = (*Loader)(nil)
+)
 
 // KeyError says that a store was loaded with another id key.
 type KeyError struct {
@@ -138,6 +142,27 @@ type Summary struct {
 	Account  pipeline.Account `json:"account"` // of all lanes
 }
 
+// Ledger returns what the checkpoints of a store account for, by run: of runs that
+// have finished, and of those that were stopped.
+func Ledger(s *store.Store) (map[string]*pipeline.Account, error) {
+	accounts := map[string]*pipeline.Account{}
+	for rec, err := range s.AllMeta(ledgerSpace) {
+		if err != nil {
+			return nil, fmt.Errorf("read checkpoints: %w", err)
+		}
+		run, _, _ := strings.Cut(strings.TrimPrefix(rec.Name, ledgerSpace), "\x00")
+		var cp pipeline.Checkpoint
+		if err := json.Unmarshal(rec.Value, &cp); err != nil {
+			return nil, fmt.Errorf("read checkpoints: %w", err)
+		}
+		if accounts[run] == nil {
+			accounts[run] = new(pipeline.Account)
+		}
+		accounts[run].Add(&cp.Account)
+	}
+	return accounts, nil
+}
+
 // Finish writes the summary of the run, from the checkpoints of its lanes.
 // Finishing twice is harmless.
 func (l *Loader) Finish(ctx context.Context, _ *pipeline.Account) error {
@@ -180,9 +205,25 @@ func (l *Loader) Forget(run string) error {
 	return l.store.PutMeta(records)
 }
 
+// SourceVersion implements pipeline.Target.
+func (l *Loader) SourceVersion(resource string) (version string, ok bool, err error) {
+	name, id, _ := strings.Cut(resource, "/")
+	t, known := fhir.ParseType(name)
+	if !known {
+		return "", false, fmt.Errorf("%s: no such type of resource", name)
+	}
+	version, err = l.store.SourceVersion(t, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", false, nil
+	}
+	return version, err == nil, err
+}
+
 // Close flushes and releases the store.
 func (l *Loader) Close() error { return l.store.Close() }
 
+const ledgerSpace = "ledger/"
+
 // ledger is the prefix of the names of a run's checkpoints; the zero byte keeps
 // one run from being the beginning of another.
-func ledger(run string) string { return "ledger/" + run + "\x00" }
+func ledger(run string) string { return ledgerSpace + run + "\x00" }

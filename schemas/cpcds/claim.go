@@ -73,6 +73,14 @@ func (c *Claim) Reset() {
 	c.Undivided = c.Undivided[:0]
 }
 
+// Version orders records of the same claim: the greater text is the newer record.
+func (c *Claim) Version() string {
+	if v := c.Get(ClaimSourceVersion); v != "" {
+		return v
+	}
+	return c.Get(ClaimLastUpdatedDate)
+}
+
 // Role is the function of a provider on a claim, in the words of the
 // C4BBClaimCareTeamRole and claimcareteamrole code systems.
 type Role uint8

@@ -38,7 +38,7 @@ func (p *layoutParser) codeMapsBlock(n ast.Node) {
 			p.at(e.val, "", "open code map: %v", err)
 			continue
 		}
-		p.sum(src)
+		p.keep(name, src)
 		var findings []Finding
 		m.codes, findings = readCodeMap(path.Join(path.Dir(filepath.ToSlash(p.file)), name), src)
 		p.findings = append(p.findings, findings...)

@@ -21,7 +21,8 @@ type Layout struct {
 	// payers that no file names. A row of a file with the same key is worth more.
 	Constants map[cpcds.Table][]map[cpcds.Element]string
 
-	tables [cpcds.NumTables]*Table
+	tables  [cpcds.NumTables]*Table
+	sources []source // the YAML file first, then its code maps
 }
 
 // Systems are the URIs of the source's identifier systems, "" where the layout has

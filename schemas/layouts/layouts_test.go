@@ -239,10 +239,20 @@ tables:
 	if got := convertOne(t, l, cpcds.Members, cpcds.MembersState, "State", "Utah", Options{}); got.text != "UT" {
 		t.Errorf("a code map of the product gives %q", got.text)
 	}
+	archive, err := l.Archive()
+	if err != nil {
+		t.Fatal(err)
+	}
 	before := l.Hash
 	write("sex.csv", "from,to\n1,male\n2,other\n")
 	if l, err = Open(file); err != nil || l.Hash == before {
 		t.Errorf("another code map must change the hash: %v", err)
+	}
+	if l, err = OpenArchive(archive); err != nil || l.Hash != before {
+		t.Fatalf("the archive makes another layout (%v)", err)
+	}
+	if got := convertOne(t, l, cpcds.Members, cpcds.MembersGenderCode, "Sex", "2", Options{}); got.text != "female" {
+		t.Errorf("a code map of the archive gives %q", got.text)
 	}
 }
 

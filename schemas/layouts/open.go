@@ -111,7 +111,7 @@ func parse(file string, src []byte, open func(string) ([]byte, error)) (*Layout,
 		open:     open,
 		codeMaps: map[string]*codeMap{},
 	}
-	p.sum(src)
+	p.keep(filepath.Base(file), src)
 	if body := p.document(src); body != nil {
 		p.parse(body)
 	}
@@ -136,9 +136,11 @@ func parse(file string, src []byte, open func(string) ([]byte, error)) (*Layout,
 	return p.layout, nil
 }
 
-func (p *layoutParser) sum(src []byte) {
+// keep notes a file that the layout is made of.
+func (p *layoutParser) keep(name string, src []byte) {
 	s := sha256.Sum256(src)
 	p.hash = append(p.hash, s[:]...)
+	p.layout.sources = append(p.layout.sources, source{name, string(src)})
 }
 
 var layoutName = regexp.MustCompile(`^[a-z][a-z0-9]*([.-][a-z0-9]+)*$`)
