@@ -170,10 +170,11 @@ type Target interface {
 // CloseRejects makes rejects obsolete that nothing needs to be done about after the
 // run: those of earlier runs of which the target has the record in the same or a
 // newer version, or which this run rejected again; those of this run of which the
-// target has something newer. It does nothing if the loader is no Target.
+// target has something newer. It does nothing if the loader is no Target, or after a replay, which
+// settles its rejects itself.
 func (r *Run) CloseRejects() error {
 	target, ok := r.Loader.(Target)
-	if !ok {
+	if !ok || r.Replay {
 		return nil
 	}
 	s, err := OpenRejects(r.State)
@@ -186,7 +187,7 @@ func (r *Run) CloseRejects() error {
 	}
 	closed := map[string]RejectState{}
 	again := map[string]string{} // by resource: the version that this run rejected
-	if slices.Contains(runs, r.ID) && !r.Replay {
+	if slices.Contains(runs, r.ID) {
 		err := s.Each(r.ID, func(x *Reject) error {
 			if x.Resource == "" {
 				return nil

@@ -353,7 +353,7 @@ func (f *loadFlags) replay(c *cobra.Command, onlyRun, rule string) error {
 		return err
 	}
 	if !f.dryRun {
-		if err := settleReplay(j.state, run, m, tags); err != nil {
+		if err := settleReplay(s, run, m, tags); err != nil {
 			return err
 		}
 	}
@@ -362,11 +362,7 @@ func (f *loadFlags) replay(c *cobra.Command, onlyRun, rule string) error {
 
 // settleReplay records what a replay made of the rejects. A replay whose own rejects
 // are gone was settled when it was made first: what it left open is still open.
-func settleReplay(state string, run *pipeline.Run, m *pipeline.Manifest, tags []string) error {
-	s, err := pipeline.OpenRejects(state) // the replay has closed some
-	if err != nil {
-		return err
-	}
+func settleReplay(s *pipeline.RejectStore, run *pipeline.Run, m *pipeline.Manifest, tags []string) error {
 	runs, err := s.Runs()
 	if err != nil {
 		return err
