@@ -12,6 +12,7 @@ import (
 
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
+	"cpcds2fhir/schemas/layouts"
 )
 
 // ManifestVersion is the version of the shape of Manifest. Fields may be added
@@ -59,6 +60,37 @@ type ManifestInput struct {
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 	Rows   int64  `json:"rows"`
+
+	Ignored []ManifestColumn `json:"ignored,omitempty"` // columns that the layout leaves out
+	Unknown []string         `json:"unknown,omitempty"` // columns that it does not know
+}
+
+// ManifestColumn is a column of an input that becomes nothing, and why.
+type ManifestColumn struct {
+	Column string `json:"column"`
+	Reason string `json:"reason"`
+}
+
+// unread notes the columns of an input that become nothing.
+func (m *ManifestInput) unread(in *Input, l *layouts.Layout) {
+	bound := in.Binding.Source()
+	for i, f := range in.File.Fields() {
+		if slices.Contains(bound, i) || f.Name == rejectField {
+			continue
+		}
+		if reason := l.Table(in.Table).Reason(f.Name); reason != "" {
+			m.Ignored = append(m.Ignored, ManifestColumn{f.Name, reason})
+		} else {
+			m.Unknown = append(m.Unknown, f.Name)
+		}
+	}
+}
+
+// Input notes an input of a run.
+func (m *Manifest) Input(in *Input, l *layouts.Layout, size int64) {
+	x := ManifestInput{Path: in.Path, Table: in.Table.String(), Size: size}
+	x.unread(in, l)
+	m.Inputs = append(m.Inputs, x)
 }
 
 // Count fills in the account.

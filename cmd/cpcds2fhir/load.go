@@ -303,7 +303,7 @@ func (j *job) manifest(x *extract, run *pipeline.Run, command string) *pipeline.
 		if i < len(x.sizes) {
 			size = x.sizes[i]
 		}
-		m.Inputs = append(m.Inputs, pipeline.ManifestInput{Path: in.Path, Table: in.Table.String(), Size: size})
+		m.Input(in, x.layout, size)
 	}
 	return m
 }

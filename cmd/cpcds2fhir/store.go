@@ -255,9 +255,10 @@ func export(c *cobra.Command, s *store.Store, t target) error {
 	for typ := range fhir.NumTypes {
 		lane := "export-" + strings.ToLower(typ.String())
 		var b fhir.Batch
+		done := false // a lane that is done begins no further part
 		seal := func(outcomes []pipeline.Outcome) (pipeline.Checkpoint, error) {
 			total.Resources[typ].Created += int64(len(outcomes))
-			return pipeline.Checkpoint{Done: true}, nil
+			return pipeline.Checkpoint{Done: done}, nil
 		}
 		for e, err := range s.Export(typ) {
 			if err != nil {
@@ -271,7 +272,7 @@ func export(c *cobra.Command, s *store.Store, t target) error {
 				b.Reset()
 			}
 		}
-		if b.Len() > 0 {
+		if done = true; b.Len()+int(total.Resources[typ].Created) > 0 {
 			if err := l.Load(ctx, lane, &b, seal); err != nil {
 				return err
 			}
