@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,12 +21,19 @@ import (
 // TestKill kills loads at random moments. Whatever the moment, the same command
 // given again ends with the bytes and the account of a load that nothing disturbed.
 // Delays are drawn from the seed that is logged; the moment they hit is the
-// machine's.
+// machine's. KILLS=N kills each target N times.
 func TestKill(t *testing.T) {
 	p := newProgram(t)
 	kills := 7
 	if testing.Short() {
 		kills = 1
+	}
+	if s := os.Getenv("KILLS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatalf("KILLS: %v", err)
+		}
+		kills = n
 	}
 	for _, to := range []string{"ndjson:", "ndjson:?compress=zstd", "store:"} {
 		t.Run(to, func(t *testing.T) {
