@@ -1,7 +1,6 @@
 package synth
 
 import (
-	"fmt"
 	"io"
 	"reflect"
 	"strconv"
@@ -25,7 +24,7 @@ func codec(name string) (compress.Codec, error) {
 	case Uncompressed:
 		return &parquet.Uncompressed, nil
 	}
-	return nil, fmt.Errorf("synthetic extract: unknown compression %q: use zstd, snappy, gzip or none", name)
+	return nil, optionf("unknown compression %q: use zstd, snappy, gzip or none", name)
 }
 
 // textFields are the fields of a struct with an optional text column, encoded by

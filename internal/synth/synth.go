@@ -10,7 +10,6 @@ package synth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 )
 
@@ -75,6 +74,13 @@ type Summary struct {
 	Files         []string       `json:"files"`            // names in Dir, sorted
 }
 
+// OptionError says that an extract cannot be made with such Options.
+type OptionError struct{ What string }
+
+func (e *OptionError) Error() string { return "synthetic extract: " + e.What }
+
+func optionf(format string, args ...any) error { return &OptionError{fmt.Sprintf(format, args...)} }
+
 // FaultNames lists the faults that Options.Faults plants, in the order in which
 // they are described in faults.go.
 func FaultNames() []string {
@@ -105,21 +111,21 @@ func (o Options) complete() (Options, error) {
 	}
 	switch {
 	case o.Claims < 1:
-		return o, errors.New("synthetic extract: the number of claims must be at least 1")
+		return o, optionf("the number of claims must be at least 1")
 	case o.Faults < 0 || o.Faults > 1:
-		return o, errors.New("synthetic extract: the share of faults must lie between 0 and 1")
+		return o, optionf("the share of faults must lie between 0 and 1")
 	case o.Dir == "":
-		return o, errors.New("synthetic extract: no folder to write to")
+		return o, optionf("no folder to write to")
 	case o.RowGroup < 1:
-		return o, errors.New("synthetic extract: a row group must have at least one row")
+		return o, optionf("a row group must have at least one row")
 	case o.Format != Parquet && o.Format != CSV:
-		return o, fmt.Errorf("synthetic extract: unknown format %q: use parquet or csv", o.Format)
+		return o, optionf("unknown format %q: use parquet or csv", o.Format)
 	case o.Grain != LineGrain && o.Grain != NestedGrain && o.Grain != NormalisedGrain:
-		return o, fmt.Errorf("synthetic extract: unknown grain %q: use line, nested or normalised", o.Grain)
+		return o, optionf("unknown grain %q: use line, nested or normalised", o.Grain)
 	case o.Grain == NestedGrain && o.Format == CSV:
-		return o, errors.New("synthetic extract: CSV has no lists: use grain line or normalised")
+		return o, optionf("CSV has no lists: use grain line or normalised")
 	case o.Grain == NestedGrain && o.Shuffle:
-		return o, errors.New("synthetic extract: a nested row is a whole claim: there is nothing to shuffle")
+		return o, optionf("a nested row is a whole claim: there is nothing to shuffle")
 	}
 	_, err := codec(o.Compression)
 	return o, err
@@ -130,7 +136,8 @@ func (o Options) complete() (Options, error) {
 // normalised grain, of claim_headers, claim_lines, claim_diagnoses,
 // claim_procedures and claim_care_team); all have the mode 0600. After an error,
 // that of a cancelled ctx included, the files that were written are removed.
-// Memory is bounded whatever the number of claims.
+// Memory is bounded whatever the number of claims. Options that cannot be are an
+// *OptionError.
 func Write(ctx context.Context, opt Options) (*Summary, error) {
 	opt, err := opt.complete()
 	if err != nil {

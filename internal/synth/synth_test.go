@@ -380,6 +380,9 @@ func TestOptionsAreChecked(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want one about %q", err, want)
 		}
+		if _, ok := errors.AsType[*OptionError](err); !ok {
+			t.Errorf("%v is no *OptionError", err)
+		}
 	}
 	f(Options{}, "at least 1")
 	f(Options{Claims: 1, Faults: 1.5}, "between 0 and 1")

@@ -82,7 +82,7 @@ func newWriter(opt *Options) (*writer, error) {
 		return nil, fmt.Errorf("read folder of extract: %w", err)
 	}
 	if len(entries) > 0 {
-		return nil, fmt.Errorf("folder %s is not empty: a synthetic extract needs one of its own", opt.Dir)
+		return nil, optionf("folder %s is not empty: it needs one of its own", opt.Dir)
 	}
 	w := &writer{opt: opt, dir: newDirectory(opt), parts: plan(opt), schemas: map[string]*parquet.Schema{}}
 	w.tally.rows = map[string]int{}
