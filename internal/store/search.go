@@ -47,6 +47,20 @@ func (s *Store) Search(q *Query) iter.Seq2[*Entry, error] {
 	}
 }
 
+// Count counts the resources that q asks for, on all pages together.
+func (s *Store) Count(q *Query) (int64, error) {
+	all := *q
+	all.After, all.Count, all.NoJSON = "", 0, true
+	n := int64(0)
+	for _, err := range s.Search(&all) {
+		if err != nil {
+			return 0, err
+		}
+		n++
+	}
+	return n, nil
+}
+
 // search is one search under way.
 type search struct {
 	store *Store

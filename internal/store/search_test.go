@@ -171,6 +171,21 @@ func TestSearch(t *testing.T) {
 	f(p1, "e1 e2 e3", "_lastUpdated", "ge2024-01-10T10:00:00Z")
 }
 
+func TestCount(t *testing.T) {
+	s := searchStore(t)
+	f := func(want int64, q Query) {
+		t.Helper()
+		if n, err := s.Count(&q); n != want || err != nil {
+			t.Errorf("%+v: counted %d, %v, want %d", q, n, err, want)
+		}
+	}
+	f(5, Query{Type: fhir.ExplanationOfBenefit})
+	f(5, Query{Type: fhir.ExplanationOfBenefit, Count: 2, After: "e2"})
+	f(3, Query{Type: fhir.ExplanationOfBenefit, Patient: "p1", Count: 1})
+	f(2, Query{Type: fhir.ExplanationOfBenefit, IDs: []string{"e1", "e4", "none"}, Count: 1})
+	f(0, Query{Type: fhir.Coverage})
+}
+
 func TestSearchKeys(t *testing.T) {
 	s := searchStore(t)
 	for e, err := range s.Search(&Query{Type: fhir.ExplanationOfBenefit, IDs: []string{"e3"}}) {
