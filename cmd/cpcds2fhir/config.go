@@ -24,27 +24,33 @@ type target struct {
 	compress string
 }
 
+// parseTarget reads the target that a flag names.
 func parseTarget(s string) (target, error) {
+	return parseTargetOf("--to", s, "store:DIR or ndjson:DIR[?compress=zstd|gzip]")
+}
+
+// parseTargetOf says of a wrong target which argument it is, and its form.
+func parseTargetOf(what, s, form string) (target, error) {
 	kind, rest, ok := strings.Cut(s, ":")
 	dir, query, _ := strings.Cut(rest, "?")
 	t := target{kind: kind, dir: dir}
 	if !ok || dir == "" || kind != "store" && kind != "ndjson" {
-		return t, usagef("--to %q: use store:DIR or ndjson:DIR[?compress=zstd|gzip]", s)
+		return t, usagef("%s %q: use %s", what, s, form)
 	}
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return t, usagef("--to %q: %s", s, err)
+		return t, usagef("%s %q: %s", what, s, err)
 	}
 	for k, v := range values {
 		if kind != "ndjson" || k != "compress" {
-			return t, usagef("--to %q: %s has no option %q", s, kind, k)
+			return t, usagef("%s %q: %s has no option %q", what, s, kind, k)
 		}
 		t.compress = v[len(v)-1]
 	}
 	switch t.compress {
 	case "", "zstd", "gzip":
 	default:
-		return t, usagef("--to %q: compress is zstd or gzip", s)
+		return t, usagef("%s %q: compress is zstd or gzip", what, s)
 	}
 	return t, nil
 }
@@ -64,6 +70,67 @@ func (t target) state(flag string) string {
 	return filepath.Clean(t.dir) + ".state"
 }
 
+// check says in plain words that the target or its state cannot be folders.
+func (t target) check(state string) error {
+	if err := folder("target "+t.String(), t.dir); err != nil {
+		return err
+	}
+	return folder("state folder "+state, state)
+}
+
+// folder refuses a path that is a file or lies below one.
+func folder(what, path string) error {
+	for p := filepath.Clean(path); ; p = filepath.Dir(p) {
+		info, err := os.Stat(p)
+		if err == nil && !info.IsDir() {
+			return environmentf("%s: %s is a file, not a folder", what, p)
+		}
+		if err == nil || p == filepath.Dir(p) {
+			return nil
+		}
+	}
+}
+
+// foreign refuses an NDJSON folder that holds something and was not written by a
+// load: run.json in the state folder says that it was.
+func (t target) foreign(state string) error {
+	entries, err := os.ReadDir(t.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(state, "run.json")); err == nil {
+		return nil
+	}
+	for _, e := range entries {
+		if filepath.Join(t.dir, e.Name()) != filepath.Clean(state) {
+			return environmentf("folder %s is not empty and not from an earlier load; name an empty folder or a new one", t.dir)
+		}
+	}
+	return nil
+}
+
+// checkManifest finds out before a load whether its account can be written at the
+// end.
+func checkManifest(path string) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return environmentf("write manifest: %s is no file that can be replaced", path)
+	}
+	if dir := filepath.Dir(path); folder("", dir) == nil {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			return environmentf("write manifest %s: there is no folder %s", path, dir)
+		}
+	}
+	tmp := path + ".tmp" // the name it has at first
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("write manifest: %w", err)
+	}
+	return errors.Join(f.Close(), os.Remove(tmp))
+}
+
 // idKey reads the key from which resource ids are made: FILE, env:NAME, or the
 // user's own, which is created on first use.
 func idKey(flag string) (*fhir.Identity, error) {
@@ -79,6 +146,7 @@ func idKey(flag string) (*fhir.Identity, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read --id-key: %w", err)
 		}
+		warnOpenKey(flag)
 		return identity(b, flag)
 	}
 	dir, err := os.UserConfigDir()
@@ -88,6 +156,7 @@ func idKey(flag string) (*fhir.Identity, error) {
 	path := filepath.Join(dir, "cpcds2fhir", "id-key")
 	b, err := os.ReadFile(path)
 	if err == nil {
+		warnOpenKey(path)
 		return identity(b, path)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -113,6 +182,14 @@ func idKey(flag string) (*fhir.Identity, error) {
 	return identity(key, path)
 }
 
+// warnOpenKey tells of a key that other users can read: with it they can test
+// whether an id belongs to a member.
+func warnOpenKey(path string) {
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0 {
+		fmt.Fprintf(os.Stderr, "warning: every user of this machine can read the id key %s: chmod 600 it\n", path)
+	}
+}
+
 func identity(key []byte, from string) (*fhir.Identity, error) {
 	key = []byte(strings.TrimSpace(string(key)))
 	if len(key) < 16 {
@@ -121,24 +198,46 @@ func identity(key []byte, from string) (*fhir.Identity, error) {
 	return fhir.NewIdentity(key), nil
 }
 
-// parseSize reads 512MiB, 2GB, 1g or plain bytes.
-func parseSize(s string) (int64, error) {
-	lower := strings.ToLower(strings.TrimSpace(s))
-	unit := int64(1)
-	for _, u := range []struct {
-		suffix string
-		bytes  int64
-	}{{"kib", 1 << 10}, {"mib", 1 << 20}, {"gib", 1 << 30}, {"kb", 1e3}, {"mb", 1e6}, {"gb", 1e9}, {"k", 1 << 10}, {"m", 1 << 20}, {"g", 1 << 30}, {"b", 1}} {
-		if v, ok := strings.CutSuffix(lower, u.suffix); ok {
-			lower, unit = strings.TrimSpace(v), u.bytes
+// sizeUnits are the ends of a size; the longer stand first.
+var sizeUnits = []struct {
+	suffix string
+	bytes  float64
+}{{"kib", 1 << 10}, {"mib", 1 << 20}, {"gib", 1 << 30}, {"tib", 1 << 40}, {"kb", 1e3}, {"mb", 1e6}, {"gb", 1e9}, {"tb", 1e12},
+	{"k", 1 << 10}, {"m", 1 << 20}, {"g", 1 << 30}, {"t", 1 << 40}, {"b", 1}}
+
+// leastMemory is what a load cannot do without; less is a forgotten unit.
+const leastMemory = 64 << 20
+
+// parseMemory reads 512MiB, 2GB, 1g or plain bytes.
+func parseMemory(s string) (int64, error) {
+	number, unit := strings.ToLower(strings.TrimSpace(s)), 1.0
+	for _, u := range sizeUnits {
+		if v, ok := strings.CutSuffix(number, u.suffix); ok {
+			number, unit = strings.TrimSpace(v), u.bytes
 			break
 		}
 	}
-	n, err := strconv.ParseFloat(lower, 64)
-	if err != nil || n <= 0 {
+	n, err := strconv.ParseFloat(number, 64)
+	size := n * unit
+	switch {
+	case err != nil || n <= 0 || size != size || size >= 1<<60:
 		return 0, usagef("--memory %q: use a size such as 512MiB or 2GiB", s)
+	case size < leastMemory && unit == 1:
+		return 0, usagef("--memory %q is a number of bytes, and at least 64MiB are needed; units are KiB, MiB, GiB and TiB, as in 512MiB", s)
+	case size < leastMemory:
+		return 0, usagef("--memory %q: at least 64MiB are needed", s)
 	}
-	return int64(n * float64(unit)), nil
+	return int64(size), nil
+}
+
+// mostWorkers is more than any machine can use: each worker has buffers of its own.
+const mostWorkers = 256
+
+func checkWorkers(n int) error {
+	if n < 1 || n > mostWorkers {
+		return usagef("--workers %d: at least one, at most %d; more than CPUs do not help", n, mostWorkers)
+	}
+	return nil
 }
 
 // parseBudget reads N or P%.

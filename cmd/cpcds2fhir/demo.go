@@ -25,10 +25,14 @@ func newDemo() *cobra.Command {
 		Long: `Demo makes a synthetic extract of all five claim kinds as Parquet, loads it into an
 embedded store, shows the account, one member's claims and one ExplanationOfBenefit,
 and the commands to go on with. Everything it writes is in one folder.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return demo(c, dir) },
+		Example: `  cpcds2fhir demo
+  cpcds2fhir demo --dir /tmp/demo`,
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(c *cobra.Command, _ []string) error { return demo(c, dir) },
 	}
 	c.Flags().StringVar(&dir, "dir", "./demo", "`DIR` for everything that the demo writes; an earlier demo in it is replaced")
+	cobra.CheckErr(c.MarkFlagDirname("dir"))
 	return c
 }
 
@@ -37,6 +41,9 @@ const demoMark = ".cpcds2fhir-demo"
 
 func demo(c *cobra.Command, dir string) error {
 	w := c.OutOrStdout()
+	if err := folder("demo in "+dir, dir); err != nil {
+		return err
+	}
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		if _, err := os.Stat(filepath.Join(dir, demoMark)); err != nil {
 			return usagef("%s is not empty and not from a demo: name another folder with --dir", dir)
@@ -54,7 +61,8 @@ func demo(c *cobra.Command, dir string) error {
 	extract, storeDir := filepath.Join(dir, "extract"), filepath.Join(dir, "fhir-store")
 	fmt.Fprintf(w, "1. A synthetic extract\n\n")
 	o := synth.Demo()
-	o.Dir, o.Workers = extract, runtime.NumCPU()
+	workers := min(runtime.NumCPU(), mostWorkers)
+	o.Dir, o.Workers = extract, workers
 	start := time.Now()
 	s, err := synth.Write(c.Context(), o)
 	if err != nil {
@@ -64,7 +72,7 @@ func demo(c *cobra.Command, dir string) error {
 		return err
 	}
 	fmt.Fprintf(w, "\n2. Load it: cpcds2fhir load --to store:%s %s\n", storeDir, extract)
-	f := &loadFlags{to: "store:" + storeDir, carin: "2.2.0", mode: "strict", workers: runtime.NumCPU(), memory: "512MiB",
+	f := &loadFlags{to: "store:" + storeDir, carin: "2.2.0", mode: "strict", workers: workers, memory: "512MiB",
 		output: "text", manifest: filepath.Join(dir, "manifest.json")}
 	if err := f.load(c.Context(), []string{extract}, w); err != nil {
 		return err

@@ -75,8 +75,8 @@ func openExtract(args []string, layoutName string, lenient bool, noRepair map[st
 	}
 	x := &extract{paths: paths}
 	if layoutName != "" {
-		if x.layout, err = layouts.Open(layoutName); err != nil {
-			return nil, usageError{err}
+		if x.layout, err = openLayout(layoutName); err != nil {
+			return nil, err
 		}
 	}
 	if err := x.open(lenient, noRepair); err != nil {
@@ -167,7 +167,7 @@ func expand(args []string) ([]string, error) {
 		info, err := os.Stat(a)
 		if err != nil && strings.ContainsAny(a, "*?[") {
 			if matches, err = filepath.Glob(a); err != nil || len(matches) == 0 {
-				return nil, usagef("%s: no file matches", a)
+				return nil, environmentf("%s: no file matches", a)
 			}
 		} else if err != nil {
 			return nil, err
@@ -183,7 +183,7 @@ func expand(args []string) ([]string, error) {
 				}
 			}
 			if len(matches) == 0 {
-				return nil, usagef("%s: the folder has no Parquet, CSV or Arrow files", a)
+				return nil, environmentf("%s: the folder has no Parquet, CSV or Arrow files", a)
 			}
 		}
 		for _, p := range matches {

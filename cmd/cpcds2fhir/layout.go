@@ -25,7 +25,9 @@ func newLayout() *cobra.Command {
 	}
 	c.AddCommand(
 		&cobra.Command{
-			Use: "list", Short: "List the built-in layouts", Args: cobra.NoArgs,
+			Use: "list", Short: "List the built-in layouts", Args: noArgs,
+			Example:           "  cpcds2fhir layout list",
+			ValidArgsFunction: cobra.NoFileCompletions,
 			RunE: func(c *cobra.Command, _ []string) error {
 				for _, l := range layouts.Builtins() {
 					fmt.Fprintf(c.OutOrStdout(), "%-10s %s\n", l.Name, l.About)
@@ -43,11 +45,15 @@ func newLayoutShow() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show NAME|FILE",
 		Short: "Show which tables, keys and repairs a layout has",
-		Args:  cobra.ExactArgs(1),
+		Example: `  cpcds2fhir layout show cpcds
+  cpcds2fhir layout show synthea --output yaml > ours.yaml
+  cpcds2fhir layout show ./ours.yaml`,
+		Args:              needs("the name of a layout that is built in, or a layout file", false),
+		ValidArgsFunction: completeLayout,
 		RunE: func(c *cobra.Command, args []string) error {
-			l, err := layouts.Open(args[0])
+			l, err := openLayout(args[0])
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			w := c.OutOrStdout()
 			if output == "yaml" {
@@ -94,6 +100,29 @@ func columns(es []cpcds.Element) string {
 	return strings.Join(names, ", ")
 }
 
+// openLayout opens a layout by its name or its file.
+func openLayout(name string) (*layouts.Layout, error) {
+	l, err := layouts.Open(name)
+	if err == nil {
+		return l, nil
+	}
+	if _, ok := errors.AsType[*layouts.FileError](err); ok {
+		if _, err := os.ReadFile(name); err != nil { // no fault of the layout
+			return nil, fmt.Errorf("read layout: %w", err)
+		}
+	}
+	return nil, usageError{err}
+}
+
+// checkLayout finds the faults of a layout that openLayout opens.
+func checkLayout(name string) (*layouts.Layout, []layouts.Finding, error) {
+	l, err := openLayout(name)
+	if file, ok := errors.AsType[*layouts.FileError](err); ok {
+		return nil, file.Findings, nil
+	}
+	return l, nil, err
+}
+
 // layoutFault is a finding as JSON.
 type layoutFault struct {
 	File    string `json:"file"`
@@ -106,15 +135,17 @@ type layoutFault struct {
 func newLayoutCheck() *cobra.Command {
 	var output string
 	c := &cobra.Command{
-		Use:     "check FILE",
+		Use:     "check FILE|NAME",
 		Short:   "Check a layout and name every fault with its line and column",
 		Example: "  cpcds2fhir layout check ./ours.yaml",
-		Args:    cobra.ExactArgs(1),
+		Args:    needs("a layout file", false),
+
+		ValidArgsFunction: completeLayout,
 		RunE: func(c *cobra.Command, args []string) error {
-			if _, err := os.Stat(args[0]); err != nil {
+			l, findings, err := checkLayout(args[0])
+			if err != nil {
 				return err
 			}
-			l, findings := layouts.Check(args[0])
 			w := c.OutOrStdout()
 			if output == "json" {
 				list := make([]layoutFault, len(findings))
@@ -130,7 +161,7 @@ func newLayoutCheck() *cobra.Command {
 				}
 			}
 			if len(findings) > 0 {
-				return usagef("%s: %d faults", args[0], len(findings))
+				return usagef("%s: %s", args[0], many(int64(len(findings)), "fault"))
 			}
 			if output != "json" {
 				fmt.Fprintf(w, "%s: layout %s is good\n", args[0], l.Name)
@@ -151,7 +182,7 @@ func newLayoutInfer() *cobra.Command {
 with: which column is which CPCDS element, how dates and amounts are written, what
 stands for "nothing". Comments say what was guessed. It holds no values.`,
 		Example: "  cpcds2fhir layout infer ./extract > ours.yaml && cpcds2fhir layout check ours.yaml",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    needs("an extract: files, folders or globs", true),
 		RunE: func(c *cobra.Command, args []string) error {
 			paths, err := expand(args)
 			if err != nil {

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,18 +45,16 @@ func (f *loadFlags) register(c *cobra.Command) {
 	choiceFlag(c, &f.mode, "mode", "strict rejects what the profile calls an error; lenient repairs first what it can", "strict", "lenient")
 	fl.StringSliceVar(&f.noRepair, "no-repair", nil, "`REPAIR`s that lenient mode must not apply")
 	fl.StringVar(&f.idKey, "id-key", "", "key of the resource ids, `FILE or env:NAME` (default: your own, created on first use)")
-	fl.IntVar(&f.workers, "workers", runtime.NumCPU(), "lanes that run at the same time")
-	fl.StringVar(&f.memory, "memory", "512MiB", "memory that the process may use")
+	fl.IntVar(&f.workers, "workers", min(runtime.NumCPU(), mostWorkers), "lanes that run at the same time")
+	fl.StringVar(&f.memory, "memory", "512MiB", "`SIZE` of memory that the process may use, at least 64MiB")
 	fl.StringVar(&f.maxRejects, "max-rejects", "", "stop when more than `N or P%` of the claims and rows are rejected (default: no limit)")
 	fl.StringVar(&f.state, "state", "", "`DIR` of rejects, manifests and resume points (default: the target's name with .state)")
-	fl.StringVar(&f.manifest, "manifest", "", "write the account as JSON to `FILE`")
+	fl.StringVar(&f.manifest, "manifest", "", "write the account as JSON to `FILE`, whose folder must be there")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "read, check and map everything, load nothing")
-	fl.BoolVar(&f.quiet, "quiet", false, "print nothing but errors")
+	fl.BoolVar(&f.quiet, "quiet", false, "print no progress and no account; warnings and errors stay")
 	choiceFlag(c, &f.output, "output", "print the account as text or json", "text", "json")
 	fl.StringVar(&f.logLevel, "log", "", "also log to standard error as `json or console`")
-	for name, values := range map[string][]string{"carin": {"2.2.0", "2.0.0"}, "layout": {"cpcds", "synthea"}, "log": {"json", "console"}} {
-		cobra.CheckErr(c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveDefault)))
-	}
+	completeLoadFlags(c, f)
 }
 
 func newLoad() *cobra.Command {
@@ -74,7 +73,7 @@ command is given again. Loading the same extract again changes nothing.`,
   cpcds2fhir load --to 'ndjson:./out?compress=zstd' claims.parquet members.parquet coverages.parquet
   cpcds2fhir load --mode lenient --layout synthea --manifest account.json ./csv
   cpcds2fhir load --dry-run --output json ./extract`,
-		Args: cobra.MinimumNArgs(1),
+		Args: needs("an extract: files, folders or globs", true),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			stop, err := f.profile.start()
 			if err != nil {
@@ -100,6 +99,7 @@ type job struct {
 	noRepair map[string]bool
 	out      io.Writer
 	started  time.Time
+	resumed  atomic.Int64 // claims that checkpoints of an earlier call account for
 }
 
 // prepare checks the flags.
@@ -110,16 +110,19 @@ func (f *loadFlags) prepare(out io.Writer) (*job, error) {
 		return nil, err
 	}
 	j.state = j.target.state(f.state)
+	if err := j.target.check(j.state); err != nil {
+		return nil, err
+	}
 	if j.version, err = carin.ParseVersion(f.carin); err != nil {
 		return nil, usageError{err}
 	}
-	if f.workers < 1 {
-		return nil, usagef("--workers %d: at least one", f.workers)
+	if err := checkWorkers(f.workers); err != nil {
+		return nil, err
 	}
 	if f.logLevel != "" && f.logLevel != "json" && f.logLevel != "console" {
 		return nil, usagef("--log %q: use json or console", f.logLevel)
 	}
-	memory, err := parseSize(f.memory)
+	memory, err := parseMemory(f.memory)
 	if err != nil {
 		return nil, err
 	}
@@ -131,6 +134,11 @@ func (f *loadFlags) prepare(out io.Writer) (*job, error) {
 	}
 	for _, r := range f.noRepair {
 		j.noRepair[r] = true
+	}
+	if f.manifest != "" {
+		if err := checkManifest(f.manifest); err != nil {
+			return nil, err
+		}
 	}
 	if j.identity, err = idKey(f.idKey); err != nil {
 		return nil, err
@@ -219,7 +227,11 @@ func (j *job) do(ctx context.Context, x *extract, run *pipeline.Run, command str
 	if err := errors.Join(keepLayout(j.state, x.layout), m.Begin(j.state)); err != nil {
 		return nil, err
 	}
-	if err := j.execute(ctx, x, run, m); err != nil {
+	loader := run.Loader
+	run.Loader = &resumeCounter{loader, &j.resumed}
+	err = j.execute(ctx, x, run, m)
+	run.Loader = loader // it can do more than the counter passes on
+	if err != nil {
 		return nil, err
 	}
 	if err := run.CloseRejects(); err != nil {
@@ -248,6 +260,11 @@ func (j *job) openLoader(run *pipeline.Run) (*pipeline.Manifest, error) {
 			}
 		}
 		return nil, nil
+	}
+	if !run.Replay {
+		if err := j.target.foreign(j.state); err != nil {
+			return nil, err
+		}
 	}
 	l, err := ndjson.Open(j.target.dir, ndjson.Options{
 		Compress: j.target.compress, Run: run.ID, KeyFingerprint: j.identity.Fingerprint(), State: j.state,
@@ -336,6 +353,9 @@ func (j *job) execute(ctx context.Context, x *extract, run *pipeline.Run, m *pip
 	})
 	err := g.Wait()
 	p.close(err)
+	if _, ok := errors.AsType[*pipeline.BudgetError](err); ok {
+		return j.overBudget(run, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -352,14 +372,28 @@ func (j *job) report(m *pipeline.Manifest) error {
 		}
 	}
 	if !j.flags.quiet {
-		if err := printAccount(j.out, m, j.flags.output, j.started); err != nil {
-			return err
+		if err := j.printAccount(m); err != nil {
+			return fmt.Errorf("the run is complete, but its account could not be printed: %w", err)
 		}
 	}
 	if !m.Balanced {
 		return errors.New("the account does not balance: this is a fault of the program, please report it with the manifest")
 	}
 	return nil
+}
+
+// resumeCounter counts the claims that the checkpoints of a run account for when
+// it begins.
+type resumeCounter struct {
+	pipeline.Loader
+	claims *atomic.Int64
+}
+
+// Resume implements pipeline.Loader; a run calls it once for each lane.
+func (l *resumeCounter) Resume(ctx context.Context, lane string) (pipeline.Checkpoint, error) {
+	cp, err := l.Loader.Resume(ctx, lane)
+	l.claims.Add(cp.Account.Claims.Seen)
+	return cp, err
 }
 
 // dryRun is a loader that loads nothing and says that all would be new.

@@ -3,8 +3,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -18,20 +18,21 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := newRoot()
+	out := &output{to: os.Stdout}
+	root := newRoot(out)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
+		err = out.err
+	}
+	if err == nil {
 		return exitOK
 	}
-	var quiet quietError
-	if !errors.As(err, &quiet) {
-		fmt.Fprintf(os.Stderr, "cpcds2fhir: %s\n", message(err))
-	}
+	fmt.Fprintf(os.Stderr, "cpcds2fhir: %s\n", message(err))
 	return exitCode(err)
 }
 
-func newRoot() *cobra.Command {
+func newRoot(out io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "cpcds2fhir",
 		Short: "Turn claim extracts into CARIN Blue Button FHIR",
@@ -49,33 +50,16 @@ Exit codes: 0 all went well; 1 the run failed or was stopped; 2 the command line
 a layout is wrong; 3 the environment is (a missing file, a full disk, a locked store).`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Version:       toolVersion(),
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usagef("%s\nSee '%s --help'.", err, c.CommandPath())
-	})
+	root.SetOut(out)
+	root.SetFlagErrorFunc(flagError)
+	root.SetVersionTemplate(versionLine())
+	root.SetHelpCommand(newHelp())
 	root.AddCommand(newLoad(), newRejects(), newReconcile(), newStore(), newLayout(), newSynth(), newDemo(), newVersion())
+	addCompletion(root)
 	for _, c := range root.Commands() {
 		fixArgs(c)
 	}
 	return root
-}
-
-// fixArgs makes wrong arguments a usage error of every command below. A command
-// that only groups others shows its help, and takes no name that is none of them.
-func fixArgs(c *cobra.Command) {
-	if c.HasSubCommands() && !c.Runnable() {
-		c.Args = cobra.NoArgs
-		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
-	}
-	if check := c.Args; check != nil {
-		c.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
-				return usagef("%s\nSee '%s --help'.", err, c.CommandPath())
-			}
-			return nil
-		}
-	}
-	for _, sub := range c.Commands() {
-		fixArgs(sub)
-	}
 }

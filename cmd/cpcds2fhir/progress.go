@@ -21,16 +21,17 @@ import (
 // progress turns the events of a run into a bar per input on a terminal, into a
 // line now and then elsewhere, and into logs if asked for.
 type progress struct {
-	run     *pipeline.Run
-	quiet   bool
-	bars    *mpb.Progress
-	inputs  []*mpb.Bar
-	log     *zap.Logger
-	claims  atomic.Int64
-	rejects atomic.Int64
-	rows    atomic.Int64
-	total   int64
-	start   time.Time
+	run      *pipeline.Run
+	quiet    bool
+	unlogged bool // nothing is logged
+	bars     *mpb.Progress
+	inputs   []*mpb.Bar
+	log      *zap.Logger
+	claims   atomic.Int64
+	rejects  atomic.Int64
+	rows     atomic.Int64
+	total    int64
+	start    time.Time
 
 	mu   sync.Mutex
 	last time.Time
@@ -40,7 +41,7 @@ type progress struct {
 const quietEvery = 10 * time.Second
 
 func newProgress(f *loadFlags, run *pipeline.Run) *progress {
-	p := &progress{run: run, quiet: f.quiet, log: newLog(f.logLevel), start: time.Now(), last: time.Now()}
+	p := &progress{run: run, quiet: f.quiet, unlogged: f.logLevel == "", log: newLog(f.logLevel), start: time.Now(), last: time.Now()}
 	if !f.quiet && f.logLevel == "" && term.IsTerminal(int(os.Stderr.Fd())) {
 		p.bars = mpb.New(mpb.WithOutput(os.Stderr), mpb.WithRefreshRate(200*time.Millisecond))
 	}
@@ -83,7 +84,7 @@ func (p *progress) events(m *pipeline.Manifest) pipeline.Events {
 		Phase: func(name string) { p.log.Info("phase", zap.String("name", name)) },
 		Warn: func(message string) {
 			p.log.Warn(message)
-			if !p.quiet {
+			if !p.quiet || p.unlogged {
 				fmt.Fprintln(os.Stderr, "warning: "+message)
 			}
 		},
@@ -122,8 +123,8 @@ func (p *progress) line() {
 		if rows > 0 && rows < p.total {
 			eta = fmt.Sprintf(", about %s to go", time.Duration(s*float64(p.total-rows)/float64(rows)*float64(time.Second)).Round(time.Second))
 		}
-		fmt.Fprintf(os.Stderr, "%s of %s rows, %s claims (%s a second), %s rejects%s\n", comma(rows), comma(p.total), comma(claims),
-			comma(int64(float64(claims)/s)), comma(p.rejects.Load()), eta)
+		fmt.Fprintf(os.Stderr, "%s of %s, %s (%s a second), %s%s\n", comma(rows), many(p.total, "row"), many(claims, "claim"),
+			comma(int64(float64(claims)/s)), many(p.rejects.Load(), "reject"), eta)
 	}
 }
 

@@ -33,11 +33,16 @@ func newReconcile() *cobra.Command {
 compares them with what the accounts of all loads and replays into it say was
 created. It exits with 1 if they differ.`,
 		Example: `  cpcds2fhir reconcile
+  cpcds2fhir reconcile --to store:/data/fhir-store
   cpcds2fhir reconcile --to ndjson:./out --output json`,
-		Args: cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		Args:              noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			t, err := parseTarget(to)
 			if err != nil {
+				return err
+			}
+			if err := t.check(t.state(state)); err != nil {
 				return err
 			}
 			return reconcile(c.OutOrStdout(), t, t.state(state), output)
@@ -45,6 +50,7 @@ created. It exits with 1 if they differ.`,
 	}
 	c.Flags().StringVar(&to, "to", defaultTarget, "`TARGET` of the loads")
 	c.Flags().StringVar(&state, "state", "", "`DIR` of the state (default: the target's name with .state)")
+	completeTarget(c)
 	choiceFlag(c, &output, "output", "text or json", "text", "json")
 	return c
 }
@@ -149,8 +155,8 @@ func describeUnfinished(state, run string) string {
 	if err != nil || m == nil || len(m.Inputs) == 0 {
 		return fmt.Sprintf("Run %s is not finished; what it wrote is counted. Give its command again to finish it.", run)
 	}
-	return fmt.Sprintf("The %s of %s and %d more files, begun %s in %s mode, is not finished; what it wrote is counted. Give its command again to finish it.",
-		m.Command, m.Inputs[0].Path, len(m.Inputs)-1, m.Started, m.Mode)
+	return fmt.Sprintf("The %s of %s and %s, begun %s in %s mode, is not finished; what it wrote is counted. Give its command again to finish it.",
+		m.Command, m.Inputs[0].Path, many(int64(len(m.Inputs)-1), "more file"), m.Started, m.Mode)
 }
 
 func countStore(dir string) (counts [fhir.NumTypes]int64, ledger map[string]*pipeline.Account, err error) {
@@ -172,6 +178,9 @@ func countStore(dir string) (counts [fhir.NumTypes]int64, ledger map[string]*pip
 
 // openStore opens a store that exists, to read it.
 func openStore(dir string) (*store.Store, error) {
+	if err := folder("store "+dir, dir); err != nil {
+		return nil, err
+	}
 	if _, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -198,7 +207,7 @@ func countNDJSON(dir string) (counts [fhir.NumTypes]int64, err error) {
 		counts[t] = int64(len(ids))
 		slices.Sort(ids)
 		if distinct := len(slices.Compact(ids)); int64(distinct) != counts[t] {
-			return counts, fmt.Errorf("%s: %d resources are there more than once", filepath.Join(dir, t.String()), counts[t]-int64(distinct))
+			return counts, fmt.Errorf("%s: %s too many: some are there more than once", filepath.Join(dir, t.String()), many(counts[t]-int64(distinct), "resource"))
 		}
 	}
 	return counts, nil

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -14,6 +17,7 @@ import (
 
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/carin"
+	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/layouts"
 )
 
@@ -42,6 +46,8 @@ func (f *rejectFlags) register(c *cobra.Command) {
 	fl.StringVar(&f.run, "run", "", "only the rejects of this run")
 	fl.StringVar(&f.rule, "rule", "", "only those that broke this rule")
 	fl.StringVar(&f.table, "table", "", "only those of this table")
+	completeTarget(c)
+	completeRejects(c)
 }
 
 func (f *rejectFlags) open() (*pipeline.RejectStore, []string, error) {
@@ -50,6 +56,9 @@ func (f *rejectFlags) open() (*pipeline.RejectStore, []string, error) {
 		return nil, nil, err
 	}
 	state := t.state(f.state)
+	if err := t.check(state); err != nil {
+		return nil, nil, err
+	}
 	if _, err := os.Stat(state); err != nil {
 		return nil, nil, fmt.Errorf("no loads are known for %s: %w", f.to, err)
 	}
@@ -68,8 +77,47 @@ func (f *rejectFlags) open() (*pipeline.RejectStore, []string, error) {
 		}
 		runs = []string{f.run}
 	}
-	return s, runs, nil
+	return s, runs, f.known(s, runs)
 }
+
+// known refuses names of rules and tables that are none: a list without rejects
+// would look like good news.
+func (f *rejectFlags) known(s *pipeline.RejectStore, runs []string) error {
+	if names := tableNames(); f.table != "" && !slices.Contains(names, f.table) {
+		return usagef("--table %q: the tables are %s%s", f.table, strings.Join(names, ", "), meant(f.table, names))
+	}
+	names := ruleNames()
+	if f.rule == "" || slices.Contains(names, f.rule) {
+		return nil
+	}
+	// Another release of the program may have had the rule.
+	found := errors.New("found")
+	for _, run := range runs {
+		err := s.Each(run, func(r *pipeline.Reject) error {
+			if broke(r, f.rule) {
+				return found
+			}
+			return nil
+		})
+		if errors.Is(err, found) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return usagef("--rule %q: there is no such rule%s", f.rule, meant(f.rule, names))
+}
+
+func tableNames() []string {
+	var names []string
+	for t := range cpcds.NumTables {
+		names = append(names, t.String())
+	}
+	return names
+}
+
+func ruleNames() []string { return slices.Sorted(maps.Keys(ruleTexts())) }
 
 // each calls g for every reject that the flags choose.
 func (f *rejectFlags) each(s *pipeline.RejectStore, runs []string, g func(run string, r *pipeline.Reject) error) error {
@@ -91,6 +139,15 @@ func broke(r *pipeline.Reject, rule string) bool {
 	return slices.ContainsFunc(r.Problems, func(p pipeline.RejectProblem) bool { return p.Rule == rule })
 }
 
+// brokenRules are the rules that a reject broke, each once.
+func brokenRules(r *pipeline.Reject) map[string]bool {
+	rules := map[string]bool{}
+	for _, p := range r.Problems {
+		rules[p.Rule] = true
+	}
+	return rules
+}
+
 func newRejectsList() *cobra.Command {
 	f := &rejectFlags{}
 	summary := false
@@ -100,16 +157,23 @@ func newRejectsList() *cobra.Command {
 		Example: `  cpcds2fhir rejects list
   cpcds2fhir rejects list --summary
   cpcds2fhir rejects list --rule code-diagnosis_code --status all --output json`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
 			s, runs, err := f.open()
 			if err != nil {
 				return err
 			}
+			w := bufio.NewWriter(c.OutOrStdout())
+			defer func() {
+				if flush := w.Flush(); err == nil {
+					err = flush
+				}
+			}()
 			if summary {
-				return f.summarise(c.OutOrStdout(), s, runs)
+				return f.summarise(w, s, runs)
 			}
-			return f.list(c.OutOrStdout(), s, runs)
+			return f.list(w, s, runs)
 		},
 	}
 	f.register(c)
@@ -139,7 +203,7 @@ func (f *rejectFlags) list(w io.Writer, s *pipeline.RejectStore, runs []string) 
 		if f.output == "json" {
 			return json.NewEncoder(w).Encode(l)
 		}
-		fmt.Fprintf(w, "%s  %s  %s, row %d (%d rows)\n", l.ID, l.Status, l.Input, l.Row, l.Rows)
+		fmt.Fprintf(w, "%s  %s  %s, row %d (%s)\n", l.ID, l.Status, l.Input, l.Row, many(int64(l.Rows), "row"))
 		for _, p := range l.Problems {
 			fmt.Fprintf(w, "    %s%s\n", p.Rule, place(p))
 		}
@@ -170,12 +234,8 @@ func (f *rejectFlags) summarise(w io.Writer, s *pipeline.RejectStore, runs []str
 	var n int64
 	err := f.each(s, runs, func(_ string, r *pipeline.Reject) error {
 		n++
-		seen := map[string]bool{}
-		for _, p := range r.Problems {
-			if !seen[p.Rule] {
-				byRule[p.Rule]++
-			}
-			seen[p.Rule] = true
+		for rule := range brokenRules(r) {
+			byRule[rule]++
 		}
 		return nil
 	})
@@ -185,7 +245,7 @@ func (f *rejectFlags) summarise(w io.Writer, s *pipeline.RejectStore, runs []str
 	if f.output == "json" {
 		return json.NewEncoder(w).Encode(map[string]any{"rejects": n, "by_rule": byRule})
 	}
-	fmt.Fprintf(w, "%s rejects\n", comma(n))
+	fmt.Fprintln(w, many(n, "reject"))
 	counts(w, "By rule (one may break several)", byRule)
 	return nil
 }
@@ -197,7 +257,10 @@ func newRejectsShow() *cobra.Command {
 		Short: "Show rejects whole, with their raw rows and what the rules say",
 		Long: `Show prints rejects with the values of their rows. These are members' data: mind
 where the output goes.`,
-		Args: cobra.MinimumNArgs(1),
+		Example: `  cpcds2fhir rejects show claims-000-00000-000001
+  cpcds2fhir rejects show --to ndjson:./out --output json claims-000-00000-000001 members-002-000003`,
+		Args:              needs("the ids of rejects, which 'cpcds2fhir rejects list' prints", true),
+		ValidArgsFunction: f.completeIDs,
 		RunE: func(c *cobra.Command, args []string) error {
 			s, runs, err := f.open()
 			if err != nil {
@@ -252,8 +315,10 @@ where the output goes.`,
 // ruleTexts says what each rule demands.
 func ruleTexts() map[string]string {
 	texts := map[string]string{}
-	for _, r := range carin.NewChecker(carin.V220).Rules() {
-		texts[r.ID] = r.Text
+	for _, v := range []*carin.Version{carin.V200, carin.V220} { // the newer says it last
+		for _, r := range carin.NewChecker(v).Rules() {
+			texts[r.ID] = r.Text
+		}
 	}
 	for id, text := range pipeline.EngineRules {
 		texts[id] = text
@@ -278,7 +343,8 @@ open; what the target has in a newer version is obsolete and not overwritten. La
 mode, release and repairs are those of the load unless others are given.`,
 		Example: `  cpcds2fhir rejects replay --layout ./fixed.yaml
   cpcds2fhir rejects replay --mode lenient --rule code-diagnosis_code --manifest replay.json`,
-		Args: cobra.NoArgs,
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return f.replay(c, run, rule)
 		},
@@ -293,6 +359,7 @@ mode, release and repairs are those of the load unless others are given.`,
 	}
 	c.Flags().StringVar(&run, "run", "", "only the rejects of this run")
 	c.Flags().StringVar(&rule, "rule", "", "only those that broke this rule")
+	completeRejects(c)
 	return c
 }
 

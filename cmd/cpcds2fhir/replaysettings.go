@@ -85,7 +85,7 @@ func (f *loadFlags) replaySettings(c *cobra.Command, state string, runs []string
 		f.noRepair = slices.DeleteFunc(strings.Split(off, ","), func(s string) bool { return s == "" })
 	}
 	if f.layout != "" {
-		return layouts.Open(f.layout)
+		return openLayout(f.layout)
 	}
 	hash, err := setting("layout", func(m *pipeline.Manifest) string { return m.Layout.SHA256 })
 	if err != nil {

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -15,12 +19,19 @@ import (
 )
 
 // printAccount prints the account of a run, as JSON or for a person.
-func printAccount(w io.Writer, m *pipeline.Manifest, form string, started time.Time) error {
-	if form == "json" {
-		e := json.NewEncoder(w)
+func (j *job) printAccount(m *pipeline.Manifest) error {
+	if j.flags.output == "json" {
+		e := json.NewEncoder(j.out)
 		e.SetIndent("", "  ")
 		return e.Encode(m)
 	}
+	w := new(bytes.Buffer) // written in one go: one error to look at
+	j.writeAccount(w, m)
+	_, err := j.out.Write(w.Bytes())
+	return err
+}
+
+func (j *job) writeAccount(w io.Writer, m *pipeline.Manifest) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "\nLayout %s, CARIN %s, %s mode, into %s", m.Layout.Name, m.CARINVersion, m.Mode, m.Target)
 	if m.Layout.Why != "" {
@@ -39,8 +50,7 @@ func printAccount(w io.Writer, m *pipeline.Manifest, form string, started time.T
 	}
 	t.Flush()
 	c := m.Claims
-	fmt.Fprintf(w, "\nClaims: %s seen = %s loaded + %s unchanged + %s stale + %s rejected + %s skipped\n",
-		comma(c.Seen), comma(c.Loaded), comma(c.Unchanged), comma(c.Stale), comma(c.Rejected), comma(c.Skipped))
+	fmt.Fprintf(w, "\n%s\n", claimsLine(m))
 	if c.PartlyRejected > 0 {
 		fmt.Fprintf(w, "        of these, %s have a part that was rejected\n", comma(c.PartlyRejected))
 	}
@@ -57,20 +67,88 @@ func printAccount(w io.Writer, m *pipeline.Manifest, form string, started time.T
 	counts(w, "Repaired, by repair", m.Repairs)
 	counts(w, "Rows skipped, by rule", m.Skips)
 	counts(w, "Warnings, by rule", m.Warnings)
-	balance := "The account balances."
-	if !m.Balanced {
-		balance = "THE ACCOUNT DOES NOT BALANCE."
+	elapsed, fresh := time.Since(j.started), c.Seen
+	fmt.Fprintln(w)
+	if before := j.resumed.Load(); before > 0 {
+		fresh -= before
+		fmt.Fprintf(w, "Resumed: %s durable already.\n", wasWere(before, "claim"))
 	}
-	elapsed := time.Since(started)
-	fmt.Fprintf(w, "\n%s %s claims in %s", balance, comma(c.Seen), elapsed.Round(10*time.Millisecond))
-	if s := elapsed.Seconds(); s > 0.5 && c.Seen > 0 {
-		fmt.Fprintf(w, ", %s a second", comma(int64(float64(c.Seen)/s)))
+	fmt.Fprintf(w, "%s %s in %s", balance(m), many(fresh, "claim"), elapsed.Round(10*time.Millisecond))
+	if s := elapsed.Seconds(); s > 0.5 && fresh > 0 {
+		fmt.Fprintf(w, ", %s a second", comma(int64(float64(fresh)/s)))
 	}
 	fmt.Fprintln(w, ".")
 	if len(m.Rejects) > 0 && !m.DryRun {
-		fmt.Fprintf(w, "See what was rejected, and why: cpcds2fhir rejects list --to '%s'\n", m.Target)
+		fmt.Fprintf(w, "See what was rejected, and why: %s\n", j.listRejects())
 	}
-	return nil
+}
+
+// claimsLine is the equation of the claims.
+func claimsLine(m *pipeline.Manifest) string {
+	c := m.Claims
+	return fmt.Sprintf("Claims: %s seen = %s loaded + %s unchanged + %s stale + %s rejected + %s skipped",
+		comma(c.Seen), comma(c.Loaded), comma(c.Unchanged), comma(c.Stale), comma(c.Rejected), comma(c.Skipped))
+}
+
+func balance(m *pipeline.Manifest) string {
+	if m.Balanced {
+		return "The account balances."
+	}
+	return "THE ACCOUNT DOES NOT BALANCE."
+}
+
+// listRejects is the command that lists the rejects of the target.
+func (j *job) listRejects() string {
+	s := fmt.Sprintf("cpcds2fhir rejects list --to '%s'", j.target)
+	if j.flags.state != "" {
+		s += fmt.Sprintf(" --state '%s'", j.flags.state)
+	}
+	return s
+}
+
+// mostBroken is how many rules are named when a load is stopped.
+const mostBroken = 5
+
+// overBudget adds to the error of a run in which too much was rejected which rules
+// were broken most.
+func (j *job) overBudget(run *pipeline.Run, cause error) error {
+	s, err := pipeline.OpenRejects(run.State)
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	byRule := map[string]int64{}
+	err = s.Each(run.ID, func(r *pipeline.Reject) error {
+		for rule := range brokenRules(r) {
+			byRule[rule]++
+		}
+		return nil
+	})
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	text := new(strings.Builder)
+	counts(text, "Rules that were broken most", most(byRule, mostBroken))
+	if !j.flags.dryRun && !run.Replay { // the rejects of a replay are those of loads
+		fmt.Fprintf(text, "See them: %s --run %s\n", j.listRejects(), run.ID)
+	}
+	return fmt.Errorf("%w%s", cause, strings.TrimRight("\n"+strings.TrimLeft(text.String(), "\n"), "\n"))
+}
+
+// most keeps the n largest counters.
+func most(m map[string]int64, n int) map[string]int64 {
+	keys := byCount(m)
+	out := map[string]int64{}
+	for _, k := range keys[:min(n, len(keys))] {
+		out[k] = m[k]
+	}
+	return out
+}
+
+// byCount orders the names of counters, the largest first.
+func byCount(m map[string]int64) []string {
+	return slices.SortedFunc(maps.Keys(m), func(a, b string) int {
+		return cmp.Or(cmp.Compare(m[b], m[a]), strings.Compare(a, b))
+	})
 }
 
 // counts prints the counters of a map, the largest first.
@@ -78,22 +156,30 @@ func counts(w io.Writer, title string, m map[string]int64) {
 	if len(m) == 0 {
 		return
 	}
-	keys := make([]string, 0, len(m))
-	width := 0
-	for k := range m {
-		keys = append(keys, k)
-		width = max(width, len(comma(m[k])))
+	keys, width := byCount(m), 0
+	for _, n := range m {
+		width = max(width, len(comma(n)))
 	}
-	slices.SortFunc(keys, func(a, b string) int {
-		if m[a] != m[b] {
-			return int(m[b] - m[a])
-		}
-		return strings.Compare(a, b)
-	})
 	fmt.Fprintf(w, "\n%s:\n", title)
 	for _, k := range keys {
 		fmt.Fprintf(w, "  %*s  %s\n", width, comma(m[k]), k)
 	}
+}
+
+// many writes a number of things: 1 row, 2 rows.
+func many(n int64, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return comma(n) + " " + thing
+}
+
+// wasWere is many with its verb.
+func wasWere(n int64, thing string) string {
+	if n == 1 {
+		return many(n, thing) + " was"
+	}
+	return many(n, thing) + " were"
 }
 
 // comma writes a number with commas between thousands.

@@ -1,15 +1,15 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
+	"io/fs"
 	"os"
-	"strconv"
+	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -25,9 +25,21 @@ func newStore() *cobra.Command {
 		Use:   "store",
 		Short: "Look into the embedded FHIR store, and export it",
 	}
-	c.PersistentFlags().StringVar(&dir, "store", "./fhir-store", "`DIR` of the store")
+	c.PersistentFlags().StringVar(&dir, "store", "./fhir-store", "`DIR` of the store, also as store:DIR")
+	cobra.CheckErr(c.MarkPersistentFlagDirname("store"))
 	c.AddCommand(newStoreStats(&dir), newStoreGet(&dir), newStoreSearch(&dir), newStoreExport(&dir))
 	return c
+}
+
+// openNamed opens the store that --store names. What load calls store:DIR is
+// understood too.
+func openNamed(name string) (*store.Store, string, error) {
+	dir := strings.TrimPrefix(name, "store:")
+	if dir == "" || strings.HasPrefix(name, "ndjson:") {
+		return nil, "", usagef("--store %q: name the folder of a store", name)
+	}
+	s, err := openStore(dir)
+	return s, dir, err
 }
 
 // typeStats is what stats count of one type, as JSON.
@@ -42,15 +54,22 @@ func newStoreStats(dir *string) *cobra.Command {
 	var output string
 	c := &cobra.Command{
 		Use:   "stats",
-		Short: "Count resources and versions by type",
-		Args:  cobra.NoArgs,
+		Short: "Count resources and versions by type, and the room they take",
+		Example: `  cpcds2fhir store stats
+  cpcds2fhir store stats --store /data/fhir-store --output json`,
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := openStore(*dir)
+			s, path, err := openNamed(*dir)
 			if err != nil {
 				return err
 			}
 			defer s.Close()
 			st, err := s.Stats()
+			if err != nil {
+				return err
+			}
+			disk, err := diskUsage(path)
 			if err != nil {
 				return err
 			}
@@ -62,14 +81,14 @@ func newStoreStats(dir *string) *cobra.Command {
 				}
 				e := json.NewEncoder(w)
 				e.SetIndent("", "  ")
-				return e.Encode(map[string]any{"schema_version": st.SchemaVersion, "disk_bytes": st.DiskBytes, "id_key_fingerprint": st.IDKey, "types": types})
+				return e.Encode(map[string]any{"schema_version": st.SchemaVersion, "disk_bytes": disk, "id_key_fingerprint": st.IDKey, "types": types})
 			}
 			fmt.Fprintf(w, "%-22s %12s %12s %12s\n", "", "resources", "deleted", "versions")
 			for t := range fhir.NumTypes {
 				x := st.Types[t]
 				fmt.Fprintf(w, "%-22s %12s %12s %12s\n", t, comma(x.Resources), comma(x.Deleted), comma(x.Versions))
 			}
-			fmt.Fprintf(w, "%s MiB on disk, schema version %d, id key %s\n", comma(int64(st.DiskBytes>>20)), st.SchemaVersion, st.IDKey)
+			fmt.Fprintf(w, "%s MiB on disk (all files, with room set aside for the log), schema version %d, id key %s\n", comma((disk+1<<20-1)>>20), st.SchemaVersion, st.IDKey)
 			return nil
 		},
 	}
@@ -77,18 +96,39 @@ func newStoreStats(dir *string) *cobra.Command {
 	return c
 }
 
+// diskUsage is the room that a folder takes, as du counts it.
+func diskUsage(dir string) (int64, error) {
+	var n int64
+	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if s, ok := info.Sys().(*syscall.Stat_t); ok {
+			n += s.Blocks * 512 // of this size, whatever the file system's are
+		}
+		return nil
+	})
+	return n, err
+}
+
 func newStoreGet(dir *string) *cobra.Command {
 	return &cobra.Command{
-		Use:     "get TYPE/ID",
-		Short:   "Print one resource",
-		Example: "  cpcds2fhir store get Patient/pabc…",
-		Args:    cobra.ExactArgs(1),
+		Use:   "get TYPE/ID",
+		Short: "Print one resource",
+		Example: `  cpcds2fhir store get Patient/p3vljheqzvqsi6hocfr7u3qkana
+  cpcds2fhir store get --store /data/fhir-store ExplanationOfBenefit/e27l3ii6azlfpn3bnr53db6vuae`,
+		Args:              needs("a resource as TYPE/ID", false),
+		ValidArgsFunction: completeTypes("/"),
 		RunE: func(c *cobra.Command, args []string) error {
 			t, id, err := fhir.SplitReference(args[0])
 			if err != nil {
 				return usagef("%q is no TYPE/ID", args[0])
 			}
-			s, err := openStore(*dir)
+			s, _, err := openNamed(*dir)
 			if err != nil {
 				return err
 			}
@@ -112,123 +152,29 @@ func indented(w io.Writer, raw []byte) error {
 	return e.Encode(json.RawMessage(raw))
 }
 
-func newStoreSearch(dir *string) *cobra.Command {
-	bundle := false
-	c := &cobra.Command{
-		Use:   "search 'TYPE?name=value&…'",
-		Short: "Search resources; print them as NDJSON or as a searchset Bundle",
-		Long: `Search understands _id, _count, _lastUpdated, patient, identifier, type,
-service-date, service-start-date, billable-period-start, care-team, provider,
-coverage, insurer, payee and payor, as far as the type has them. Dates take the
-prefixes eq, gt, ge, lt and le.`,
-		Example: `  cpcds2fhir store search 'ExplanationOfBenefit?patient=PATIENT-ID&_count=5'
-  cpcds2fhir store search --bundle 'ExplanationOfBenefit?identifier=CLAIM-NUMBER'
-  cpcds2fhir store search 'Patient?identifier=MEMBER-ID'`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			q, err := parseQuery(args[0])
-			if err != nil {
-				return err
-			}
-			s, err := openStore(*dir)
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			w := bufio.NewWriter(c.OutOrStdout())
-			if bundle {
-				err = writeBundle(w, s, q, args[0])
-			} else {
-				for e, ferr := range s.Search(q) {
-					if ferr != nil {
-						return ferr
-					}
-					w.Write(e.JSON)
-					w.WriteByte('\n')
-				}
-			}
-			return errors.Join(err, w.Flush())
-		},
-	}
-	c.Flags().BoolVar(&bundle, "bundle", false, "print one searchset Bundle")
-	return c
-}
-
-// parseQuery reads "Type?name=value&…".
-func parseQuery(s string) (*store.Query, error) {
-	name, query, _ := strings.Cut(s, "?")
-	t, ok := fhir.ParseType(name)
-	if !ok {
-		return nil, usagef("%q is no resource type of the store", name)
-	}
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return nil, usagef("%q: %s", s, err)
-	}
-	q := &store.Query{Type: t}
-	for name, vs := range values {
-		for _, v := range vs {
-			switch name {
-			case "_count":
-				if q.Count, err = strconv.Atoi(v); err != nil || q.Count < 1 {
-					return nil, usagef("_count=%s: a number above 0", v)
-				}
-			case "_id":
-				q.IDs = append(q.IDs, strings.Split(v, ",")...)
-			case "patient":
-				q.Patient = strings.TrimPrefix(v, "Patient/")
-			default:
-				f, err := store.ParseFilter(name, v)
-				if err != nil {
-					return nil, usagef("search parameter %s: %w", name, err)
-				}
-				q.Filters = append(q.Filters, f)
-			}
-		}
-	}
-	return q, nil
-}
-
-func writeBundle(w io.Writer, s *store.Store, q *store.Query, self string) error {
-	link, err := json.Marshal(self)
-	if err != nil {
-		return err
-	}
-	n := 0
-	fmt.Fprintf(w, `{"resourceType":"Bundle","type":"searchset","link":[{"relation":"self","url":%s}]`, link)
-	for e, err := range s.Search(q) {
-		if err != nil {
-			return err
-		}
-		before := ","
-		if n++; n == 1 {
-			before = `,"entry":[`
-		}
-		fmt.Fprintf(w, before+`{"fullUrl":"%s","resource":%s,"search":{"mode":"match"}}`, fhir.Reference(e.Type, e.ID), e.JSON)
-	}
-	after := ""
-	if n > 0 { // FHIR allows no empty array
-		after = "]"
-	}
-	_, err = fmt.Fprintf(w, after+`,"total":%d}`+"\n", n)
-	return err
-}
+const exportForm = "ndjson:DIR[?compress=zstd|gzip]"
 
 func newStoreExport(dir *string) *cobra.Command {
 	return &cobra.Command{
-		Use:     "export ndjson:DIR[?compress=zstd|gzip]",
-		Short:   "Write every current resource to NDJSON files, in order of type and id",
-		Example: "  cpcds2fhir store export 'ndjson:./export?compress=zstd'",
-		Args:    cobra.ExactArgs(1),
+		Use:   "export ndjson:DIR[?compress=zstd|gzip]",
+		Short: "Write every current resource to NDJSON files, in order of type and id",
+		Example: `  cpcds2fhir store export 'ndjson:./export?compress=zstd'
+  cpcds2fhir store export --store /data/fhir-store ndjson:/data/export`,
+		Args: needs("a folder as "+exportForm, false),
+
+		ValidArgsFunction: cobra.FixedCompletions([]string{"ndjson:"}, cobra.ShellCompDirectiveNoSpace),
 		RunE: func(c *cobra.Command, args []string) error {
-			t, err := parseTarget(args[0])
+			t, err := parseTargetOf("export to", args[0], exportForm)
 			if err != nil {
 				return err
 			}
 			if t.kind != "ndjson" {
-				return usagef("export writes to ndjson:DIR")
+				return usagef("export to %q: use %s", args[0], exportForm)
 			}
-			s, err := openStore(*dir)
+			if err := folder("export to "+args[0], t.dir); err != nil {
+				return err
+			}
+			s, _, err := openNamed(*dir)
 			if err != nil {
 				return err
 			}
@@ -245,6 +191,9 @@ func export(c *cobra.Command, s *store.Store, t target) error {
 		return fmt.Errorf("make folder for the export: %w", err)
 	}
 	defer os.RemoveAll(state)
+	if err := t.foreign(state); err != nil {
+		return err
+	}
 	l, err := ndjson.Open(t.dir, ndjson.Options{Compress: t.compress, Run: "export", State: state, TransactionTime: transactionTime})
 	if err != nil {
 		return err
@@ -285,6 +234,6 @@ func export(c *cobra.Command, s *store.Store, t target) error {
 	for _, r := range total.Resources {
 		n += r.Created
 	}
-	fmt.Fprintf(c.OutOrStdout(), "%s resources written to %s\n", comma(n), t.dir)
+	fmt.Fprintf(c.OutOrStdout(), "%s written to %s\n", many(n, "resource"), t.dir)
 	return nil
 }

@@ -28,7 +28,8 @@ check digits. The same options give the same bytes. With --faults a share of the
 claims has named data problems, for trying out rejects.`,
 		Example: `  cpcds2fhir synth --claims 10000 --out ./extract
   cpcds2fhir synth --claims 5000 --faults 20% --format csv --out ./broken`,
-		Args: cobra.NoArgs,
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.Dir == "" {
 				return usagef("give the folder with --out")
@@ -39,8 +40,8 @@ claims has named data problems, for trying out rejects.`,
 			if o.RowGroup < 0 {
 				return usagef("--row-group %d: at least one row, or 0 for the default", o.RowGroup)
 			}
-			if o.Workers < 1 {
-				return usagef("--workers %d: at least one", o.Workers)
+			if err := checkWorkers(o.Workers); err != nil {
+				return err
 			}
 			share, err := strconv.ParseFloat(strings.TrimSuffix(faults, "%"), 64)
 			if err != nil || share < 0 || share > 100 {
@@ -50,7 +51,7 @@ claims has named data problems, for trying out rejects.`,
 			start := time.Now()
 			if term.IsTerminal(int(os.Stderr.Fd())) {
 				o.Progress = func(done, total int) {
-					fmt.Fprintf(os.Stderr, "\r%s of %s claims", comma(int64(done)), comma(int64(total)))
+					fmt.Fprintf(os.Stderr, "\r%s of %s", comma(int64(done)), many(int64(total), "claim"))
 				}
 			}
 			s, err := synth.Write(c.Context(), o)
@@ -74,7 +75,7 @@ claims has named data problems, for trying out rejects.`,
 	f.BoolVar(&o.Shuffle, "shuffle", false, "write the rows in random order")
 	choiceFlag(c, &o.Compression, "compression", "of Parquet: zstd, snappy, gzip or none", "zstd", "snappy", "gzip", "none")
 	f.IntVar(&o.RowGroup, "row-group", 0, "rows of a Parquet row group (0: the default)")
-	f.IntVar(&o.Workers, "workers", runtime.NumCPU(), "members that are made at the same time")
+	f.IntVar(&o.Workers, "workers", min(runtime.NumCPU(), mostWorkers), "members that are made at the same time")
 	choiceFlag(c, &output, "output", "text or json", "text", "json")
 	return c
 }
@@ -85,7 +86,7 @@ func printSynth(w io.Writer, s *synth.Summary, dir, output string, elapsed time.
 		e.SetIndent("", "  ")
 		return e.Encode(s)
 	}
-	fmt.Fprintf(w, "%s claims of %s members written to %s in %s\n", comma(int64(s.Claims)), comma(int64(s.Members)), dir, elapsed.Round(10*time.Millisecond))
+	fmt.Fprintf(w, "%s of %s written to %s in %s\n", many(int64(s.Claims), "claim"), many(int64(s.Members), "member"), dir, elapsed.Round(10*time.Millisecond))
 	counts(w, "Claims by kind", int64s(s.Kinds))
 	counts(w, "Rows by table", int64s(s.Rows))
 	counts(w, "Claims by fault", int64s(s.Faults))

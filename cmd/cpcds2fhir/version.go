@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,19 +31,27 @@ func toolVersion() string {
 	return "dev"
 }
 
+// releases are the releases of the guide, the default first.
+func releases() []string { return []string{carin.V220.Name, carin.V200.Name} }
+
+func versionLine() string {
+	return fmt.Sprintf("cpcds2fhir %s (%s, %s/%s), CARIN Blue Button %s\n", toolVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH, strings.Join(releases(), " and "))
+}
+
 func newVersion() *cobra.Command {
 	var output string
 	c := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version, and the CARIN releases it knows",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
+
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
-			releases := []string{carin.V220.Name, carin.V200.Name}
 			if output == "json" {
-				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"version": toolVersion(), "go": runtime.Version(), "carin": releases})
+				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"version": toolVersion(), "go": runtime.Version(), "carin": releases()})
 			}
-			fmt.Fprintf(c.OutOrStdout(), "cpcds2fhir %s (%s, %s/%s), CARIN Blue Button %s and %s\n", toolVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH, releases[0], releases[1])
-			return nil
+			_, err := fmt.Fprint(c.OutOrStdout(), versionLine())
+			return err
 		},
 	}
 	choiceFlag(c, &output, "output", "text or json", "text", "json")
