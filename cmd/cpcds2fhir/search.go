@@ -17,20 +17,31 @@ import (
 )
 
 func newStoreSearch(dir *string) *cobra.Command {
+	var base string
 	bundle := false
 	c := &cobra.Command{
 		Use:   "search 'TYPE?name=value&…'",
 		Short: "Search resources; print them as NDJSON or as a searchset Bundle",
-		Long: `Search understands _id, _count, _lastUpdated, patient, identifier, type,
-service-date, service-start-date, billable-period-start, care-team, provider,
-coverage, insurer, payee and payor, as far as the type has them. Dates take the
-prefixes eq, gt, ge, lt and le.`,
-		Example: `  cpcds2fhir store search 'ExplanationOfBenefit?patient=PATIENT-ID&_count=5'
-  cpcds2fhir store search --bundle 'ExplanationOfBenefit?identifier=CLAIM-NUMBER'
-  cpcds2fhir store search 'Patient?identifier=MEMBER-ID'`,
-		Args: needs("a query such as 'Patient?identifier=MEMBER-ID'", false),
+		Long: `Search understands _id, _lastUpdated, patient, identifier, type, service-date,
+service-start-date, billable-period-start, care-team, provider, coverage, insurer,
+payee and payor, as far as the type has them. Dates take the prefixes eq, gt, ge,
+lt and le. Resources come in the order of their ids.
+
+_count=N prints a page of N resources, and _cursor=ID the page behind the resource
+of that id. A Bundle tells with total how many there are on all pages. Where more
+follow, its link "next" is what to search for next.`,
+		Example: `  cpcds2fhir store search 'ExplanationOfBenefit?patient=PATIENT-ID&service-date=ge2024-01-01'
+  cpcds2fhir store search 'Patient?identifier=MEMBER-ID'
+  cpcds2fhir store search --bundle 'ExplanationOfBenefit?patient=PATIENT-ID&_count=5'
+  cpcds2fhir store search --bundle 'http://localhost/fhir/ExplanationOfBenefit?_count=5&_cursor=ID'`,
+		Args:              needs("a query such as 'Patient?identifier=MEMBER-ID'", false),
+		ValidArgsFunction: completeTypes("?"),
 		RunE: func(c *cobra.Command, args []string) error {
-			q, err := parseQuery(args[0])
+			base, err := parseBase(base)
+			if err != nil {
+				return err
+			}
+			q, err := parseQuery(strings.TrimPrefix(args[0], base+"/"))
 			if err != nil {
 				return err
 			}
@@ -41,35 +52,56 @@ prefixes eq, gt, ge, lt and le.`,
 			defer s.Close()
 			w := bufio.NewWriter(c.OutOrStdout())
 			if bundle {
-				err = writeBundle(w, s, q, args[0])
+				err = writeBundle(w, s, q, base)
 			} else {
-				for e, ferr := range s.Search(q) {
-					if ferr != nil {
-						return ferr
-					}
-					w.Write(e.JSON)
-					w.WriteByte('\n')
-				}
+				err = writeLines(w, s, q)
 			}
-			return errors.Join(err, w.Flush())
+			if flush := w.Flush(); err == nil {
+				err = flush
+			}
+			return err
 		},
 	}
 	c.Flags().BoolVar(&bundle, "bundle", false, "print one searchset Bundle")
+	c.Flags().StringVar(&base, "base", "http://localhost/fhir", "`URL` of the server that links and fullUrls of a Bundle name")
+	cobra.CheckErr(c.RegisterFlagCompletionFunc("base", cobra.NoFileCompletions))
 	return c
 }
 
+// parseBase returns the URL without the slash at its end.
+func parseBase(s string) (string, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+		return "", usagef("--base %q: use a URL such as https://example.org/fhir", s)
+	}
+	return strings.TrimRight(s, "/"), nil
+}
+
+// query is a search with the parameters it was read from.
+type query struct {
+	store.Query
+	values url.Values
+}
+
+// cursor is the search parameter that names the last resource of the page before.
+const cursor = "_cursor"
+
 // parseQuery reads "Type?name=value&…".
-func parseQuery(s string) (*store.Query, error) {
-	name, query, _ := strings.Cut(s, "?")
+func parseQuery(s string) (*query, error) {
+	name, params, _ := strings.Cut(s, "?")
 	t, ok := fhir.ParseType(name)
 	if !ok {
-		return nil, usagef("%q is no resource type of the store", name)
+		var names []string
+		for t := range fhir.NumTypes {
+			names = append(names, t.String())
+		}
+		return nil, usagef("%q is no resource type of the store%s", name, meant(name, names))
 	}
-	values, err := url.ParseQuery(query)
+	values, err := url.ParseQuery(params)
 	if err != nil {
 		return nil, usagef("%q: %s", s, err)
 	}
-	q := &store.Query{Type: t}
+	q := &query{store.Query{Type: t}, values}
 	for name, vs := range values {
 		for _, v := range vs {
 			switch name {
@@ -77,14 +109,19 @@ func parseQuery(s string) (*store.Query, error) {
 				if q.Count, err = strconv.Atoi(v); err != nil || q.Count < 1 {
 					return nil, usagef("_count=%s: a number above 0", v)
 				}
+			case cursor:
+				q.After = v
 			case "_id":
 				q.IDs = append(q.IDs, strings.Split(v, ",")...)
 			case "patient":
 				q.Patient = strings.TrimPrefix(v, "Patient/")
 			default:
 				f, err := store.ParseFilter(name, v)
+				if unknown, ok := errors.AsType[*store.FilterError](err); ok && unknown.Param == "" {
+					return nil, usagef("search parameter %s is not known", name)
+				}
 				if err != nil {
-					return nil, usagef("search parameter %s: %w", name, err)
+					return nil, usageError{err}
 				}
 				q.Filters = append(q.Filters, f)
 			}
@@ -93,27 +130,93 @@ func parseQuery(s string) (*store.Query, error) {
 	return q, nil
 }
 
-func writeBundle(w io.Writer, s *store.Store, q *store.Query, self string) error {
-	link, err := json.Marshal(self)
+// link is the URL of the query; after is the last resource of the page before, if
+// it is another than the query's own.
+func (q *query) link(base, after string) string {
+	values := url.Values{}
+	for name, vs := range q.values {
+		values[name] = vs
+	}
+	if after != "" {
+		values.Set(cursor, after)
+	}
+	s := base + "/" + q.Type.String()
+	if len(values) > 0 {
+		s += "?" + values.Encode() // in the order of names: the same query has one link
+	}
+	return s
+}
+
+// writeLines prints what a query finds as NDJSON.
+func writeLines(w io.Writer, s *store.Store, q *query) error {
+	for e, err := range s.Search(&q.Query) {
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(w, "%s\n", e.JSON); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bundleLink is a link of a Bundle.
+type bundleLink struct {
+	Relation string `json:"relation"`
+	URL      string `json:"url"`
+}
+
+// writeBundle prints a page of what a query finds. Its links come last: one
+// resource more than the page has tells whether there is a next one.
+func writeBundle(w io.Writer, s *store.Store, q *query, base string) error {
+	total, err := s.Count(&q.Query)
 	if err != nil {
 		return err
 	}
-	n := 0
-	fmt.Fprintf(w, `{"resourceType":"Bundle","type":"searchset","link":[{"relation":"self","url":%s}]`, link)
-	for e, err := range s.Search(q) {
+	fmt.Fprintf(w, `{"resourceType":"Bundle","type":"searchset","total":%d`, total)
+	links := []bundleLink{{"self", q.link(base, "")}}
+	page := q.Query
+	if page.Count > 0 {
+		page.Count++
+	}
+	n, last := 0, ""
+	for e, err := range s.Search(&page) {
 		if err != nil {
 			return err
+		}
+		if n == q.Count && n > 0 {
+			links = append(links, bundleLink{"next", q.link(base, last)})
+			break
 		}
 		before := ","
 		if n++; n == 1 {
 			before = `,"entry":[`
 		}
-		fmt.Fprintf(w, before+`{"fullUrl":"%s","resource":%s,"search":{"mode":"match"}}`, fhir.Reference(e.Type, e.ID), e.JSON)
+		last = strings.Clone(e.ID)
+		url, err := jsonText(base + "/" + fhir.Reference(e.Type, e.ID))
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(w, before+`{"fullUrl":%s,"resource":%s,"search":{"mode":"match"}}`, url, e.JSON); err != nil {
+			return err
+		}
 	}
-	after := ""
 	if n > 0 { // FHIR allows no empty array
-		after = "]"
+		fmt.Fprint(w, "]")
 	}
-	_, err = fmt.Fprintf(w, after+`,"total":%d}`+"\n", n)
+	text, err := jsonText(links)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, `,"link":%s}`+"\n", text)
 	return err
+}
+
+// jsonText is JSON in which "&" stays readable, so that a link can be copied.
+func jsonText(v any) (string, error) {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return strings.TrimSuffix(b.String(), "\n"), err
 }
