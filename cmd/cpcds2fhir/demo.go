@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +16,7 @@ import (
 
 	"cpcds2fhir/internal/store"
 	"cpcds2fhir/internal/synth"
+	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/fhir"
 )
 
@@ -23,8 +26,9 @@ func newDemo() *cobra.Command {
 		Use:   "demo",
 		Short: "Show the main job on a synthetic extract: make it, load it, look at it",
 		Long: `Demo makes a synthetic extract of all five claim kinds as Parquet, loads it into an
-embedded store, shows the account, one member's claims and one ExplanationOfBenefit,
-and the commands to go on with. Everything it writes is in one folder.`,
+embedded store, shows the account, one member's claims and what matters of one
+ExplanationOfBenefit, and the commands to go on with. Everything it writes is in one
+folder.`,
 		Example: `  cpcds2fhir demo
   cpcds2fhir demo --dir /tmp/demo`,
 		Args:              noArgs,
@@ -82,12 +86,17 @@ func demo(c *cobra.Command, dir string) error {
 		return err
 	}
 	defer st.Close()
-	patient, err := showMember(w, st)
+	patient, err := showMember(w, st, storeDir)
 	if err != nil {
 		return err
 	}
+	m, err := pipeline.ReadManifest(f.manifest)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\n5. What it came to\n\n  %s\n  %s It is in %s, as JSON.\n", claimsLine(m), balance(m), f.manifest)
 	fmt.Fprintf(w, `
-5. Go on
+6. Go on
 
   cpcds2fhir store stats --store %[1]s
   cpcds2fhir store search --store %[1]s --bundle 'ExplanationOfBenefit?patient=%[2]s'
@@ -114,8 +123,8 @@ func better(a, b []claimRow) bool {
 }
 
 // showMember prints the claims of one member with a history of several kinds, and
-// one of them whole. It returns the member's id.
-func showMember(w io.Writer, st *store.Store) (string, error) {
+// what matters of one of them. It returns the member's id.
+func showMember(w io.Writer, st *store.Store, storeDir string) (string, error) {
 	var best string
 	var bestRows []claimRow
 	n := 0
@@ -142,7 +151,35 @@ func showMember(w io.Writer, st *store.Store) (string, error) {
 	for _, r := range bestRows {
 		fmt.Fprintf(w, "  %-12s %-14s %-10s %6d %12s %12s\n", r.from, r.kind, r.status, r.lines, r.submitted, r.paid)
 	}
-	shortest := slices.MinFunc(bestRows, func(a, b claimRow) int { return len(a.json) - len(b.json) })
-	fmt.Fprintf(w, "\n4. One of them: cpcds2fhir store get ExplanationOfBenefit/%s\n\n", shortest.id)
-	return best, indented(w, shortest.json)
+	one := example(bestRows)
+	lines, more, err := excerpt(one.json)
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(w, "\n4. One of them, shortened: the first item, codes without their systems\n\n")
+	if n := len(lines) - demoLines; n > 0 {
+		lines, more = lines[:demoLines], more+n
+	}
+	for _, l := range lines {
+		fmt.Fprintf(w, "  %s\n", l)
+	}
+	fmt.Fprintf(w, "  ... %s. Print it whole:\n\n  cpcds2fhir store get --store %s ExplanationOfBenefit/%s\n",
+		many(int64(more), "more line"), storeDir, one.id)
+	return best, nil
+}
+
+// demoLines is how much of a resource leaves the rest of the demo in sight.
+const demoLines = 60
+
+// example is the shortest of the claims that have a diagnosis, if any has.
+func example(rows []claimRow) claimRow {
+	rank := func(r claimRow) int {
+		if bytes.Contains(r.json, []byte(`"diagnosis":`)) {
+			return 0
+		}
+		return 1
+	}
+	return slices.MinFunc(rows, func(a, b claimRow) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(len(a.json), len(b.json)))
+	})
 }
