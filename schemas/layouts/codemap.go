@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"cpcds2fhir/schemas/cpcds"
 )
 
 // codeMap is a code map of a layout: codes of the source and what they become.
@@ -45,8 +47,8 @@ func (p *layoutParser) codeMapsBlock(n ast.Node) {
 	}
 }
 
-// codeMap returns the codes of the code map that a column names.
-func (p *layoutParser) codeMap(n ast.Node) map[string]string {
+// codeMap returns the codes of the code map that the column of an element names.
+func (p *layoutParser) codeMap(n ast.Node, el cpcds.Element) map[string]string {
 	name := p.text(n, "code_map")
 	m, ok := p.codeMaps[name]
 	if !ok {
@@ -54,6 +56,12 @@ func (p *layoutParser) codeMap(n ast.Node) map[string]string {
 		return nil
 	}
 	m.used = true
+	for _, from := range slices.Sorted(maps.Keys(m.codes)) {
+		if foreign(el, m.codes[from]) != "" {
+			p.closed(el, n, m.codes[from])
+			break
+		}
+	}
 	return m.codes
 }
 

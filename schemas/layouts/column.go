@@ -250,14 +250,17 @@ func (b *columnParser) readingKeys(r *reading, kind cpcds.Kind) map[string]func(
 				if _, rule := (&form{kind: kind, round: -1}).check(codes[y.key]); rule != "" && b.c.form.formats == nil {
 					b.at(y.val, "", "%s must be a valid %s", b.c.element.Column(), kind)
 				}
+				b.closed(b.c.element, y.val, codes[y.key])
 			}
 			add(codes, true)
 		},
-		"code_map": func(x entry) { add(b.codeMap(x.val), false) },
+		"code_map": func(x entry) { add(b.codeMap(x.val, b.c.element), false) },
 		"else": func(x entry) {
 			r.otherwise, r.other = replace, b.text(x.val, "else")
 			if r.other == "bad" {
 				r.otherwise = refuse
+			} else {
+				b.closed(b.c.element, x.val, r.other)
 			}
 			if r.codes == nil {
 				r.codes = map[string]string{}

@@ -2,6 +2,7 @@ package layouts
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -12,9 +13,11 @@ type Finding struct {
 	Column  int // in characters from 1; 0 if the fault concerns a whole line
 	Message string
 	Hint    string // what to do, "" if there is nothing to say
+	Warning bool   // the layout can be read all the same
 }
 
-// String returns "file:line:column: message; hint".
+// String returns "file:line:column: message; hint", with "warning: " before the
+// message of a warning.
 func (f Finding) String() string {
 	var b strings.Builder
 	b.WriteString(f.File)
@@ -24,11 +27,20 @@ func (f Finding) String() string {
 			fmt.Fprintf(&b, ":%d", f.Column)
 		}
 	}
-	b.WriteString(": " + f.Message)
+	b.WriteString(": ")
+	if f.Warning {
+		b.WriteString("warning: ")
+	}
+	b.WriteString(f.Message)
 	if f.Hint != "" {
 		b.WriteString("; " + f.Hint)
 	}
 	return b.String()
+}
+
+// faults returns the findings that are no warnings.
+func faults(findings []Finding) []Finding {
+	return slices.DeleteFunc(slices.Clone(findings), func(f Finding) bool { return f.Warning })
 }
 
 // FileError holds everything that is wrong with a layout file.

@@ -14,29 +14,38 @@ import (
 // Sample is a file for which a layout is wanted: its columns, and some values of
 // each, in the order of the columns.
 type Sample struct {
-	Path   string
-	Fields []cpcds.Field
-	Values [][]string // may be shorter than Fields
+	Path      string
+	Fields    []cpcds.Field
+	Values    [][]string // may be shorter than Fields
+	Delimiter string     // of a text file, as csv in a layout names it; "" if it is not known
+	Fault     string     // what is wrong with the form of the file, "" if nothing is
 }
 
 // Infer proposes a layout for one or more files that no layout fits. It goes by headers first
-// and by values where headers leave something open. The YAML passes Check, its
-// comments say what was guessed, and it holds no value but well-known sentinels.
+// and by values where headers leave something open. Its comments say what was
+// guessed and what is still to be done; it holds no value but well-known sentinels.
+// It passes Check if every table has its key and the elements that all its rows need.
 func Infer(name string, samples []Sample) []byte {
-	words := knownHeaders()
 	drafts := map[cpcds.Table]*draft{}
 	for _, s := range samples {
-		t := guessTable(s, words)
+		t := guessTable(s)
 		if drafts[t] == nil {
-			drafts[t] = &draft{table: t, names: map[string]bool{}, bound: map[cpcds.Element]*proposal{}}
+			drafts[t] = &draft{table: t, places: map[string]int{}}
 		}
-		drafts[t].add(s, words[t])
+		drafts[t].add(s)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Proposed from the headers and some values. Read it line by line: what is marked\n# \"guess\" is one. Then run \"layout check\" on it.\n")
-	fmt.Fprintf(&b, "layout: %s\nabout: proposed from %d files\n", layoutNameOf(name), len(samples))
+	for _, s := range samples {
+		if s.Fault != "" {
+			fmt.Fprintf(&b, "# %s\n", strings.ReplaceAll(s.Fault, "\n", " "))
+		}
+	}
+	fmt.Fprintf(&b, "layout: %s\nabout: proposed from %s\n", layoutNameOf(name), count(len(samples), "file"))
+	writeCSV(&b, samples)
 	nulls := map[string]bool{}
 	for _, d := range drafts {
+		d.guess()
 		maps.Copy(nulls, d.nulls())
 	}
 	if len(nulls) > 0 {
@@ -49,130 +58,117 @@ func Infer(name string, samples []Sample) []byte {
 	return []byte(b.String())
 }
 
-// wordList holds the folded headers that are known to mean an element of a table.
-type wordList map[string]cpcds.Element
-
-// knownHeaders returns, for each table, the canonical names and all aliases of the
-// built-in layouts, folded.
-func knownHeaders() (out [cpcds.NumTables]wordList) {
-	for t := range cpcds.NumTables {
-		out[t] = wordList{}
-		for _, l := range builtins() {
-			tab := l.tables[t]
-			if tab == nil {
-				continue
-			}
-			for _, c := range tab.columns {
-				// What an expression takes apart is more than the element.
-				if c.origin == fromAll || c.plain.expression != nil {
-					continue
-				}
-				for _, group := range c.headers[:min(1, len(c.headers))] {
-					for _, h := range group {
-						if _, ok := out[t][fold(h)]; !ok && tab.Reason(h) == "" {
-							out[t][fold(h)] = c.element
-						}
-					}
-				}
-			}
-		}
-		for _, el := range cpcds.Columns(t) {
-			out[t][fold(el.Column())] = el
-		}
+// count writes a number with its noun.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
 	}
-	return out
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// guessTable picks the table of which most headers are known; between equals the
-// one that the file is named after.
-func guessTable(s Sample, words [cpcds.NumTables]wordList) cpcds.Table {
-	best, most := cpcds.Claims, -1
-	file := strings.ToLower(filepath.Base(s.Path))
-	for t := range cpcds.NumTables {
-		n := 0
-		for _, f := range s.Fields {
-			if _, ok := words[t][fold(f.Name)]; ok {
-				n += 2
+// writeCSV names the delimiter of the text files.
+func writeCSV(b *strings.Builder, samples []Sample) {
+	var all []string
+	for _, s := range samples {
+		if s.Delimiter != "" && !slices.Contains(all, s.Delimiter) {
+			all = append(all, s.Delimiter)
+		}
+	}
+	if len(all) == 0 {
+		return
+	}
+	if len(all) > 1 {
+		b.WriteString("# The text files have different delimiters, and a layout has one: make a layout for each kind.\n")
+	}
+	fmt.Fprintf(b, "csv: {delimiter: %q}\n", all[0])
+}
+
+// guessTable picks the table that most columns fit; between equals the one that the
+// file is named after.
+func guessTable(s Sample) cpcds.Table {
+	best, most := cpcds.Claims, -1.0
+	cols := columnsOfSample(s)
+	file := meaning(filepath.Base(s.Path))
+	for t, v := range vocabularies() {
+		n := 0.0
+		for _, p := range guess(v, cols).bound {
+			n += p.score * float64(len(p.columns))
+			if p.exact {
+				n++
 			}
 		}
-		if strings.Contains(file, strings.TrimSuffix(t.String(), "s")) {
+		if slices.Contains(file, strings.TrimSuffix(cpcds.Table(t).String(), "s")) {
 			n += 3
 		}
 		if n > most {
-			best, most = t, n
+			best, most = cpcds.Table(t), n
 		}
 	}
 	return best
+}
+
+// columnsOfSample returns the columns of one file.
+func columnsOfSample(s Sample) []seen {
+	claims := vocabularies()[cpcds.Claims]
+	cols := make([]seen, len(s.Fields))
+	lined := false
+	for i, f := range s.Fields {
+		cols[i] = seen{header: f.Name, files: 1}
+		if i < len(s.Values) {
+			cols[i].values = s.Values[i]
+		}
+		form := formOf(cols[i].values)
+		cols[i].form = &form // for all tables that the file could be
+		lined = lined || claims.names(f.Name, cpcds.LineNumber)
+	}
+	for i := range cols {
+		cols[i].lined = lined
+	}
+	return cols
+}
+
+// names reports whether a header is one of those that are known to mean the element.
+func (v *vocabulary) names(header string, el cpcds.Element) bool {
+	words := v.read(header)
+	return slices.ContainsFunc(v.phrases, func(p phrase) bool { return p.element == el && v.alike(words, &p) > sure })
 }
 
 // draft is a table in the making.
 type draft struct {
-	table   cpcds.Table
-	files   []string
-	names   map[string]bool // folded headers that are dealt with
-	bound   map[cpcds.Element]*proposal
-	ignored []string
+	table  cpcds.Table
+	files  []string
+	cols   []seen
+	places map[string]int // of folded headers among cols
+	*guesser
 }
 
-// proposal is one column in the making.
-type proposal struct {
-	header string
-	guess  string // why it is a guess, "" if the header is known
-	values []string
-}
-
-func (d *draft) add(s Sample, words wordList) {
+// add adds the columns of a file. One that another file has too is the same column.
+func (d *draft) add(s Sample) {
 	d.files = append(d.files, filepath.Base(s.Path))
-	known := slices.Sorted(maps.Keys(words))
-	values := func(i int) []string {
-		if i < len(s.Values) {
-			return s.Values[i]
-		}
-		return nil
-	}
-	var open []int
-	for i, f := range s.Fields {
-		folded := fold(f.Name)
-		if d.names[folded] {
+	own := map[string]bool{}
+	for _, c := range columnsOfSample(s) {
+		folded := fold(c.header)
+		if own[folded] {
 			continue
 		}
-		el, ok := words[folded]
-		if _, taken := d.bound[el]; !ok || taken {
-			open = append(open, i)
+		own[folded] = true
+		if i, ok := d.places[folded]; ok {
+			d.cols[i].values, d.cols[i].form = slices.Concat(d.cols[i].values, c.values), nil
+			d.cols[i].files++
 			continue
 		}
-		d.names[folded] = true
-		d.bound[el] = &proposal{header: f.Name, values: values(i)}
-	}
-	// Known headers have gone first, so that a guess cannot take their elements.
-	for _, i := range open {
-		f := s.Fields[i]
-		d.names[fold(f.Name)] = true
-		like := closest(fold(f.Name), known)
-		el, ok := words[like]
-		if _, taken := d.bound[el]; !ok || taken {
-			d.ignored = append(d.ignored, f.Name)
-			continue
-		}
-		d.bound[el] = &proposal{header: f.Name, guess: "the header is like " + el.Column(), values: values(i)}
+		d.places[folded] = len(d.cols)
+		d.cols = append(d.cols, c)
 	}
 }
 
-// closest returns the known header that differs in at most a quarter of the bytes.
-func closest(folded string, known []string) string {
-	best, found := "", len(folded)/4+1
-	for _, k := range known {
-		if d := distance(folded, k, found); d < found {
-			best, found = k, d
-		}
-	}
-	return best
-}
+func (d *draft) guess() { d.guesser = guess(vocabularies()[d.table], d.cols) }
 
+// nulls returns the sentinels that bound columns have.
 func (d *draft) nulls() map[string]bool {
 	out := map[string]bool{}
-	for _, p := range d.bound {
-		for _, v := range p.values {
+	for i := range d.used {
+		for _, v := range d.cols[i].values {
 			if v = strings.TrimSpace(v); slices.Contains(anySentinels, v) {
 				out[v] = true
 			}
@@ -190,13 +186,32 @@ var tableKeys = [cpcds.NumTables][]cpcds.Element{
 	cpcds.Claims:        {cpcds.ClaimUniqueIdentifier},
 }
 
+// requiredOf are the elements that tell the files of a table from others.
+var requiredOf = [cpcds.NumTables][]cpcds.Element{
+	cpcds.Members:   {cpcds.MembersMemberID},
+	cpcds.Coverages: {cpcds.CoveragesCoverageID, cpcds.CoveragesMemberID},
+	cpcds.Claims:    {cpcds.ClaimUniqueIdentifier, cpcds.MemberID, cpcds.CoverageID},
+}
+
 func (d *draft) write(b *strings.Builder) {
 	fmt.Fprintf(b, "  %s:\n    files: [%s]\n", d.table, quoteAll(d.files))
-	var key []cpcds.Element
+	var key, required []cpcds.Element
 	for _, el := range tableKeys[d.table] {
 		if d.bound[el] != nil {
 			key = append(key, el)
 		}
+	}
+	for _, el := range requiredOf[d.table] {
+		// A file of headers or lines alone has not all columns of the table.
+		if p := d.bound[el]; p != nil && d.cols[p.columns[0]].files == len(d.files) {
+			required = append(required, el)
+		}
+	}
+	if required == nil && len(key) == 1 {
+		required = key
+	}
+	if len(required) > 0 {
+		fmt.Fprintf(b, "    required: [%s]\n", names(required))
 	}
 	if len(key) > 0 {
 		fmt.Fprintf(b, "    key: [%s]\n", names(key))
@@ -206,38 +221,103 @@ func (d *draft) write(b *strings.Builder) {
 	if d.table == cpcds.Claims && d.bound[cpcds.LineNumber] == nil {
 		b.WriteString("    # No column looks like line_number: say under line_when which rows are service lines.\n")
 	}
-	b.WriteString("    columns:\n")
-	for _, el := range slices.Sorted(maps.Keys(d.bound)) {
-		d.bound[el].write(b, el)
-	}
-	if len(d.bound) == 0 {
-		el := tableKeys[d.table][0]
-		fmt.Fprintf(b, "      %s: %s # guess: nothing looks like any element\n", el, strconv.Quote(el.Column()))
-	}
-	if len(d.ignored) > 0 {
-		b.WriteString("    # Bind these or say why they are not needed.\n    ignore:\n")
-		for _, h := range d.ignored {
-			fmt.Fprintf(b, "      %s: not bound yet, no element looks like it\n", strconv.Quote(h))
+	var lacking []cpcds.Element
+	for _, n := range needs[d.table] {
+		if !slices.ContainsFunc(n.elements, func(el cpcds.Element) bool { return d.bound[el] != nil || slices.Contains(tableKeys[d.table], el) }) {
+			lacking = append(lacking, n.elements[0])
 		}
 	}
+	if len(lacking) > 0 {
+		fmt.Fprintf(b, "    # Still to be bound, or given by const: %s.\n", names(lacking))
+	}
+	if len(d.bound) == 0 {
+		b.WriteString("    # Nothing looks like an element of this table: bind its columns.\n    columns: {}\n")
+	} else {
+		b.WriteString("    columns:\n")
+	}
+	for _, el := range slices.Sorted(maps.Keys(d.bound)) {
+		d.column(b, el)
+	}
+	d.unbound(b)
 }
 
-// write writes one column with what its values tell.
-func (p *proposal) write(b *strings.Builder, el cpcds.Element) {
-	options, notes := inferForm(el, p.values)
-	if p.guess != "" {
-		notes = append([]string{"guess: " + p.guess}, notes...)
+// column writes one column with what its values tell.
+func (d *draft) column(b *strings.Builder, el cpcds.Element) {
+	p := d.bound[el]
+	f := d.forms[p.columns[0]]
+	if len(p.columns) > 1 {
+		var values []string
+		for _, i := range p.columns {
+			values = append(values, d.cols[i].values...)
+		}
+		f = formOf(values)
+	}
+	options, notes := inferForm(el, &f)
+	if other := d.otherOrder(f.date); other != "" {
+		notes = append(notes, "guess: other dates of the table are "+other)
+	}
+	for i := range notes {
+		if !p.exact {
+			notes[i] = strings.TrimPrefix(notes[i], "guess: ")
+		}
+	}
+	switch {
+	case p.open:
+		notes = append([]string{"guess: or " + p.or.Column()}, notes...)
+	case !p.exact:
+		notes = append([]string{"guess"}, notes...)
+	}
+	headers := make([]string, len(p.columns))
+	for i, c := range p.columns {
+		headers[i] = d.cols[c].header
 	}
 	fmt.Fprintf(b, "      %s: ", el)
-	if len(options) == 0 {
-		b.WriteString(strconv.Quote(p.header))
-	} else {
-		fmt.Fprintf(b, "{from: [%s], %s}", strconv.Quote(p.header), strings.Join(options, ", "))
+	switch {
+	case len(headers) > 1:
+		fmt.Fprintf(b, "{%s}", strings.Join(append([]string{"each: [" + quoteAll(headers) + "]"}, options...), ", "))
+	case len(options) == 0:
+		b.WriteString(strconv.Quote(headers[0]))
+	default:
+		fmt.Fprintf(b, "{from: [%s], %s}", strconv.Quote(headers[0]), strings.Join(options, ", "))
 	}
 	if len(notes) > 0 {
 		b.WriteString(" # " + strings.Join(notes, "; "))
 	}
 	b.WriteByte('\n')
+}
+
+// otherOrder returns the order of day and month that other columns of the table have,
+// "" if none differs.
+func (d *draft) otherOrder(format string) string {
+	orders := map[string]string{"DD/MM/YYYY": "MM/DD/YYYY", "MM/DD/YYYY": "DD/MM/YYYY"}
+	for i := range d.used {
+		if f := d.forms[i]; f.date != "" && f.date == orders[format] {
+			return f.date
+		}
+	}
+	return ""
+}
+
+// unbound writes the columns that nothing was found for, with the form of their values.
+func (d *draft) unbound(b *strings.Builder) {
+	first := true
+	for i, c := range d.cols {
+		if d.used[i] {
+			continue
+		}
+		if first {
+			b.WriteString("    # Bind these or say why they are not needed.\n    ignore:\n")
+			first = false
+		}
+		reason := "not bound yet: " + d.forms[i].String()
+		if el, ok := d.looksLike(i); ok {
+			reason += fmt.Sprintf("; looks like %s", el)
+			if p := d.bound[el]; p != nil {
+				reason += ", which is bound"
+			}
+		}
+		fmt.Fprintf(b, "      %s: %s\n", strconv.Quote(c.header), strconv.Quote(reason))
+	}
 }
 
 func quoteAll(list []string) string {

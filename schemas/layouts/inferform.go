@@ -19,69 +19,225 @@ var dateSentinels = []string{"0", "00000000", "88888888", "99999999", "99991231"
 var commonFormats = []string{"YYYYMMDD", "MM/DD/YYYY", "M/D/YYYY", "DD/MM/YYYY", "DD-Mon-YYYY", "D-Mon-YYYY", "DDMonYYYY",
 	"YYYY/MM/DD", "MM-DD-YYYY", "DD.MM.YYYY", "MMDDYYYY", "MM/DD/YYYY hh:mm:ss", "YYYYMMDDhhmmss"}
 
-// inferForm returns the options of a column that its values ask for, and notes.
-func inferForm(el cpcds.Element, values []string) (options, notes []string) {
-	var seen []string
+// valueKind says what the values of a column look like.
+type valueKind uint8
+
+const (
+	noForm    valueKind = iota // no values
+	nullForm                   // sentinels alone
+	dateForm                   // days
+	moneyForm                  // numbers with two decimal places
+	centsForm                  // padded digits, as amounts with implied decimals are
+	wholeForm                  // digits
+	otherForm                  // other numbers
+	npiForm                    // ten digits
+	codeForm                   // words without spaces
+	textForm                   // anything
+)
+
+// valueForm is what the values of a column look like.
+type valueForm struct {
+	kind   valueKind
+	date   string // dates: the format, ISO for the one that needs none
+	misses int    // dates: values that the format does not fit
+	either bool   // dates: day and month could be the other way round
+	values []string
+	nulls  []string // sentinels that are days, sorted
+}
+
+const isoDate = "YYYY-MM-DD"
+
+// formOf looks at the values of a column.
+func formOf(values []string) valueForm {
+	var f valueForm
+	marked := false // there are sentinels of all kinds
 	for _, v := range values {
-		if v = strings.TrimSpace(v); v != "" && !slices.Contains(anySentinels, v) {
-			seen = append(seen, v)
+		v = strings.TrimSpace(v)
+		switch {
+		case v == "":
+		case slices.Contains(anySentinels, v):
+			marked = true
+		case slices.Contains(dateSentinels, v):
+			f.nulls = append(f.nulls, v)
+		default:
+			f.values = append(f.values, v)
 		}
 	}
-	if len(seen) == 0 {
+	slices.Sort(f.nulls)
+	if f.dates() {
+		f.nulls = slices.Compact(f.nulls)
+		return f
+	}
+	f.values = append(f.values, f.nulls...) // a 0 is a number like any other
+	f.nulls = nil
+	switch {
+	case len(f.values) == 0 && marked:
+		f.kind = nullForm
+	case len(f.values) > 0:
+		f.kind = kindOf(f.values)
+	}
+	return f
+}
+
+// dates reports whether the values are days, and finds their format. A column of
+// sentinels is one of days in their format, unless they could be mere numbers.
+func (f *valueForm) dates() bool {
+	values := f.values
+	if len(values) == 0 {
+		values = f.nulls
+	}
+	if len(values) == 0 {
+		return false
+	}
+	best, found := len(values), []string(nil)
+	for _, pattern := range append([]string{isoDate}, commonFormats...) {
+		misses := 0
+		format, _ := parseFormat(pattern)
+		for _, v := range values {
+			if !fitsDate(format, v) {
+				misses++
+			}
+		}
+		switch {
+		case misses < best:
+			best, found = misses, []string{pattern}
+		case misses == best && found != nil:
+			found = append(found, pattern)
+		}
+	}
+	if found == nil || 3*best > len(values) {
+		return false
+	}
+	f.kind, f.date, f.misses = dateForm, found[0], best
+	f.either = found[0] != "DD/MM/YYYY" && slices.Contains(found, "DD/MM/YYYY")
+	return true
+}
+
+// fitsDate reports whether a text is a day in a format, with or without a time behind
+// it. Digits alone are only a day if their year is one that claims can have.
+func fitsDate(f dateFormat, v string) bool {
+	if day, _, ok := splitISO(v); ok {
+		v = day
+	}
+	day, _, ok := f.parse(v)
+	if _, digits := number(v); digits && !slices.Contains(dateSentinels, v) {
+		return ok && day > "1850" && day < "2100"
+	}
+	return ok
+}
+
+func kindOf(values []string) valueKind {
+	every := func(ok func(string) bool) bool {
+		return !slices.ContainsFunc(values, func(v string) bool { return !ok(v) })
+	}
+	bare := func(v string) string { return strings.Trim(v, "+-") }
+	digits := func(v string) bool { _, ok := number(bare(v)); return ok }
+	switch {
+	case every(func(v string) bool { return len(v) == 10 && digits(v) && v[0] != '0' && v[0] != '-' }):
+		return npiForm
+	case every(func(v string) bool { return digits(v) && len(bare(v)) > 4 && bare(v)[0] == '0' }):
+		return centsForm
+	case every(digits):
+		return wholeForm
+	case every(func(v string) bool {
+		whole, fraction, _ := strings.Cut(bare(v), ".")
+		return digits(whole) && (fraction == "" || len(fraction) == 2 && digits(fraction))
+	}):
+		return moneyForm
+	case every(func(v string) bool {
+		out, _ := (&form{kind: cpcds.QuantityKind, round: 6}).read(v)
+		return out != ""
+	}):
+		return otherForm
+	case every(func(v string) bool { return len(v) <= 15 && !strings.ContainsAny(v, " \t") }):
+		return codeForm
+	}
+	return textForm
+}
+
+// numeric reports whether the values are numbers.
+func (f *valueForm) numeric() bool {
+	switch f.kind {
+	case noForm, nullForm, moneyForm, centsForm, wholeForm, otherForm, npiForm:
+		return true
+	}
+	return false
+}
+
+// String says what the values look like, without one of them.
+func (f *valueForm) String() string {
+	switch f.kind {
+	case noForm, nullForm:
+		return "no value was seen"
+	case dateForm:
+		return "dates " + f.date
+	case moneyForm:
+		return "numbers with two decimal places"
+	case centsForm:
+		return "padded digits, perhaps money with two implied decimals"
+	case wholeForm:
+		return "whole numbers, " + f.different()
+	case otherForm:
+		return "numbers"
+	case npiForm:
+		return "numbers of ten digits, as NPIs are"
+	case codeForm:
+		return "codes, " + f.different()
+	}
+	return "texts, " + f.different()
+}
+
+func (f *valueForm) different() string {
+	distinct := map[string]bool{}
+	for _, v := range f.values {
+		distinct[v] = true
+	}
+	if len(distinct) > 50 {
+		return "more than 50 different"
+	}
+	return fmt.Sprintf("%d different", len(distinct))
+}
+
+// inferForm returns the options of a column that its values ask for, and notes.
+func inferForm(el cpcds.Element, f *valueForm) (options, notes []string) {
+	if f.kind == noForm || f.kind == nullForm {
 		return nil, []string{"no value was seen"}
 	}
 	switch el.Info().Kind {
 	case cpcds.DateKind, cpcds.InstantKind:
-		return inferDate(seen)
+		return inferDate(f)
 	case cpcds.MoneyKind:
-		return inferMoney(seen)
+		return inferMoney(f.values)
 	case cpcds.QuantityKind:
-		if slices.ContainsFunc(seen, manyPlaces) {
+		if slices.ContainsFunc(f.values, manyPlaces) {
 			return []string{"round: 3"}, []string{"guess: more decimal places than a quantity has"}
 		}
 	}
-	if el == cpcds.MembersGenderCode && slices.ContainsFunc(seen, func(v string) bool { return v == "M" || v == "F" }) {
+	if el == cpcds.MembersGenderCode && slices.ContainsFunc(f.values, func(v string) bool { return v == "M" || v == "F" }) {
 		return []string{"map: {M: male, F: female, U: unknown}"}, nil
 	}
-	return nil, nil
+	if codes := Codes(el); codes != nil && slices.ContainsFunc(f.values, func(v string) bool { return foreign(el, v) != "" }) {
+		notes = append(notes, "its codes are others: add a map to "+strings.Join(codes, ", "))
+	}
+	return nil, notes
 }
 
-func inferDate(seen []string) (options, notes []string) {
-	var days, sentinels []string
-	for _, v := range seen {
-		switch {
-		case !slices.Contains(dateSentinels, v):
-			days = append(days, v)
-		case !slices.Contains(sentinels, v):
-			sentinels = append(sentinels, v)
-		}
-	}
-	if len(sentinels) > 0 {
-		slices.Sort(sentinels)
-		options = append(options, fmt.Sprintf("null: [%s]", quoteAll(sentinels)))
+func inferDate(f *valueForm) (options, notes []string) {
+	if len(f.nulls) > 0 {
+		options = append(options, fmt.Sprintf("null: [%s]", quoteAll(f.nulls)))
 		notes = append(notes, "guess: these days mean that there is none")
 	}
-	all := func(ok func(string) bool) bool {
-		return !slices.ContainsFunc(days, func(v string) bool { return !ok(v) })
-	}
-	if all(func(v string) bool { _, _, ok := splitISO(v); return ok }) {
-		return options, notes
-	}
-	var fit []string
-	for _, pattern := range commonFormats {
-		f, err := parseFormat(pattern)
-		if err == nil && all(func(v string) bool { _, _, ok := f.parse(v); return ok }) {
-			fit = append(fit, pattern)
-		}
-	}
 	switch {
-	case len(fit) == 0:
-		notes = append(notes, "no known date format fits: add formats")
-	default:
-		options = append(options, "formats: ["+fit[0]+"]")
-		if slices.Contains(fit, "DD/MM/YYYY") && fit[0] != "DD/MM/YYYY" {
-			notes = append(notes, "guess: DD/MM/YYYY would fit too")
-		}
+	case f.date == "":
+		return options, append(notes, "no known date format fits: add formats")
+	case f.date != isoDate:
+		options = append(options, "formats: ["+f.date+"]")
+	}
+	if f.misses > 0 {
+		notes = append(notes, fmt.Sprintf("%d of %d values do not fit", f.misses, max(len(f.values), len(f.nulls))))
+	}
+	if f.either {
+		notes = append(notes, "guess: DD/MM/YYYY would fit too")
 	}
 	return options, notes
 }

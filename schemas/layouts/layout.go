@@ -22,7 +22,8 @@ type Layout struct {
 	Constants map[cpcds.Table][]map[cpcds.Element]string
 
 	tables  [cpcds.NumTables]*Table
-	sources []source // the YAML file first, then its code maps
+	sources []source  // the YAML file first, then its code maps
+	lacking []Finding // why rows of a table cannot be loaded, whatever they hold
 }
 
 // Systems are the URIs of the source's identifier systems, "" where the layout has

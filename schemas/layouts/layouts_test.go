@@ -225,6 +225,7 @@ tables:
     key: [member_id]
     columns:
       member_id: Id
+      member_last_updated_date: Updated
       gender_code: {from: [Sex], code_map: sex}
       state: {from: [State], code_map: states}
 `)

@@ -1,6 +1,8 @@
 package layouts
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
@@ -139,43 +141,84 @@ type Recognition struct {
 // Assign finds the table of each file. The error names every file that fits none,
 // with what is missing from the table that comes nearest.
 func (l *Layout) Assign(files []File) ([]cpcds.Table, error) {
-	tables, _, err := l.assign(files, false)
-	return tables, err
+	a := l.assign(files, false)
+	if why := a.problem(l); why != "" {
+		return nil, errors.New(why)
+	}
+	return a.tables, nil
 }
 
-// assign also returns how many headers are unknown. strict refuses files of which
-// most headers are.
-func (l *Layout) assign(files []File, strict bool) (tables []cpcds.Table, unknown int, err error) {
-	var faults []string
+// assignment is what a layout makes of a set of files.
+type assignment struct {
+	tables  []cpcds.Table
+	fits    int      // files that fit their table
+	bound   int      // elements that have a column, over all files
+	unknown int      // headers that are unknown, over all files
+	faults  []string // of the files that do not fit
+	foreign []string // those of them that have nothing to do with the layout
+}
+
+// assign finds the table of each file. strict refuses files of which most headers are
+// unknown.
+func (l *Layout) assign(files []File, strict bool) assignment {
+	var a assignment
 	for _, f := range files {
-		best, table, found := Match{}, cpcds.Claims, false
-		top, topTable := Match{}, cpcds.Claims
-		for t := range cpcds.NumTables {
-			if l.tables[t] == nil {
-				continue
-			}
-			m := l.Match(t, f.Path, f.Fields)
-			if !found || m.better(best) {
-				best, table, found = m, t, true
-			}
-			if m.Bound > top.Bound {
-				top, topTable = m, t
-			}
+		table, m, fault := l.choose(f, strict)
+		a.tables = append(a.tables, table)
+		a.unknown += len(m.Unknown)
+		a.bound += m.Bound
+		if fault == "" {
+			a.fits++
+			continue
 		}
-		switch {
-		case !top.Fits && top.Bound > best.Bound && top.known():
-			// A typo in a required header must not make another table of the file.
-			faults = append(faults, fmt.Sprintf("%s looks like table %s, but %s", f.Path, topTable, l.lacks(topTable, top, f.Fields)))
-		case !best.Fits || strict && !best.known():
-			faults = append(faults, fmt.Sprintf("%s fits no table; as %s: %s", f.Path, table, l.lacks(table, best, f.Fields)))
+		a.faults = append(a.faults, fault)
+		if !m.known() && m.Refused == "" {
+			a.foreign = append(a.foreign, f.Path)
 		}
-		tables = append(tables, table)
-		unknown += len(best.Unknown)
 	}
-	if faults != nil {
-		return nil, 0, fmt.Errorf("layout %s: %s", l.Name, strings.Join(faults, "\n  "))
+	return a
+}
+
+// choose finds the table of a file, and says what keeps the file from fitting it.
+func (l *Layout) choose(f File, strict bool) (table cpcds.Table, best Match, fault string) {
+	table, found := cpcds.Claims, false
+	top, topTable := Match{}, cpcds.Claims
+	for t := range cpcds.NumTables {
+		if l.tables[t] == nil {
+			continue
+		}
+		m := l.Match(t, f.Path, f.Fields)
+		if !found || m.better(best) {
+			best, table, found = m, t, true
+		}
+		if m.Bound > top.Bound {
+			top, topTable = m, t
+		}
 	}
-	return tables, unknown, nil
+	switch {
+	case !top.Fits && top.Bound > best.Bound && top.known():
+		// A typo in a required header must not make another table of the file.
+		return topTable, top, fmt.Sprintf("%s looks like table %s, but %s", f.Path, topTable, l.lacks(topTable, top, f.Fields))
+	case !best.Fits || strict && !best.known():
+		return table, best, fmt.Sprintf("%s fits no table; as %s: %s", f.Path, table, l.lacks(table, best, f.Fields))
+	}
+	return table, best, ""
+}
+
+// problem says what is wrong with the files that do not fit, "" if all do.
+func (a *assignment) problem(l *Layout) string {
+	if a.faults == nil {
+		return ""
+	}
+	s := fmt.Sprintf("layout %s: %s", l.Name, strings.Join(a.faults, "\n  "))
+	if a.foreign != nil && a.fits >= len(a.faults) {
+		it := "it"
+		if len(a.foreign) > 1 {
+			it = "them"
+		}
+		s += fmt.Sprintf("\n%s: to leave %s out, name the other files instead of the folder", strings.Join(a.foreign, ", "), it)
+	}
+	return s
 }
 
 // lacks says why a table does not fit, with the nearest header for what is missing.
@@ -216,33 +259,34 @@ func (l *Layout) refuses(files []File) string {
 }
 
 // Recognise picks the layout that fits all files: the one that leaves the fewest
-// headers unknown. It is an error if none fits, with what is missing for each
-// layout, or if two fit equally well.
+// headers unknown. It is an error if none fits, with what is missing from the one that
+// comes nearest, or if two fit equally well.
 func Recognise(ls []*Layout, files []File) (*Recognition, error) {
 	if len(files) == 0 {
 		return nil, fmt.Errorf("recognise layout: no files")
 	}
 	var best *Recognition
 	var fewest int
-	var faults, equal []string
+	var equal []string
+	misfits := map[*Layout]assignment{}
 	for _, l := range ls {
 		if why := l.refuses(files); why != "" {
 			return nil, fmt.Errorf("recognise layout: %s", why)
 		}
-		tables, unknown, err := l.assign(files, true)
-		if err != nil {
-			faults = append(faults, err.Error())
+		a := l.assign(files, true)
+		if a.faults != nil {
+			misfits[l] = a
 			continue
 		}
 		switch {
-		case best == nil || unknown < fewest:
-			best, fewest, equal = &Recognition{Layout: l, Tables: tables}, unknown, []string{l.Name}
-		case unknown == fewest:
+		case best == nil || a.unknown < fewest:
+			best, fewest, equal = &Recognition{Layout: l, Tables: a.tables}, a.unknown, []string{l.Name}
+		case a.unknown == fewest:
 			equal = append(equal, l.Name)
 		}
 	}
 	if best == nil {
-		return nil, fmt.Errorf("recognise layout: no layout fits\n%s", strings.Join(faults, "\n"))
+		return nil, fmt.Errorf("recognise layout: no layout fits\n%s", nearestMisfit(ls, misfits, len(files)))
 	}
 	if len(equal) > 1 {
 		return nil, fmt.Errorf("recognise layout: %s fit equally well; say which one", strings.Join(equal, " and "))
@@ -253,4 +297,20 @@ func Recognise(ls []*Layout, files []File) (*Recognition, error) {
 	}
 	best.Why = fmt.Sprintf("knows %d of the %d columns of %d files", n-fewest, n, len(files))
 	return best, nil
+}
+
+// nearestMisfit says what is wrong with the layout that comes nearest, and of the
+// others no more than that they do not.
+func nearestMisfit(ls []*Layout, misfits map[*Layout]assignment, files int) string {
+	order := slices.Clone(ls)
+	slices.SortStableFunc(order, func(x, y *Layout) int {
+		a, b := misfits[x], misfits[y]
+		return cmp.Or(cmp.Compare(b.fits, a.fits), cmp.Compare(b.bound, a.bound), cmp.Compare(a.unknown, b.unknown))
+	})
+	a := misfits[order[0]]
+	lines := []string{a.problem(order[0])}
+	for _, l := range order[1:] {
+		lines = append(lines, fmt.Sprintf("layout %s is further away: %d of %d files fit it", l.Name, misfits[l].fits, files))
+	}
+	return strings.Join(lines, "\n")
 }

@@ -1,6 +1,7 @@
 package layouts
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -68,15 +69,27 @@ func Open(nameOrPath string) (*Layout, error) {
 		}
 	}
 	l, findings := Check(nameOrPath)
-	if len(findings) > 0 {
-		return nil, &FileError{findings}
+	if l == nil {
+		return nil, &FileError{faults(findings)}
 	}
 	return l, nil
 }
 
 // Check compiles the layout file at a path and returns all findings, in the order
-// of the file. The layout is nil if there are any.
+// of the file. The layout is nil if there are others than warnings.
 func Check(file string) (*Layout, []Finding) {
+	l, findings := read(file)
+	if l == nil {
+		return nil, findings
+	}
+	if len(faults(l.lacking)) > 0 {
+		return nil, l.lacking
+	}
+	return l, l.lacking
+}
+
+// read compiles the layout file at a path.
+func read(file string) (*Layout, []Finding) {
 	src, err := os.ReadFile(file)
 	if err != nil {
 		return nil, []Finding{{File: file, Message: fmt.Sprintf("read layout: %v", err)}}
@@ -99,8 +112,9 @@ type layoutParser struct {
 	layout   *Layout
 	nulls    map[string]struct{}
 	open     func(name string) ([]byte, error)
-	codeMaps map[string]*codeMap // by name
-	hash     []byte              // the SHA-256 sums of all files, one after the other
+	codeMaps map[string]*codeMap       // by name
+	places   [cpcds.NumTables]ast.Node // the keys of the tables
+	hash     []byte                    // the SHA-256 sums of all files, one after the other
 }
 
 func parse(file string, src []byte, open func(string) ([]byte, error)) (*Layout, []Finding) {
@@ -116,24 +130,28 @@ func parse(file string, src []byte, open func(string) ([]byte, error)) (*Layout,
 		p.parse(body)
 	}
 	if len(p.findings) > 0 {
-		slices.SortStableFunc(p.findings, func(a, b Finding) int {
-			switch {
-			case a.File != b.File && a.File == file:
-				return -1
-			case a.File != b.File && b.File == file:
-				return 1
-			case a.File != b.File:
-				return strings.Compare(a.File, b.File)
-			case a.Line != b.Line:
-				return a.Line - b.Line
-			}
-			return a.Column - b.Column
-		})
+		p.sort()
 		return nil, p.findings
 	}
+	p.lacks()
+	p.sort()
+	p.layout.lacking = p.findings
 	sum := sha256.Sum256(p.hash)
 	p.layout.Hash = hex.EncodeToString(sum[:])
 	return p.layout, nil
+}
+
+// sort puts the findings in the order of the file, and those of code maps after them.
+func (p *layoutParser) sort() {
+	slices.SortStableFunc(p.findings, func(a, b Finding) int {
+		switch {
+		case a.File != b.File && a.File == p.file:
+			return -1
+		case a.File != b.File && b.File == p.file:
+			return 1
+		}
+		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Column-b.Column)
+	})
 }
 
 // keep notes a file that the layout is made of.

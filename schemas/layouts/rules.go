@@ -189,5 +189,6 @@ func (d *decoder) canonical(el cpcds.Element, n ast.Node) string {
 	if rule != "" {
 		d.at(n, "", "%s must be a valid %s", el.Column(), el.Info().Kind)
 	}
+	d.closed(el, n, s)
 	return out
 }

@@ -37,7 +37,7 @@ func (p *layoutParser) tablesBlock(n ast.Node) {
 			p.at(e.node, "", "table %s stands twice", e.key)
 		default:
 			tp := tableParser{p, &Table{Table: t}}
-			p.layout.tables[t] = tp.table
+			p.layout.tables[t], p.places[t] = tp.table, e.node
 			tp.parse(e)
 		}
 	}
@@ -80,6 +80,7 @@ func (p *tableParser) only(x entry, tables ...cpcds.Table) {
 // no column, and headers with two meanings.
 func (p *tableParser) check(e entry) {
 	t := p.table
+	p.keyed(e)
 	for _, el := range slices.Concat(t.Required, t.Key) {
 		if t.column(el) == nil {
 			p.at(e.node, "", "table %s has no column for %s", e.key, el)

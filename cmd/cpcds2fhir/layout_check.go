@@ -1,0 +1,280 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"cpcds2fhir/schemas/cpcds"
+	"cpcds2fhir/schemas/layouts"
+)
+
+// layoutFault is a finding as JSON.
+type layoutFault struct {
+	File    string `json:"file"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+	Warning bool   `json:"warning,omitempty"`
+}
+
+func newLayoutCheck() *cobra.Command {
+	var output string
+	c := &cobra.Command{
+		Use:   "check LAYOUT [EXTRACT...]",
+		Short: "Check a layout, alone or against the headers of an extract",
+		Long: `Check names every fault of a layout with its line and column. With an extract it says
+which file is which table, which columns are read, and which are missing or unknown. It
+reads headers alone. The exit code is 2 if the layout has a fault or a file does not fit.`,
+		Example: "  cpcds2fhir layout check ./ours.yaml\n  cpcds2fhir layout check ./ours.yaml ./extract",
+		Args:    needs("a layout: a name or a file", true),
+
+		ValidArgsFunction: completeLayout,
+		RunE: func(c *cobra.Command, args []string) error {
+			l, findings, err := checkLayout(args[0])
+			if err != nil {
+				return err
+			}
+			var fit *layouts.Fit
+			if l != nil && len(args) > 1 {
+				if fit, err = fitExtract(l, args[1:]); err != nil {
+					return err
+				}
+			}
+			w := c.OutOrStdout()
+			if output == "json" {
+				err = writeCheckJSON(w, l, findings, fit, len(args) > 1)
+			} else {
+				writeCheck(w, args[0], l, findings, fit)
+			}
+			if err != nil {
+				return err
+			}
+			return judge(args[0], l, findings, fit)
+		},
+	}
+	choiceFlag(c, &output, "output", "text or json", "text", "json")
+	return c
+}
+
+// checkLayout checks the file of a layout; a built-in one is good.
+func checkLayout(name string) (*layouts.Layout, []layouts.Finding, error) {
+	for _, l := range layouts.Builtins() {
+		if l.Name == name {
+			return l, nil, nil
+		}
+	}
+	if _, err := os.Stat(name); err != nil {
+		_, err = openLayout(name)
+		return nil, nil, err
+	}
+	l, findings := layouts.Check(name)
+	return l, findings, nil
+}
+
+// fitExtract compares a layout with the headers of the files that args name.
+func fitExtract(l *layouts.Layout, args []string) (*layouts.Fit, error) {
+	paths, err := expand(args)
+	if err != nil {
+		return nil, err
+	}
+	x := &extract{paths: paths, layout: l}
+	defer x.close()
+	if err := x.openFiles(csvOptions(l)); err != nil {
+		return nil, err
+	}
+	return l.Fit(x.headers()), nil
+}
+
+// judge makes an error of what keeps a layout from being used.
+func judge(name string, l *layouts.Layout, findings []layouts.Finding, fit *layouts.Fit) error {
+	faults := 0
+	for _, f := range findings {
+		if !f.Warning {
+			faults++
+		}
+	}
+	if l == nil {
+		return usagef("%s: %s", name, many(int64(faults), "fault"))
+	}
+	if fit == nil || fit.Fits() {
+		return nil
+	}
+	misfits := 0
+	for _, f := range fit.Files {
+		if f.Fault != "" {
+			misfits++
+		}
+	}
+	return usagef("%d of %s do not fit layout %s", misfits, many(int64(len(fit.Files)), "file"), l.Name)
+}
+
+func writeCheck(w io.Writer, name string, l *layouts.Layout, findings []layouts.Finding, fit *layouts.Fit) {
+	for _, f := range findings {
+		fmt.Fprintln(w, f)
+	}
+	switch {
+	case l == nil:
+		return
+	case len(findings) > 0:
+		fmt.Fprintf(w, "%s: layout %s can be used, with %s\n", name, l.Name, many(int64(len(findings)), "warning"))
+	default:
+		fmt.Fprintf(w, "%s: layout %s is good\n", name, l.Name)
+	}
+	if fit != nil {
+		fmt.Fprintln(w)
+		writeFit(w, fit)
+	}
+}
+
+func writeFit(w io.Writer, fit *layouts.Fit) {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "FILE\tTABLE\tCOLUMNS\tREAD\tIGNORED\tUNKNOWN\tFITS")
+	for _, f := range fit.Files {
+		fits := "yes"
+		if f.Fault != "" {
+			fits = "no"
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%d\t%d\t%d\t%d\t%s\n", f.Path, f.Table, f.Columns, f.Columns-len(f.Ignored)-len(f.Unknown),
+			len(f.Ignored), len(f.Unknown), fits)
+	}
+	tw.Flush()
+	for _, f := range fit.Files {
+		if f.Fault != "" {
+			fmt.Fprintf(w, "\n%s\n", f.Fault)
+		}
+	}
+	title := "\nColumns that nobody reads:\n"
+	for _, f := range fit.Files {
+		if len(f.Bound) == 0 {
+			continue // it has nothing to do with the layout
+		}
+		for _, u := range f.Unknown {
+			fmt.Fprintf(tw, "%s  %s\t%q%s\n", title, f.Path, u.Header, likely(u))
+			title = ""
+		}
+	}
+	tw.Flush()
+	title = "\nColumns of the layout that no file has:\n"
+	for t := range cpcds.NumTables {
+		if list := absentOf(fit, t); list != "" {
+			fmt.Fprintf(tw, "%s  %s\t%s\n", title, t, list)
+			title = ""
+		}
+	}
+	tw.Flush()
+}
+
+// likely says what an unknown header could be.
+func likely(u layouts.UnknownHeader) string {
+	switch {
+	case u.Nearest != "" && u.Likely:
+		return fmt.Sprintf("\tdid you mean %q, which is %s?", u.Nearest, u.Element)
+	case u.Likely:
+		return fmt.Sprintf("\tcould be %s", u.Element)
+	}
+	return ""
+}
+
+// absentOf lists the columns of a table that no file has, the first few by name.
+func absentOf(fit *layouts.Fit, t cpcds.Table) string {
+	const few = 8
+	var list []string
+	for _, a := range fit.Absent {
+		if a.Table != t {
+			continue
+		}
+		s := a.Element.Column()
+		if !slices.Equal(a.Headers, []string{s}) {
+			s += " (" + strings.Trim(fmt.Sprintf("%q", a.Headers), "[]") + ")"
+		}
+		list = append(list, s)
+	}
+	if len(list) > few {
+		list = append(list[:few], fmt.Sprintf("and %d more", len(list)-few))
+	}
+	return strings.Join(list, ", ")
+}
+
+// What "layout check --output json" prints of an extract.
+type (
+	fitJSON struct {
+		Layout   string        `json:"layout,omitempty"`
+		Fits     bool          `json:"fits"`
+		Findings []layoutFault `json:"findings"`
+		Files    []fileJSON    `json:"files"`
+		Absent   []columnJSON  `json:"absent"`
+	}
+	fileJSON struct {
+		Path    string        `json:"path"`
+		Table   string        `json:"table"`
+		Fits    bool          `json:"fits"`
+		Fault   string        `json:"fault,omitempty"`
+		Columns int           `json:"columns"`
+		Bound   []columnJSON  `json:"bound"`
+		Missing []columnJSON  `json:"missing"`
+		Ignored []string      `json:"ignored"`
+		Unknown []unknownJSON `json:"unknown"`
+	}
+	columnJSON struct {
+		Table   string   `json:"table,omitempty"`
+		Element string   `json:"element"`
+		Headers []string `json:"headers"`
+	}
+	unknownJSON struct {
+		Header  string `json:"header"`
+		Nearest string `json:"nearest,omitempty"`
+		Element string `json:"element,omitempty"`
+	}
+)
+
+// writeCheckJSON writes the findings, or an object with them and the fit of an extract.
+func writeCheckJSON(w io.Writer, l *layouts.Layout, findings []layouts.Finding, fit *layouts.Fit, extract bool) error {
+	list := make([]layoutFault, len(findings))
+	for i, f := range findings {
+		list[i] = layoutFault(f)
+	}
+	if !extract {
+		return json.NewEncoder(w).Encode(list)
+	}
+	out := fitJSON{Findings: list, Files: []fileJSON{}, Absent: []columnJSON{}}
+	if l != nil {
+		out.Layout, out.Fits = l.Name, fit.Fits()
+		for _, f := range fit.Files {
+			out.Files = append(out.Files, fileOf(f))
+		}
+		out.Absent = absentJSON(fit.Absent)
+	}
+	return json.NewEncoder(w).Encode(out)
+}
+
+func fileOf(f layouts.FileFit) fileJSON {
+	x := fileJSON{Path: f.Path, Table: f.Table.String(), Fits: f.Fault == "", Fault: f.Fault, Columns: f.Columns,
+		Bound: []columnJSON{}, Missing: absentJSON(f.Missing), Ignored: append([]string{}, f.Ignored...), Unknown: []unknownJSON{}}
+	for _, b := range f.Bound {
+		x.Bound = append(x.Bound, columnJSON{Element: b.Element.Column(), Headers: b.Headers})
+	}
+	for _, u := range f.Unknown {
+		y := unknownJSON{Header: u.Header, Nearest: u.Nearest}
+		if u.Likely {
+			y.Element = u.Element.Column()
+		}
+		x.Unknown = append(x.Unknown, y)
+	}
+	return x
+}
+
+func absentJSON(list []layouts.AbsentColumn) []columnJSON {
+	out := []columnJSON{}
+	for _, a := range list {
+		out = append(out, columnJSON{Table: a.Table.String(), Element: a.Element.Column(), Headers: a.Headers})
+	}
+	return out
+}

@@ -1,0 +1,153 @@
+package layouts
+
+import (
+	"slices"
+
+	"cpcds2fhir/schemas/cpcds"
+)
+
+// Fit says what becomes of the columns of a set of files under a layout.
+type Fit struct {
+	Files  []FileFit
+	Absent []AbsentColumn // columns of the layout that no file has
+}
+
+// FileFit says what becomes of the columns of one file.
+type FileFit struct {
+	Path    string
+	Table   cpcds.Table
+	Fault   string // why the file cannot be loaded, "" if it can
+	Columns int
+	Bound   []BoundColumn
+	Missing []AbsentColumn  // required elements without a column
+	Ignored []string        // headers that the layout leaves out knowingly
+	Unknown []UnknownHeader // headers that nobody reads
+}
+
+// BoundColumn is an element with the headers that it is read from.
+type BoundColumn struct {
+	Element cpcds.Element
+	Headers []string
+}
+
+// AbsentColumn is an element with the headers that it could be read from.
+type AbsentColumn struct {
+	Table   cpcds.Table
+	Element cpcds.Element
+	Headers []string
+}
+
+// UnknownHeader is a header that a layout does not know, with what comes nearest
+// among those that the file does not have.
+type UnknownHeader struct {
+	Header  string
+	Nearest string        // the header that the layout knows, "" if none is near
+	Element cpcds.Element // the element that Nearest is of, or that the header seems to be
+	Likely  bool          // there is such an element
+}
+
+// Fits reports whether all files can be loaded.
+func (f *Fit) Fits() bool {
+	return !slices.ContainsFunc(f.Files, func(x FileFit) bool { return x.Fault != "" })
+}
+
+// Fit compares the layout with the columns of files.
+func (l *Layout) Fit(files []File) *Fit {
+	out := &Fit{}
+	var have [cpcds.NumTables]map[string]bool // folded headers of the files of a table
+	for _, f := range files {
+		x := l.fitFile(f)
+		if have[x.Table] == nil {
+			have[x.Table] = map[string]bool{}
+		}
+		for _, field := range f.Fields {
+			have[x.Table][fold(field.Name)] = true
+		}
+		out.Files = append(out.Files, x)
+	}
+	for t, tab := range l.tables {
+		if tab == nil || have[t] == nil {
+			continue
+		}
+		for _, c := range tab.columns {
+			for _, group := range c.headers {
+				if !slices.ContainsFunc(group, func(h string) bool { return have[t][fold(h)] }) {
+					out.Absent = append(out.Absent, AbsentColumn{cpcds.Table(t), c.element, group})
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (l *Layout) fitFile(f File) FileFit {
+	table, m, fault := l.choose(f, false)
+	x := FileFit{Path: f.Path, Table: table, Fault: fault, Columns: len(f.Fields)}
+	tab := l.tables[table]
+	h := newHeaders(f.Fields)
+	var faults []string // Match has them already
+	var free []string   // headers of the layout that the file does not have
+	for _, c := range tab.columns {
+		for _, group := range c.headers {
+			if _, ok := h.find(c.element, group, &faults); !ok {
+				free = append(free, group...)
+			}
+		}
+		var headers []string
+		for _, b := range h.columns(c, &faults) {
+			for _, i := range b.fields {
+				headers = append(headers, f.Fields[i].Name)
+			}
+		}
+		if headers != nil {
+			x.Bound = append(x.Bound, BoundColumn{c.element, headers})
+		}
+	}
+	for _, el := range m.Missing {
+		x.Missing = append(x.Missing, AbsentColumn{table, el, slices.Concat(tab.column(el).headers...)})
+	}
+	for _, field := range f.Fields {
+		if tab.Reason(field.Name) != "" {
+			x.Ignored = append(x.Ignored, field.Name)
+		}
+	}
+	guesses := l.guessUnknown(table, m.Unknown)
+	for _, header := range m.Unknown {
+		u := UnknownHeader{Header: header, Nearest: nearest(header, free)}
+		if c := tab.of(u.Nearest); c != nil {
+			u.Element, u.Likely = c.element, true
+		} else if el, ok := guesses[header]; ok {
+			u.Element, u.Likely = el, true
+		}
+		x.Unknown = append(x.Unknown, u)
+	}
+	return x
+}
+
+// guessUnknown returns the elements that headers seem to be by their words.
+func (l *Layout) guessUnknown(t cpcds.Table, unknown []string) map[string]cpcds.Element {
+	cols := make([]seen, len(unknown))
+	for i, h := range unknown {
+		cols[i] = seen{header: h}
+	}
+	out := map[string]cpcds.Element{}
+	for el, p := range guess(vocabularies()[t], cols).bound {
+		for _, i := range p.columns {
+			out[unknown[i]] = el
+		}
+	}
+	return out
+}
+
+// of returns the column that is read from a header, nil if there is none.
+func (t *Table) of(header string) *column {
+	if header == "" {
+		return nil
+	}
+	for _, c := range t.columns {
+		if slices.Contains(slices.Concat(c.headers...), header) {
+			return c
+		}
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package layouts
+
+import (
+	"fmt"
+	"slices"
+
+	"cpcds2fhir/schemas/cpcds"
+)
+
+// need is what rows must have to be loaded: one of the elements.
+type need struct {
+	elements []cpcds.Element
+	some     string // which rows need it, "" if all do
+}
+
+// needs are what the rows of each table must have, whatever the source: without it
+// the rules reject them. A layout that cannot fill them loads nothing.
+var needs = [cpcds.NumTables][]need{
+	cpcds.Members: {
+		{elements: []cpcds.Element{cpcds.MembersMemberID}},
+		{elements: []cpcds.Element{cpcds.MembersGenderCode}},
+		{elements: []cpcds.Element{cpcds.MembersMemberLastUpdatedDate}},
+	},
+	cpcds.Coverages: {
+		{elements: []cpcds.Element{cpcds.CoveragesCoverageID}},
+		{elements: []cpcds.Element{cpcds.CoveragesMemberID}},
+		{elements: []cpcds.Element{cpcds.CoveragesSubscriberID}},
+		{elements: []cpcds.Element{cpcds.CoveragesPayerIdentifier}},
+		{elements: []cpcds.Element{cpcds.CoveragesCoverageStatus}},
+		{elements: []cpcds.Element{cpcds.CoveragesRelationshipToSubscriber}},
+		{elements: []cpcds.Element{cpcds.CoveragesCoverageLastUpdatedDate}},
+	},
+	cpcds.Providers: {
+		{elements: []cpcds.Element{cpcds.ProvidersProviderNPI, cpcds.ProvidersProviderTaxID}},
+		{elements: []cpcds.Element{cpcds.ProvidersProviderFamilyName}},
+		{elements: []cpcds.Element{cpcds.ProvidersProviderLastUpdatedDate}},
+	},
+	cpcds.Organizations: {
+		{elements: []cpcds.Element{cpcds.OrganizationsOrganizationID, cpcds.OrganizationsOrganizationNPI, cpcds.OrganizationsOrganizationPayerIdentifier}},
+		{elements: []cpcds.Element{cpcds.OrganizationsOrganizationName}},
+		{elements: []cpcds.Element{cpcds.OrganizationsOrganizationLastUpdatedDate}},
+	},
+	cpcds.Claims: {
+		{elements: []cpcds.Element{cpcds.ClaimUniqueIdentifier}},
+		{elements: []cpcds.Element{cpcds.MemberID}},
+		{elements: []cpcds.Element{cpcds.ClaimType}},
+		{elements: []cpcds.Element{cpcds.ClaimLastUpdatedDate}},
+		{elements: []cpcds.Element{cpcds.ClaimProcessingStatusCode}},
+		{elements: []cpcds.Element{cpcds.AdjudicationDate}},
+		{elements: []cpcds.Element{cpcds.BillingProviderNPI, cpcds.BillingProviderID, cpcds.ServiceFacilityNPI, cpcds.ServiceFacilityID}},
+		{elements: []cpcds.Element{cpcds.StatementFromDate}, some: "claims other than pharmacy claims"},
+		{elements: []cpcds.Element{cpcds.ServiceFromDate}, some: "professional, pharmacy and oral claims"},
+		{elements: []cpcds.Element{cpcds.LineSubmittedAmount, cpcds.LinePaymentAmount, cpcds.LineEligibleAmount, cpcds.ClaimTotalSubmittedAmount,
+			cpcds.ClaimPaymentAmount, cpcds.ClaimTotalEligibleAmount, cpcds.DrugCost}, some: "claims"},
+		{elements: []cpcds.Element{cpcds.ClaimBenefitPaymentStatus, cpcds.LineBenefitPaymentStatus}, some: "claims with amounts"},
+		{elements: []cpcds.Element{cpcds.ProcedureCode, cpcds.NationalDrugCode, cpcds.RevenueCenterCode, cpcds.ProcedureDescription}, some: "claims"},
+		{elements: []cpcds.Element{cpcds.DiagnosisCode}, some: "claims other than pharmacy and oral claims"},
+	},
+}
+
+// lacks finds what makes a layout that can be read useless: a table of which every row
+// would be rejected, and warns of one of which some would be.
+func (p *layoutParser) lacks() {
+	for t, tab := range p.layout.tables {
+		if tab == nil || len(tab.columns) == 0 {
+			continue
+		}
+		node := p.places[t]
+		for _, n := range needs[t] {
+			if slices.ContainsFunc(n.elements, func(el cpcds.Element) bool { return tab.column(el) != nil }) || p.sets(n.elements[0]) {
+				continue
+			}
+			what := "nothing is bound to " + n.elements[0].Column()
+			if len(n.elements) > 1 {
+				what = "nothing is bound to one of " + names(n.elements)
+			}
+			if n.some == "" {
+				p.at(node, "bind a column, or give a const", "table %s: %s: every row would be rejected", tab.Table, what)
+				continue
+			}
+			p.at(node, "", "table %s: %s, which %s need", tab.Table, what, n.some)
+			p.findings[len(p.findings)-1].Warning = true
+		}
+	}
+}
+
+// sets reports whether the rules about claims can give a value to an element.
+func (p *layoutParser) sets(el cpcds.Element) bool {
+	for _, r := range p.layout.Claims.Reclassify {
+		if slices.ContainsFunc(r.Set, func(a Assignment) bool { return a.Element == el }) {
+			return true
+		}
+	}
+	return false
+}
+
+// keyed finds tables whose records nothing tells apart.
+func (p *tableParser) keyed(e entry) {
+	t := p.table
+	if len(t.columns) == 0 {
+		return // that is said already
+	}
+	if len(t.Key) == 0 {
+		p.at(e.node, fmt.Sprintf("add key: [%s]", names(tableKeys[t.Table])), "table %s has no key", e.key)
+		return
+	}
+	if !slices.ContainsFunc(t.Key, func(el cpcds.Element) bool { c := t.column(el); return c == nil || c.origin != fromConst }) {
+		p.at(e.node, "", "table %s: the key %s is constant, so that all rows would be one record", e.key, names(t.Key))
+	}
+}
