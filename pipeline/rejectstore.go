@@ -127,6 +127,19 @@ func (s *RejectStore) Runs() ([]string, error) {
 	return runs, nil
 }
 
+// Describe says in words which load a run was.
+func (s *RejectStore) Describe(run string) string {
+	m, err := Begun(s.state, run)
+	if err != nil || m == nil || len(m.Inputs) == 0 {
+		return "Run " + run
+	}
+	more := ""
+	if n := len(m.Inputs) - 1; n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Sprintf("Run %s: %s of %s%s, %s mode, begun %s", run, m.Command, m.Inputs[0].Path, more, m.Mode, m.Started)
+}
+
 // Each calls f for every reject of a run, in order. The Reject is f's own.
 func (s *RejectStore) Each(run string, f func(*Reject) error) error {
 	entries, err := os.ReadDir(rejectsDir(s.state, run))

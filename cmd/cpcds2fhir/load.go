@@ -99,7 +99,8 @@ type job struct {
 	noRepair map[string]bool
 	out      io.Writer
 	started  time.Time
-	resumed  atomic.Int64 // claims that checkpoints of an earlier call account for
+	firsts   map[string]string // by rule: where the first reject is
+	resumed  atomic.Int64      // claims that checkpoints of an earlier call account for
 }
 
 // prepare checks the flags.
@@ -214,7 +215,11 @@ func (j *job) do(ctx context.Context, x *extract, run *pipeline.Run, command str
 		}
 		defer os.RemoveAll(scratch)
 		run.Known, run.State, run.Unloaded, run.Loader = j.state, scratch, true, dryRun{}
-		return m, j.execute(ctx, x, run, m)
+		if err := j.execute(ctx, x, run, m); err != nil {
+			return nil, err
+		}
+		j.firsts, err = firstPlaces(scratch, run.ID, m.Rejects)
+		return m, err
 	}
 	again, err := j.openLoader(run)
 	if err != nil {
@@ -235,6 +240,9 @@ func (j *job) do(ctx context.Context, x *extract, run *pipeline.Run, command str
 		return nil, err
 	}
 	if err := run.CloseRejects(); err != nil {
+		return nil, err
+	}
+	if j.firsts, err = firstPlaces(j.state, run.ID, m.Rejects); err != nil {
 		return nil, err
 	}
 	return m, m.Keep(j.state)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -196,9 +197,13 @@ type listed struct {
 }
 
 func (f *rejectFlags) list(w io.Writer, s *pipeline.RejectStore, runs []string) error {
-	n := 0
+	n, under := 0, ""
 	err := f.each(s, runs, func(run string, r *pipeline.Reject) error {
 		n++
+		if len(runs) > 1 && run != under && f.output != "json" {
+			under = run
+			fmt.Fprintln(w, s.Describe(run))
+		}
 		l := listed{run, r.ID, string(s.State(run, r.ID)), r.Table, r.Rows[0].Input, r.Rows[0].Row, len(r.Rows), r.Problems}
 		if f.output == "json" {
 			return json.NewEncoder(w).Encode(l)
@@ -246,7 +251,7 @@ func (f *rejectFlags) summarise(w io.Writer, s *pipeline.RejectStore, runs []str
 		return json.NewEncoder(w).Encode(map[string]any{"rejects": n, "by_rule": byRule})
 	}
 	fmt.Fprintln(w, many(n, "reject"))
-	counts(w, "By rule (one may break several)", byRule)
+	counts(w, "By rule (one may break several)", byRule, nil)
 	return nil
 }
 
@@ -256,7 +261,7 @@ func newRejectsShow() *cobra.Command {
 		Use:   "show ID...",
 		Short: "Show rejects whole, with their raw rows and what the rules say",
 		Long: `Show prints rejects with the values of their rows. These are members' data: mind
-where the output goes.`,
+where the output goes. Where loads have rejects of the same id, RUN/ID names one.`,
 		Example: `  cpcds2fhir rejects show claims-000-00000-000001
   cpcds2fhir rejects show --to ndjson:./out --output json claims-000-00000-000001 members-002-000003`,
 		Args:              needs("the ids of rejects, which 'cpcds2fhir rejects list' prints", true),
@@ -271,10 +276,10 @@ where the output goes.`,
 			e := json.NewEncoder(c.OutOrStdout())
 			e.SetIndent("", "  ")
 			err = f.each(s, runs, func(run string, r *pipeline.Reject) error {
-				if !slices.Contains(args, r.ID) {
+				if !slices.Contains(args, r.ID) && !slices.Contains(args, run+"/"+r.ID) {
 					return nil
 				}
-				found[r.ID] = true
+				found[r.ID], found[run+"/"+r.ID] = true, true
 				if f.output == "json" {
 					return e.Encode(r)
 				}
@@ -310,6 +315,38 @@ where the output goes.`,
 	f.register(c)
 	choiceFlag(c, &f.output, "output", "text or json", "text", "json")
 	return c
+}
+
+// firstPlaces says for each rule where the first reject that broke it is.
+func firstPlaces(state, run string, rules map[string]int64) (map[string]string, error) {
+	if len(rules) == 0 {
+		return nil, nil
+	}
+	s, err := pipeline.OpenRejects(state)
+	if err != nil {
+		return nil, err
+	}
+	places := map[string]string{}
+	enough := errors.New("every rule has a place")
+	err = s.Each(run, func(r *pipeline.Reject) error {
+		for _, p := range r.Problems {
+			if _, asked := rules[p.Rule]; asked && places[p.Rule] == "" {
+				where := r.Rows[0]
+				if p.Row > 0 {
+					where.Row, p.Row = p.Row, 0
+				}
+				places[p.Rule] = fmt.Sprintf("first in %s, row %d%s", where.Input, where.Row, place(p))
+			}
+		}
+		if len(places) == len(rules) {
+			return enough
+		}
+		return nil
+	})
+	if errors.Is(err, enough) || errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return places, err
 }
 
 // ruleTexts says what each rule demands.

@@ -63,10 +63,10 @@ func (j *job) writeAccount(w io.Writer, m *pipeline.Manifest) {
 		}
 	}
 	t.Flush()
-	counts(w, "Rejected, by rule (one claim or row may break several)", m.Rejects)
-	counts(w, "Repaired, by repair", m.Repairs)
-	counts(w, "Rows skipped, by rule", m.Skips)
-	counts(w, "Warnings, by rule", m.Warnings)
+	counts(w, "Rejected, by rule (one claim or row may break several)", m.Rejects, j.firsts)
+	counts(w, "Repaired, by repair", m.Repairs, nil)
+	counts(w, "Rows skipped, by rule", m.Skips, nil)
+	counts(w, "Warnings, by rule", m.Warnings, nil)
 	elapsed, fresh := time.Since(j.started), c.Seen
 	fmt.Fprintln(w)
 	if before := j.resumed.Load(); before > 0 {
@@ -127,7 +127,12 @@ func (j *job) overBudget(run *pipeline.Run, cause error) error {
 		return errors.Join(cause, err)
 	}
 	text := new(strings.Builder)
-	counts(text, "Rules that were broken most", most(byRule, mostBroken))
+	shown := most(byRule, mostBroken)
+	places, err := firstPlaces(run.State, run.ID, shown)
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	counts(text, "Rules that were broken most", shown, places)
 	if !j.flags.dryRun && !run.Replay { // the rejects of a replay are those of loads
 		fmt.Fprintf(text, "See them: %s --run %s\n", j.listRejects(), run.ID)
 	}
@@ -151,18 +156,22 @@ func byCount(m map[string]int64) []string {
 	})
 }
 
-// counts prints the counters of a map, the largest first.
-func counts(w io.Writer, title string, m map[string]int64) {
+// counts prints the counters of a map, the largest first, with a note on some.
+func counts(w io.Writer, title string, m map[string]int64, notes map[string]string) {
 	if len(m) == 0 {
 		return
 	}
-	keys, width := byCount(m), 0
-	for _, n := range m {
-		width = max(width, len(comma(n)))
+	keys, width, longest := byCount(m), 0, 0
+	for k, n := range m {
+		width, longest = max(width, len(comma(n))), max(longest, len(k))
 	}
 	fmt.Fprintf(w, "\n%s:\n", title)
 	for _, k := range keys {
-		fmt.Fprintf(w, "  %*s  %s\n", width, comma(m[k]), k)
+		line := fmt.Sprintf("  %*s  %-*s", width, comma(m[k]), longest, k)
+		if notes[k] != "" {
+			line += "  " + notes[k]
+		}
+		fmt.Fprintln(w, strings.TrimRight(line, " "))
 	}
 }
 

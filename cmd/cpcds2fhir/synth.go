@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,9 @@ import (
 
 	"cpcds2fhir/internal/synth"
 )
+
+// synthMemory is what synth steers the memory of the process to, in bytes.
+const synthMemory = 320 << 20
 
 func newSynth() *cobra.Command {
 	o := synth.Options{}
@@ -48,6 +52,8 @@ claims has named data problems, for trying out rejects.`,
 				return usagef("--faults %q: a share such as 5%%", faults)
 			}
 			o.Faults = share / 100
+			// What is alive does not grow with the claims; garbage need not either.
+			debug.SetMemoryLimit(synthMemory)
 			start := time.Now()
 			if term.IsTerminal(int(os.Stderr.Fd())) {
 				o.Progress = func(done, total int) {
@@ -87,9 +93,9 @@ func printSynth(w io.Writer, s *synth.Summary, dir, output string, elapsed time.
 		return e.Encode(s)
 	}
 	fmt.Fprintf(w, "%s of %s written to %s in %s\n", many(int64(s.Claims), "claim"), many(int64(s.Members), "member"), dir, elapsed.Round(10*time.Millisecond))
-	counts(w, "Claims by kind", int64s(s.Kinds))
-	counts(w, "Rows by table", int64s(s.Rows))
-	counts(w, "Claims by fault", int64s(s.Faults))
+	counts(w, "Claims by kind", int64s(s.Kinds), nil)
+	counts(w, "Rows by table", int64s(s.Rows), nil)
+	counts(w, "Claims by fault", int64s(s.Faults), nil)
 	return nil
 }
 

@@ -60,6 +60,14 @@ type report struct {
 func (r *report) fail(row int) { r.failAt(r.rule.Element, row) }
 
 func (r *report) failAt(e cpcds.Element, row int) {
+	if strings.HasPrefix(r.rule.ID, "required-") || strings.HasPrefix(r.rule.ID, r.rule.Table.String()+"-required-") {
+		// A value that could not be read is not missing: its problem is there already.
+		for _, x := range r.out.Errors {
+			if x.Element == e && x.Row == row && x.Rule != r.rule.ID {
+				return
+			}
+		}
+	}
 	p := cpcds.Problem{Rule: r.rule.ID, Element: e, Row: row}
 	if r.rule.Severity == Error {
 		r.out.Errors = append(r.out.Errors, p)
