@@ -42,8 +42,8 @@ staticcheck: ## run staticcheck alone
 golden: ## rewrite testdata/claims with what the engine makes of it; read the diff
 	go test ./pipeline -run Golden -update
 
-docs: ## rewrite the tables of docs/rejects.md that are made from the program
-	go test ./internal/rooms -run RejectsPage -update
+docs: ## rewrite the tables of docs/ that are made from the program
+	go test ./internal/rooms -run "RejectsPage|MappingPage" -update
 
 generate: ## make the generated code again
 	go generate ./...

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
 )
@@ -87,15 +88,32 @@ func (r *resolver) claim(a *assembled, key, part string) (skip bool) {
 		}
 	}
 
-	f.Providers[cpcds.ServiceFacility] = r.provider(providerKey{c.Get(cpcds.ServiceFacilityNPI), c.Get(cpcds.ServiceFacilityID), true},
-		c.Get(cpcds.ServiceFacilityName), c.Get(cpcds.ServiceFacilityAddress))
+	// Who the profile has no place for is not mentioned either. A claim without a
+	// profile is rejected, whomever it names.
+	profile, known := carin.ProfileOf(c)
+	facility := func() string {
+		return r.provider(providerKey{c.Get(cpcds.ServiceFacilityNPI), c.Get(cpcds.ServiceFacilityID), true},
+			c.Get(cpcds.ServiceFacilityName), c.Get(cpcds.ServiceFacilityAddress))
+	}
+	if !known || carin.HasFacility(profile) {
+		f.Providers[cpcds.ServiceFacility] = facility()
+	}
 	f.Providers[cpcds.Billing] = r.provider(providerKey{c.Get(cpcds.BillingProviderNPI), c.Get(cpcds.BillingProviderID), true},
 		c.Get(cpcds.BillingProviderName), "")
-	if f.Providers[cpcds.Billing] == "" && f.Providers[cpcds.ServiceFacility] != "" && r.lenient(repairFacilityBills) {
-		f.Providers[cpcds.Billing] = f.Providers[cpcds.ServiceFacility]
-		a.repair(cpcds.BillingProviderNPI, repairFacilityBills)
+	if f.Providers[cpcds.Billing] == "" && r.lenient(repairFacilityBills) {
+		if f.Providers[cpcds.Billing] = facility(); f.Providers[cpcds.Billing] != "" {
+			a.repair(cpcds.BillingProviderNPI, repairFacilityBills)
+			if !carin.HasFacility(profile) { // it has moved
+				for _, e := range []cpcds.Element{cpcds.ServiceFacilityNPI, cpcds.ServiceFacilityID, cpcds.ServiceFacilityName, cpcds.ServiceFacilityAddress} {
+					c.Set(e, "")
+				}
+			}
+		}
 	}
 	for _, p := range careTeamColumns {
+		if known && !carin.HasRole(profile, p.role.String()) {
+			continue
+		}
 		f.Providers[p.role] = r.provider(providerKey{npi: c.Get(p.npi)}, c.Get(p.name), "")
 	}
 	for i := range c.CareTeam {

@@ -7,6 +7,10 @@ var EngineRules = map[string]string{
 	ruleNoKey:           "a row of the claims table must have a claim key",
 	rulePOAConflict:     "a diagnosis must have one answer to present on admission",
 	ruleClaimType:       "claim_type must be institutional (with claim_sub_type inpatient or outpatient), professional, vision, pharmacy or oral",
-	ruleUndivided:       "an amount of the header that the lines do not add up to cannot be divided among the claims that a claim is split into; they have no total of it",
 	ruleUnknownMember:   "a coverage must name a member of the members table",
+}
+
+// EngineWarnings says what the engine counts without rejecting anything.
+var EngineWarnings = map[string]string{
+	ruleUndivided: "an amount of the header that the lines do not add up to cannot be divided among the claims that a claim is split into; they have no total of it",
 }

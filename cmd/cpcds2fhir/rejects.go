@@ -293,12 +293,11 @@ func ruleTexts() map[string]string {
 			texts[r.ID] = r.Text
 		}
 	}
-	for id, text := range pipeline.EngineRules {
-		texts[id] = text
-	}
+	maps.Copy(texts, pipeline.EngineRules)
+	maps.Copy(texts, pipeline.EngineWarnings)
 	for _, id := range layouts.ValueRules() {
 		if texts[id] == "" {
-			texts[id] = "the value must have the form that the layout says"
+			texts[id] = layouts.ValueRuleText(id)
 		}
 	}
 	return texts

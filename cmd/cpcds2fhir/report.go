@@ -66,7 +66,10 @@ func (j *job) writeAccount(w io.Writer, m *pipeline.Manifest) {
 	counts(w, "Rejected, by rule (one claim or row may break several)", m.Rejects, j.firsts)
 	counts(w, "Repaired, by repair", m.Repairs, nil)
 	counts(w, "Rows skipped, by rule", m.Skips, nil)
-	counts(w, "Warnings, by rule", m.Warnings, nil)
+	counts(w, "Warnings, by rule", most(m.Warnings, warningsShown), nil)
+	if n := len(m.Warnings) - warningsShown; n > 0 {
+		fmt.Fprintf(w, "  and %s; --manifest has them all, 'cpcds2fhir rules' says what they mean\n", many(int64(n), "more rule"))
+	}
 	elapsed, fresh := time.Since(j.started), c.Seen
 	fmt.Fprintln(w)
 	if before := j.resumed.Load(); before > 0 {
@@ -105,6 +108,9 @@ func (j *job) listRejects() string {
 	}
 	return s
 }
+
+// warningsShown is how many rules of severity warning a person is shown.
+const warningsShown = 8
 
 // mostBroken is how many rules are named when a load is stopped.
 const mostBroken = 5

@@ -13,6 +13,7 @@ import (
 
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/carin"
+	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/layouts"
 )
 
@@ -47,6 +48,78 @@ func TestRejectsPage(t *testing.T) {
 		}
 	}
 	t.Error("docs/rejects.md differs from the program: run make docs")
+}
+
+// TestMappingPage compares docs/mapping.md with the program.
+func TestMappingPage(t *testing.T) {
+	path := filepath.Join(root(t), "docs", "mapping.md")
+	have := read(t, path)
+	want := fillIn(t, have, "mapping", mappingTable())
+	if want == have {
+		return
+	}
+	if !*update {
+		t.Fatal("docs/mapping.md differs from the program: run make docs")
+	}
+	if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mappingTable has a row for every column and every set of paths that it becomes;
+// profiles of claims are letters.
+func mappingTable() string {
+	var b strings.Builder
+	table := cpcds.NumTables
+	type line struct{ profiles, paths string }
+	var lines []line
+	var element cpcds.Element
+	flush := func() {
+		for _, l := range lines {
+			info := element.Info()
+			fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", strings.ReplaceAll(info.MapIDs, ";", " "), info.Column, l.profiles, l.paths)
+		}
+		lines = nil
+	}
+	for _, m := range carin.Mapping() {
+		if m.Element != element {
+			flush()
+			element = m.Element
+		}
+		if t := m.Element.Info().Level.Table(); t != table {
+			table = t
+			fmt.Fprintf(&b, "\n### %s\n\n| MapID | column | in | becomes |\n|---|---|---|---|\n", t)
+		}
+		profiles := ""
+		for p := range carin.NumProfiles {
+			if p.String() == m.Profile {
+				profiles = profileLetters[p]
+			}
+		}
+		var paths []string
+		for _, p := range m.Paths {
+			text := "`" + strings.TrimPrefix(p, "ExplanationOfBenefit.") + "`"
+			if s := m.System(p); s != "" {
+				text += " (" + s + ")"
+			}
+			paths = append(paths, text)
+		}
+		text := strings.Join(paths, ", ")
+		if text == "" {
+			text = carin.WhyUnused(m.Element)
+		}
+		if i := slices.IndexFunc(lines, func(l line) bool { return l.paths == text }); i >= 0 {
+			lines[i].profiles += profiles
+		} else {
+			lines = append(lines, line{profiles, text})
+		}
+	}
+	flush()
+	b.WriteString("\n### Elements of the dictionary that no column becomes\n\n| MapID | in | why |\n|---|---|---|\n")
+	for _, u := range carin.Unmappeds() {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", strings.Join(u.MapIDs, " "), strings.Join(u.Profiles, ", "), u.Reason)
+	}
+	return b.String()
 }
 
 // TestManifestPage demands that docs/manifest.md speaks of every field.
@@ -96,19 +169,6 @@ func fillIn(t *testing.T, page, name, table string) string {
 // profileLetters are how the page abbreviates profiles.
 var profileLetters = map[carin.Profile]string{carin.Inpatient: "I", carin.Outpatient: "O", carin.Professional: "P", carin.Pharmacy: "R", carin.Oral: "D"}
 
-// valueTexts say what the rules about single values demand.
-var valueTexts = map[string]string{
-	layouts.RuleText:       "UTF-8 without control characters",
-	layouts.RuleCode:       "a code without spaces inside",
-	layouts.RuleDate:       "a day of the calendar, in the form that the layout says",
-	layouts.RuleInstant:    "a point in time, in the form that the layout says",
-	layouts.RuleMoney:      "an amount, in the form that the layout says",
-	layouts.RuleQuantity:   "a number, in the form that the layout says",
-	layouts.RuleFlag:       "true or false, 1 or 0, y or n",
-	layouts.RuleUnmapped:   "a code that the layout's map knows",
-	layouts.RuleExpression: "a value that the layout's expression can work on",
-}
-
 func ruleTable() string {
 	var b strings.Builder
 	b.WriteString("| rule | severity | of | what must be so |\n|---|---|---|---|\n")
@@ -116,12 +176,19 @@ func ruleTable() string {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", id, severity, of, strings.ReplaceAll(text, "|", `\|`))
 	}
 	for _, id := range layouts.ValueRules() {
-		row(id, "error", "any column", valueTexts[id])
+		row(id, "error", "any column", layouts.ValueRuleText(id))
 	}
 	for _, id := range slices.Sorted(maps.Keys(pipeline.EngineRules)) {
 		row(id, "error", "claims and coverages", pipeline.EngineRules[id])
 	}
+	for _, id := range slices.Sorted(maps.Keys(pipeline.EngineWarnings)) {
+		row(id, "warning", "claims", pipeline.EngineWarnings[id])
+	}
+	row("unused-COLUMN", "warning", "claims", "a column that is filled although the profile has no place for it; it is left out. There is one such rule for every column that some profile lacks: see mapping.md")
 	for _, r := range carin.NewChecker(carin.V220).Rules() {
+		if strings.HasPrefix(r.ID, "unused-") {
+			continue
+		}
 		of := r.Table.String()
 		if len(r.Profiles) > 0 {
 			of = ""

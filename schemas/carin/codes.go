@@ -69,6 +69,9 @@ var (
 // HasRole reports whether the profile's value set of care team roles has a role.
 func HasRole(p Profile, role string) bool { return roles[p].Has(role) }
 
+// HasFacility reports whether the profile has the service facility.
+func HasFacility(p Profile) bool { return p == Professional || p == Oral }
+
 // DiagnosisType returns the type of a diagnosis as the profile writes it: what an
 // institutional claim calls other, a professional or oral one calls secondary.
 // An absent type is principal for the first diagnosis and that one for the rest.

@@ -223,5 +223,6 @@ func allRules(v *Version) []Rule {
 	rules = append(rules, lineRules()...)
 	rules = append(rules, partRules()...)
 	rules = append(rules, amountRules()...)
+	rules = append(rules, unusedRules()...)
 	return append(rules, rowRules()...)
 }

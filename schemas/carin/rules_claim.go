@@ -29,7 +29,7 @@ func headerRules(v *Version) []Rule {
 		code(institutional, cpcds.PatientDischargeStatusCode, "an NUBC discharge status of two digits", func(s string) bool { return len(s) == 2 && digits(s) }),
 		code([]Profile{Inpatient}, cpcds.DRGName, "MS-DRG, AP-DRG or APR-DRG", oneOf(drgNames)),
 		code([]Profile{Inpatient}, cpcds.DRGCode, "three or four digits", func(s string) bool { return digits(s) && (len(s) == 3 || len(s) == 4) }),
-		code(allButRx, cpcds.PerformingProviderTaxonomy, "an NUCC taxonomy code of ten characters", func(s string) bool { return len(s) == 10 && alnum(s) }),
+		code([]Profile{Outpatient, Professional, Oral}, cpcds.PerformingProviderTaxonomy, "an NUCC taxonomy code of ten characters", func(s string) bool { return len(s) == 10 && alnum(s) }),
 		code([]Profile{Oral}, cpcds.MissingToothNumbers, "ADA universal tooth designations", each(toothCodes.Has)),
 
 		claimRule("unknown-member", all, cpcds.MemberID, "member_id must name a member of the members table",
@@ -114,13 +114,6 @@ func headerRules(v *Version) []Rule {
 					r.fail(-1)
 				}
 			}),
-		warning(claimRule("supervisor-not-institutional", institutional, cpcds.SupervisingProviderNPI,
-			"an institutional claim has no supervisor: CPCDS 173 asks for the role, the value set of the profile lacks it; the provider is left out",
-			func(c *cpcds.Claim, r *report) {
-				if c.Get(cpcds.SupervisingProviderNPI) != "" {
-					r.fail(-1)
-				}
-			})),
 		warning(claimRule("rendering-needs-taxonomy", []Profile{Outpatient}, cpcds.PerformingProviderTaxonomy,
 			"an outpatient claim names a rendering provider only with a taxonomy code (EOB-careteam-qualification); without one the provider is left out",
 			func(c *cpcds.Claim, r *report) {
@@ -131,9 +124,11 @@ func headerRules(v *Version) []Rule {
 	}
 	for _, e := range []cpcds.Element{cpcds.BillingProviderNPI, cpcds.AttendingProviderNPI, cpcds.PerformingProviderNPI, cpcds.PCPNPI,
 		cpcds.ReferringProviderNPI, cpcds.OperatingProviderNPI, cpcds.SupervisingProviderNPI, cpcds.PrescribingProviderNPI, cpcds.ServiceFacilityNPI} {
-		profiles, limited := only[e]
-		if !limited {
-			profiles = all
+		var profiles []Profile
+		for p := range NumProfiles {
+			if Uses(p, e) {
+				profiles = append(profiles, p)
+			}
 		}
 		rules = append(rules, code(profiles, e, "ten digits with a valid check digit (us-core-16, us-core-17)", ValidNPI))
 	}

@@ -26,6 +26,21 @@ func ValueRules() []string {
 	return []string{RuleText, RuleCode, RuleDate, RuleInstant, RuleMoney, RuleQuantity, RuleFlag, RuleUnmapped, RuleExpression}
 }
 
+// ValueRuleText says what a rule of ValueRules demands, for people.
+func ValueRuleText(id string) string { return valueTexts[id] }
+
+var valueTexts = map[string]string{
+	RuleText:       "UTF-8 without control characters",
+	RuleCode:       "a code without spaces inside",
+	RuleDate:       "a day of the calendar, in the form that the layout says",
+	RuleInstant:    "a point in time, in the form that the layout says",
+	RuleMoney:      "an amount, in the form that the layout says",
+	RuleQuantity:   "a number, in the form that the layout says",
+	RuleFlag:       "true or false, 1 or 0, y or n",
+	RuleUnmapped:   "a code that the layout's map knows",
+	RuleExpression: "a value that the layout's expression can work on",
+}
+
 // form says how the values of one column are written. It is immutable and safe for
 // concurrent use.
 type form struct {
