@@ -148,7 +148,7 @@ func (e *eob) totals() {
 			}
 			var sum fhir.Sum
 			for j := range e.c.Lines {
-				if l := &e.c.Lines[j]; l.Get(cpcds.CompoundParentLineNumber) == "" {
+				if l := &e.c.Lines[j]; !carin.Ingredient(e.profile, l) {
 					sum.Add(l.Get(a.Line))
 				}
 			}

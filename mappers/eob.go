@@ -410,7 +410,7 @@ func (e *eob) processNotes() {
 		e.b = fhir.Close(e.b)
 	}
 	for i := range e.c.Lines {
-		if e.c.Lines[i].Get(cpcds.CompoundParentLineNumber) == "" {
+		if !carin.Ingredient(e.profile, &e.c.Lines[i]) {
 			note(e.c.Lines[i].Get(cpcds.PaymentMemberExplanation))
 		}
 	}

@@ -40,7 +40,7 @@ func (e *eob) items(body func(l *cpcds.Line)) {
 	e.raw(`"item":[`)
 	for i := range e.c.Lines {
 		l := &e.c.Lines[i]
-		if l.Get(cpcds.CompoundParentLineNumber) != "" {
+		if carin.Ingredient(e.profile, l) {
 			continue
 		}
 		// MapID 36

@@ -12,6 +12,8 @@ const (
 	ruleHeaderDisagrees = "header-disagrees"   // the rows of a claim repeat a header element with different values
 	ruleDuplicateLine   = "duplicate-line"     // two lines of a claim have the same number
 	ruleNoKey           = "required-claim-key" // a row has no claim key
+
+	ruleCoverageMember = "coverage-of-other-member" // the coverage of a claim is another member's
 )
 
 // assembled is a claim with what is needed to report on it: the rows its records

@@ -28,6 +28,7 @@ type directory struct {
 type coverageEntry struct {
 	id      fhir.Raw
 	insurer fhir.Raw // Organization of the payer
+	member  fhir.Raw // Patient that is covered
 	skip    bool     // of a payer whose claims a layout rule skips
 }
 
@@ -92,7 +93,7 @@ func dateOf(s string) (d [10]byte) {
 	return d
 }
 
-const directoryMagic = "cpcds2fhir directory 1\n"
+const directoryMagic = "cpcds2fhir directory 2\n"
 
 // directoryFile is the file of the directory in a state folder.
 func directoryFile(state string) string { return filepath.Join(state, "directory") }
@@ -128,6 +129,7 @@ func (d *directory) save(state string) (err error) {
 		w.Write(k[:])
 		w.Write(c.id[:])
 		w.Write(c.insurer[:])
+		w.Write(c.member[:])
 		w.WriteByte(flag(c.skip))
 	}
 	count(len(d.ofMember))
@@ -186,7 +188,7 @@ func (d *directory) load(state string) error {
 		d.members[r.raw()] = struct{}{}
 	}
 	for range r.count() {
-		d.coverages[r.raw()] = coverageEntry{r.raw(), r.raw(), r.flag()}
+		d.coverages[r.raw()] = coverageEntry{r.raw(), r.raw(), r.raw(), r.flag()}
 	}
 	for range r.count() {
 		k := r.raw()

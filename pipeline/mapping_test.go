@@ -194,7 +194,7 @@ func npi(n int) string {
 func filling(p carin.Profile) map[string]values {
 	v := map[string]values{
 		"claim_type": {}, "claim_sub_type": {},
-		"member_id": {"M1", "M2"}, "coverage_id": {"C1", "C2"}, "other_coverage_id": {"C3", "C4"}, "claim_payer_identifier": {"P1", ""},
+		"member_id": {"M1", ""}, "coverage_id": {"C1", "C2"}, "other_coverage_id": {"C3", "C4"}, "claim_payer_identifier": {"P1", ""},
 		"claim_type_of_bill_code": {"0111", "0131"}, "claim_processing_status_code": {"active", "cancelled"},
 		"statement_from_date": {"2024-03-01", "2024-03-02"}, "statement_thru_date": {"2024-03-20", "2024-03-21"},
 		"adjudication_date": {"2024-03-25", "2024-03-26"}, "claim_received_date": {"2024-03-22", "2024-03-23"}, "claim_paid_date": {"2024-03-28", "2024-03-29"},
@@ -308,7 +308,7 @@ func small(t cpcds.Table) []map[string]values {
 
 // renamed are keys of the small tables: to change one is to rename it in all tables.
 var renamed = map[cpcds.Element]string{cpcds.MembersMemberID: "M1", cpcds.CoveragesMemberID: "M1", cpcds.CoveragesCoverageID: "C1",
-	cpcds.CoveragesPayerIdentifier: "P1", cpcds.ClaimPayerIdentifier: "P1"}
+	cpcds.CoveragesPayerIdentifier: "P1", cpcds.ClaimPayerIdentifier: "P1", cpcds.MemberID: "M1"}
 
 // untried are columns that no experiment changes alone, as another profile or
 // another claim would come of it.
@@ -330,10 +330,6 @@ func (f *filledClaim) extract(t *testing.T, changed cpcds.Element) string {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(table cpcds.Table, rows [][]string) {
-		var header []string
-		for _, e := range cpcds.Columns(table) {
-			header = append(header, e.Column())
-		}
 		for _, row := range rows {
 			for i := range row {
 				if old := renamed[changed]; old != "" && row[i] == old {
@@ -341,64 +337,84 @@ func (f *filledClaim) extract(t *testing.T, changed cpcds.Element) string {
 				}
 			}
 		}
-		var b bytes.Buffer
-		if err := csv.NewWriter(&b).WriteAll(append([][]string{header}, rows...)); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, table.String()+".csv"), b.Bytes(), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeTable(t, dir, table, rows)
 	}
 	for table := range cpcds.Claims {
-		var rows [][]string
-		for i, row := range small(table) {
-			var cells []string
-			for _, e := range cpcds.Columns(table) {
-				v := row[e.Column()]
-				if i == 0 && f.empty(e) {
-					v.a = ""
-				}
-				if i == 0 && e == changed && renamed[e] == "" {
-					v.a = v.b
-				}
-				cells = append(cells, v.a)
-			}
-			rows = append(rows, cells)
-		}
-		write(table, rows)
+		write(table, f.smallRows(table, changed))
 	}
+	write(cpcds.Claims, f.lines(func(e cpcds.Element, v values) string {
+		if e == changed && renamed[e] == "" {
+			return v.b
+		}
+		return v.a
+	}))
+	return dir
+}
+
+// smallRows are the rows of a small table, with one value changed.
+func (f *filledClaim) smallRows(table cpcds.Table, changed cpcds.Element) [][]string {
+	var rows [][]string
+	for i, row := range small(table) {
+		var cells []string
+		for _, e := range cpcds.Columns(table) {
+			v := row[e.Column()]
+			if i == 0 && f.empty(e) {
+				v.a = ""
+			}
+			if i == 0 && e == changed && renamed[e] == "" {
+				v.a = v.b
+			}
+			cells = append(cells, v.a)
+		}
+		rows = append(rows, cells)
+	}
+	return rows
+}
+
+// writeTable writes a table as CSV with its canonical header.
+func writeTable(t *testing.T, dir string, table cpcds.Table, rows [][]string) {
+	t.Helper()
+	var header []string
+	for _, e := range cpcds.Columns(table) {
+		header = append(header, e.Column())
+	}
+	var b bytes.Buffer
+	if err := csv.NewWriter(&b).WriteAll(append([][]string{header}, rows...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, table.String()+".csv"), b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// lines are the rows of the claim, each column with the value that choose gives.
+func (f *filledClaim) lines(choose func(e cpcds.Element, v values) string) [][]string {
 	special := filling(f.profile)
 	var line, second []string
+	number := ""
 	for _, e := range cpcds.Columns(cpcds.Claims) {
 		v := f.fill(e, special)
 		if f.empty(e) {
 			v = values{}
 		}
-		cell := v.a
-		if e == changed && renamed[e] == "" {
-			cell = v.b
-		}
+		cell := choose(e, v)
 		line = append(line, cell)
 		switch {
 		case e.Info().Level == cpcds.HeaderLevel:
 		case e == cpcds.LineNumber:
-			cell = "2"
+			number, cell = cell, "2"
 		case e == cpcds.CompoundParentLineNumber:
-			if cell = "1"; changed == cpcds.LineNumber {
-				cell = "11"
-			}
+			cell = number
 		case e == cpcds.NationalDrugCode, e == cpcds.QuantityDispensed, e == cpcds.QuantityQualifierCode, e == cpcds.DrugDescription:
 		default:
 			cell = ""
 		}
 		second = append(second, cell)
 	}
-	lines := [][]string{line}
 	if f.name == "compound" {
-		lines = append(lines, second)
+		return [][]string{line, second}
 	}
-	write(cpcds.Claims, lines)
-	return dir
+	return [][]string{line}
 }
 
 // load returns the values of all resources by path.

@@ -76,6 +76,9 @@ func (r *resolver) claim(a *assembled, key, part string) (skip bool) {
 	if ok {
 		f.Coverage, f.Payor = cov.id.Reference(fhir.Coverage), cov.insurer.Reference(fhir.Organization)
 		skip = cov.skip
+		if f.Patient != "" && cov.member.Reference(fhir.Patient) != f.Patient {
+			c.Problems = append(c.Problems, cpcds.Problem{Rule: ruleCoverageMember, Element: cpcds.CoverageID, Row: -1})
+		}
 	}
 	if payer := c.Get(cpcds.ClaimPayerIdentifier); payer != "" {
 		f.Insurer = r.payer(payer, c.Get(cpcds.ClaimPayerName))
@@ -172,9 +175,7 @@ func (c refCache) put(key, ref string) {
 // member and payer that was in effect when the statement begins.
 func (r *resolver) coverage(c *cpcds.Claim) (coverageEntry, bool) {
 	if id := c.Get(cpcds.CoverageID); id != "" {
-		if e, ok := r.coverageByID(id); ok {
-			return e, true
-		}
+		return r.coverageByID(id)
 	}
 	payer := c.Get(cpcds.ClaimPayerIdentifier)
 	if payer == "" {

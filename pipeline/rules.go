@@ -7,6 +7,7 @@ var EngineRules = map[string]string{
 	ruleNoKey:           "a row of the claims table must have a claim key",
 	rulePOAConflict:     "a diagnosis must have one answer to present on admission",
 	ruleClaimType:       "claim_type must be institutional (with claim_sub_type inpatient or outpatient), professional, vision, pharmacy or oral",
+	ruleCoverageMember:  "the coverage that a claim names must be one of the claim's member",
 	ruleUnknownMember:   "a coverage must name a member of the members table",
 }
 

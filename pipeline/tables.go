@@ -261,7 +261,8 @@ func (r *Run) learn(ctx context.Context, t cpcds.Table, s tableSource, winners m
 			}
 		case cpcds.Coverages:
 			payer := row.get(cpcds.CoveragesPayerIdentifier)
-			e := coverageEntry{id: row.key, insurer: r.insurer(raw(fhir.Organization, byPayer, payer)), skip: row.skip != ""}
+			e := coverageEntry{id: row.key, insurer: r.insurer(raw(fhir.Organization, byPayer, payer)),
+				member: raw(fhir.Patient, row.get(cpcds.CoveragesMemberID)), skip: row.skip != ""}
 			for _, k := range row.aliases {
 				r.dir.coverages[k] = e
 			}

@@ -148,16 +148,18 @@ func requiredLine(profiles []Profile, e cpcds.Element, why string) Rule {
 		Text: e.Column() + " must be filled on every line: " + why,
 		claim: func(c *cpcds.Claim, r *report) {
 			for i := range c.Lines {
-				if c.Lines[i].Get(e) == "" && !ingredient(&c.Lines[i]) {
+				if c.Lines[i].Get(e) == "" && !Ingredient(r.profile, &c.Lines[i]) {
 					r.fail(i)
 				}
 			}
 		}}
 }
 
-// ingredient reports whether a line is an ingredient of a compound: it becomes a
-// detail of another line's item and needs little of its own.
-func ingredient(l *cpcds.Line) bool { return l.Get(cpcds.CompoundParentLineNumber) != "" }
+// Ingredient reports whether a line is an ingredient of a compound: on a pharmacy
+// claim it becomes a detail of another line's item, and needs little of its own.
+func Ingredient(p Profile, l *cpcds.Line) bool {
+	return p == Pharmacy && l.Get(cpcds.CompoundParentLineNumber) != ""
+}
 
 func code(profiles []Profile, e cpcds.Element, what string, ok func(string) bool) Rule {
 	return Rule{ID: "code-" + e.Column(), Profiles: profiles, Table: cpcds.Claims, Element: e,

@@ -75,7 +75,7 @@ func amountRules() []Rule {
 			"every line must have an amount (item.adjudication:adjudicationamounttype 1..*)",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Lines {
-					if c.Lines[i].Get(cpcds.CompoundParentLineNumber) == "" && !LineHasAmount(&c.Lines[i], r.version) {
+					if !Ingredient(r.profile, &c.Lines[i]) && !LineHasAmount(&c.Lines[i], r.version) {
 						r.fail(i)
 					}
 				}

@@ -44,6 +44,12 @@ func headerRules(v *Version) []Rule {
 					r.fail(-1)
 				}
 			}),
+		warning(claimRule("unknown-other-coverage", all, cpcds.OtherCoverageID, "the coverage of another payer must be in the coverages table; it is left out",
+			func(c *cpcds.Claim, r *report) {
+				if c.Get(cpcds.OtherCoverageID) != "" && c.Refs.OtherCoverage == "" {
+					r.fail(-1)
+				}
+			})),
 		claimRule("unknown-payer", all, cpcds.ClaimPayerIdentifier, "the payer of the claim, or of its coverage, must be known: it becomes insurer",
 			func(c *cpcds.Claim, r *report) {
 				if c.Refs.Insurer == "" {
@@ -83,6 +89,12 @@ func headerRules(v *Version) []Rule {
 		warning(claimRule("statement-dates", all, cpcds.StatementThruDate, "statement_thru_date must not lie before statement_from_date",
 			func(c *cpcds.Claim, r *report) {
 				if d := c.Get(cpcds.StatementThruDate); d != "" && d < c.Get(cpcds.StatementFromDate) {
+					r.fail(-1)
+				}
+			})),
+		warning(claimRule("admission-dates", []Profile{Inpatient}, cpcds.MemberDischargeDate, "member_discharge_date must not lie before member_admission_date; it is left out",
+			func(c *cpcds.Claim, r *report) {
+				if d := c.Get(cpcds.MemberDischargeDate); d != "" && d < c.Get(cpcds.MemberAdmissionDate) {
 					r.fail(-1)
 				}
 			})),
@@ -194,7 +206,7 @@ func lineRules() []Rule {
 					return
 				}
 				for i := range c.Lines {
-					if c.Lines[i].Get(cpcds.LineBenefitPaymentStatus) == "" && !ingredient(&c.Lines[i]) {
+					if c.Lines[i].Get(cpcds.LineBenefitPaymentStatus) == "" && !Ingredient(r.profile, &c.Lines[i]) {
 						r.failAt(cpcds.LineBenefitPaymentStatus, i)
 						return
 					}
@@ -352,6 +364,14 @@ func partRules() []Rule {
 						ok = validICD9PCS
 					}
 					if !ok(p.Get(cpcds.InpatientProcedureCode)) {
+						r.fail(i)
+					}
+				}
+			}),
+		claimRule("code-inpatient_procedure_code_type", []Profile{Inpatient}, cpcds.InpatientProcedureCodeType, "inpatient_procedure_code_type must be icd10 or icd9; without one it is icd10",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Procedures {
+					if v := c.Procedures[i].Get(cpcds.InpatientProcedureCodeType); v != "" && v != "icd10" && v != "icd9" {
 						r.fail(i)
 					}
 				}

@@ -89,6 +89,17 @@ var breaks = map[string]func(c *cpcds.Claim){
 			c.Refs.Providers[cpcds.Billing] = "Practitioner/r1"
 		}
 	},
+	"unknown-other-coverage": func(c *cpcds.Claim) { c.Set(cpcds.OtherCoverageID, "C9") },
+	"admission-dates": func(c *cpcds.Claim) {
+		c.Set(cpcds.MemberAdmissionDate, "2024-03-05")
+		c.Set(cpcds.MemberDischargeDate, "2024-03-04")
+	},
+	"code-inpatient_procedure_code_type": func(c *cpcds.Claim) {
+		p := cpcds.Procedure{}
+		p.Set(cpcds.InpatientProcedureCode, "0SRC0J9")
+		p.Set(cpcds.InpatientProcedureCodeType, "icd8")
+		c.Procedures = append(c.Procedures, p)
+	},
 	"rendering-needs-taxonomy":   func(c *cpcds.Claim) { c.Set(cpcds.PerformingProviderNPI, "1800000014") },
 	"required-line":              func(c *cpcds.Claim) { c.Lines = nil },
 	"required-diagnosis":         func(c *cpcds.Claim) { c.Diagnoses = nil },

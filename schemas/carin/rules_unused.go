@@ -8,7 +8,7 @@ import (
 
 // unseen are elements that become no value of a resource and are not lost: they
 // order records, hold claims together or say how another column is read.
-var unseen = []cpcds.Element{cpcds.ClaimSourceVersion, cpcds.CompoundParentLineNumber, cpcds.LineNumber}
+var unseen = []cpcds.Element{cpcds.ClaimSourceVersion, cpcds.LineNumber}
 
 // unusedRules warn of columns that are filled although the resource of the profile
 // has no place for them, so that no value is lost without a word.
