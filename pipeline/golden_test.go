@@ -31,7 +31,8 @@ var update = flag.Bool("update", false, "rewrite the golden claims with what the
 // archive: a comment that says what it shows, settings, input tables, and what
 // must come of them.
 //
-//	layout, mode, carin   settings; without them cpcds, strict, 2.2.0
+//	layout, mode, carin, profiles
+//	                      settings; without them cpcds, strict, 2.2.0, financial
 //	want-types            the resource types that the case shows; without it all
 //	*.csv                 the input files
 //	<Type>.json           the resources of a type in order of id, each after its reference
@@ -92,6 +93,9 @@ func readGolden(t *testing.T, file string) *golden {
 		t.Fatal(err)
 	}
 	if g.version, err = carin.ParseVersion(g.setting("carin", "2.2.0")); err != nil {
+		t.Fatal(err)
+	}
+	if g.version, err = g.version.WithProfiles(g.setting("profiles", "financial")); err != nil {
 		t.Fatal(err)
 	}
 	switch mode := g.setting("mode", "strict"); mode {

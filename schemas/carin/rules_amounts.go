@@ -31,10 +31,15 @@ var Amounts = [...]Amount{
 	{"drugcost", SysC4BBAdjudication, cpcds.ClaimTotalDrugCost, cpcds.DrugCost},
 }
 
-// Known reports whether the release knows the category.
+// Known reports whether the release knows the category; the Basis profiles know
+// none.
 func (a *Amount) Known(v *Version) bool {
-	return a.Code != "paidbypatienthealthaccount" || v.PaidFromHealthAccnt
+	return !v.Basis && (a.Code != "paidbypatienthealthaccount" || v.PaidFromHealthAccnt)
 }
+
+// LineHasAdjudication reports whether an institutional line may have adjudications:
+// the financial profiles want an amount among them (adjudication-has-amount-type-slice).
+func LineHasAdjudication(l *cpcds.Line, v *Version) bool { return v.Basis || LineHasAmount(l, v) }
 
 // LineHasAmount reports whether a line has an amount that the release knows.
 func LineHasAmount(l *cpcds.Line, v *Version) bool {
@@ -61,7 +66,7 @@ func amountRules() []Rule {
 		claimRule("required-amount", all, cpcds.ClaimTotalSubmittedAmount,
 			"the claim must have an amount, in the header or on a line (total 1..*, EOB-institutional-item-or-header-adjudication)",
 			func(c *cpcds.Claim, r *report) {
-				if HeaderHasAmount(c, r.version) {
+				if r.version.Basis || HeaderHasAmount(c, r.version) {
 					return
 				}
 				for i := range c.Lines {
@@ -74,6 +79,9 @@ func amountRules() []Rule {
 		claimRule("required-line-amount", []Profile{Professional, Pharmacy, Oral}, cpcds.LineSubmittedAmount,
 			"every line must have an amount (item.adjudication:adjudicationamounttype 1..*)",
 			func(c *cpcds.Claim, r *report) {
+				if r.version.Basis {
+					return
+				}
 				for i := range c.Lines {
 					if c.Lines[i].Get(cpcds.CompoundParentLineNumber) == "" && !LineHasAmount(&c.Lines[i], r.version) {
 						r.fail(i)
@@ -100,7 +108,7 @@ func amountRules() []Rule {
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Lines {
 					l := &c.Lines[i]
-					if l.Get(cpcds.AllowedNumberOfUnits) != "" && !LineHasAmount(l, r.version) {
+					if l.Get(cpcds.AllowedNumberOfUnits) != "" && !LineHasAdjudication(l, r.version) {
 						r.fail(i)
 					}
 				}
