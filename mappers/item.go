@@ -24,7 +24,7 @@ var (
 // outpatient and pharmacy items have a date only, inpatient ones need none.
 func (e *eob) served(l *cpcds.Line) (from, to string) {
 	from = l.Get(cpcds.ServiceFromDate)
-	if e.profile == carin.Professional || e.profile == carin.Oral {
+	if from != "" && carin.Uses(e.profile, cpcds.ServiceToDate) {
 		if to = l.Get(cpcds.ServiceToDate); to <= from {
 			to = ""
 		}
