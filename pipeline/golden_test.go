@@ -77,6 +77,7 @@ type golden struct {
 	lenient bool
 	version *carin.Version
 	types   []fhir.Type // that the case shows
+	key     string      // of the ids
 }
 
 func readGolden(t *testing.T, file string) *golden {
@@ -88,7 +89,7 @@ func readGolden(t *testing.T, file string) *golden {
 	if len(bytes.TrimSpace(archive.Comment)) == 0 {
 		t.Errorf("%s has no comment that says what it shows", file)
 	}
-	g := &golden{file: file, archive: archive}
+	g := &golden{file: file, archive: archive, key: "golden-claims-key"}
 	if g.layout, err = layouts.Open(g.setting("layout", "cpcds")); err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +178,7 @@ func (g *golden) run(t *testing.T, workers int) *outcome {
 	o := &outcome{target: newMemory()}
 	run := &pipeline.Run{
 		ID: "golden", Inputs: inputs, Layout: g.layout, Lenient: g.lenient, Version: g.version,
-		Identity: fhir.NewIdentity([]byte("golden-claims-key")), Loader: o.target,
+		Identity: fhir.NewIdentity([]byte(g.key)), Loader: o.target,
 		State: filepath.Join(dir, "state"), Workers: workers,
 	}
 	if o.account, err = run.Load(t.Context()); err != nil {

@@ -64,7 +64,7 @@ func HeaderHasAmount(c *cpcds.Claim, v *Version) bool {
 func amountRules() []Rule {
 	return []Rule{
 		claimRule("required-amount", all, cpcds.ClaimTotalSubmittedAmount,
-			"the claim must have an amount, in the header or on a line (total 1..*, EOB-institutional-item-or-header-adjudication)",
+			"the claim must have an amount, in the header or on a line (total 1..*, EOB-institutional-item-or-header-adjudication); the Basis profiles want none",
 			func(c *cpcds.Claim, r *report) {
 				if r.version.Basis || HeaderHasAmount(c, r.version) {
 					return
@@ -77,7 +77,7 @@ func amountRules() []Rule {
 				r.fail(-1)
 			}),
 		claimRule("required-line-amount", []Profile{Professional, Pharmacy, Oral}, cpcds.LineSubmittedAmount,
-			"every line must have an amount (item.adjudication:adjudicationamounttype 1..*)",
+			"every line must have an amount (item.adjudication:adjudicationamounttype 1..*); the Basis profiles want none",
 			func(c *cpcds.Claim, r *report) {
 				if r.version.Basis {
 					return
@@ -104,7 +104,7 @@ func amountRules() []Rule {
 				}
 			})),
 		warning(claimRule("line-facts-without-amount", institutional, cpcds.AllowedNumberOfUnits,
-			"an institutional line without amounts cannot carry allowed units (adjudication-has-amount-type-slice); they are left out",
+			"an institutional line without amounts cannot carry allowed units in the financial profiles (adjudication-has-amount-type-slice); they are left out",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Lines {
 					l := &c.Lines[i]

@@ -109,7 +109,7 @@ var breaks = map[string]func(c *cpcds.Claim){
 		c.Lines[0].Set(cpcds.ToothSurface, "M")
 	},
 	"code-oral_cavity_area": func(c *cpcds.Claim) { c.Lines[0].Set(cpcds.OralCavityArea, "50") },
-	"service-dates": func(c *cpcds.Claim) { c.Lines[0].Set(cpcds.ServiceToDate, "2025-01-01") },
+	"service-dates":         func(c *cpcds.Claim) { c.Lines[0].Set(cpcds.ServiceToDate, "2025-01-01") },
 	"compound-parent": func(c *cpcds.Claim) {
 		l := c.Lines[0]
 		l.Set(cpcds.LineNumber, "2")
