@@ -23,7 +23,7 @@ type difference struct {
 	what string // the values, or the reason
 
 	pattern *regexp.Regexp // of a listed one
-	used    bool
+	found   int            // how often it occurs
 }
 
 func (d difference) String() string { return fmt.Sprintf("%c %s: %s", d.sign, d.path, d.what) }
@@ -74,7 +74,7 @@ func judgeDifferences(t *testing.T, found []difference, lists ...[]*difference) 
 		listed := false
 		for _, l := range slices.Concat(lists...) {
 			if l.sign == d.sign && l.pattern.MatchString(d.path) {
-				l.used, listed = true, true
+				l.found, listed = l.found+1, true
 				break
 			}
 		}
@@ -84,12 +84,14 @@ func judgeDifferences(t *testing.T, found []difference, lists ...[]*difference) 
 	}
 }
 
-// unused reports what is listed and does not occur.
+// unused reports what is listed and does not occur, and says of the rest how often.
 func unused(t *testing.T, list []*difference) {
 	t.Helper()
 	for _, d := range list {
-		if !d.used {
+		if d.found == 0 {
 			t.Errorf("listed and no longer so: %s", d)
+		} else {
+			t.Logf("%d times %s", d.found, d)
 		}
 	}
 }
