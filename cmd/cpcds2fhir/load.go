@@ -28,14 +28,14 @@ import (
 
 // loadFlags are the flags of load, and of replay.
 type loadFlags struct {
-	layout, to, carin, profiles    string
-	mode, idKey                    string
-	memory, maxRejects, state      string
-	manifest, output, logLevel     string
-	workers                        int
-	dryRun, quiet                  bool
-	noRepair                       []string
-	profile                        profileFlags
+	layout, to, carin, profiles string
+	mode, idKey                 string
+	memory, maxRejects, state   string
+	manifest, output, logLevel  string
+	workers                     int
+	dryRun, quiet               bool
+	noRepair                    []string
+	profile                     profileFlags
 }
 
 func (f *loadFlags) register(c *cobra.Command) {
