@@ -17,7 +17,7 @@ func (e *eob) headerPriced() bool {
 		return false
 	}
 	for i := range e.c.Lines {
-		if carin.LineHasAmount(&e.c.Lines[i], e.m.version) {
+		if carin.LineHasAdjudication(&e.c.Lines[i], e.m.version) {
 			return false
 		}
 	}
@@ -27,7 +27,7 @@ func (e *eob) headerPriced() bool {
 // lineAdjudication writes the adjudication of an item.
 func (e *eob) lineAdjudication(l *cpcds.Line, header bool) {
 	institutional := e.profile == carin.Inpatient || e.profile == carin.Outpatient
-	if institutional && (header || !carin.LineHasAmount(l, e.m.version)) {
+	if institutional && (header || !carin.LineHasAdjudication(l, e.m.version)) {
 		// Without an amount no other adjudication may stand here; its reasons are
 		// written in the header.
 		return
@@ -90,7 +90,7 @@ func (e *eob) adjudication() {
 	header := e.headerPriced()
 	if e.profile == carin.Inpatient || e.profile == carin.Outpatient {
 		for i := range c.Lines {
-			if l := &c.Lines[i]; header || !carin.LineHasAmount(l, e.m.version) {
+			if l := &c.Lines[i]; header || !carin.LineHasAdjudication(l, e.m.version) {
 				e.reasons(adjReason, reasonCARC, l.Get(cpcds.LinePaymentDenialCode))
 				e.reasons(adjReason, reasonRARC, l.Get(cpcds.LineRemittanceRemarkCode))
 			}

@@ -28,6 +28,7 @@ func newCoverageFragments(v *carin.Version, s Systems) coverageFragments {
 var (
 	fieldStatus     = fhir.NewStr("status")
 	coverageType    = fhir.NewCoded("type", carin.SysPaymentType, "")
+	coverageKind    = fhir.NewCoded("type", carin.SysActCode, "")
 	fieldSubscriber = fhir.NewStr("subscriberId")
 	fieldDependent  = fhir.NewStr("dependent")
 	relationship    = fhir.NewCoded("relationship", carin.SysSubscriber, "")
@@ -90,10 +91,13 @@ func (m *Mapper) Coverage(out *fhir.Batch, id string, r *cpcds.Coverage, refs Co
 }
 
 // typeOfCoverage writes a code of the source of payment typology, which begins
-// with a digit; any other word is text.
+// with a digit, or one of HL7's kinds of coverage; any other word is text.
 func typeOfCoverage(b []byte, v string) []byte {
-	if v == "" || strings.IndexByte("0123456789", v[0]) >= 0 {
+	switch {
+	case v == "" || strings.IndexByte("0123456789", v[0]) >= 0:
 		return coverageType.Put(b, v)
+	case carin.CoverageKind(v):
+		return coverageKind.Put(b, v)
 	}
 	b = append(b, `"type":{"text":"`...)
 	b = append(b, v...)

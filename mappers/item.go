@@ -24,10 +24,11 @@ var (
 // outpatient and pharmacy items have a date only, inpatient ones need none.
 func (e *eob) served(l *cpcds.Line) (from, to string) {
 	from = l.Get(cpcds.ServiceFromDate)
-	if e.profile == carin.Professional || e.profile == carin.Oral {
-		if to = l.Get(cpcds.ServiceToDate); to <= from {
-			to = ""
-		}
+	if from == "" || e.profile == carin.Outpatient || e.profile == carin.Pharmacy {
+		return from, ""
+	}
+	if to = l.Get(cpcds.ServiceToDate); to <= from {
+		to = ""
 	}
 	return from, to
 }

@@ -107,4 +107,4 @@ func metaFragments(url string) (open, closing string) {
 
 // Revision is raised whenever the same input gives other bytes than before, so
 // that a run does not go on with what an older program began.
-const Revision = 2
+const Revision = 3

@@ -60,11 +60,10 @@ func (e *eob) oral() {
 		e.b = place.Put(e.b, l.Get(cpcds.PlaceOfServiceCode))
 		e.units(l)
 		// MapID 196, 197
-		tooth := l.Get(cpcds.ToothNumber)
-		if carin.SiteSystem(tooth) == carin.SysTooth {
-			e.b = siteTooth.Put(e.b, tooth)
-		} else {
-			e.b = siteArea.Put(e.b, tooth)
+		tooth, area := bodySites(l)
+		e.b = siteTooth.Put(e.b, tooth)
+		if tooth == "" {
+			e.b = siteArea.Put(e.b, area)
 		}
 		e.surfaces(l)
 	})
@@ -72,6 +71,19 @@ func (e *eob) oral() {
 	e.totals()
 	e.payment()
 	e.processNotes()
+}
+
+// bodySites are the first tooth and the area of the oral cavity of a line. An item
+// has one body site: the area of a line with a tooth is a further one.
+func bodySites(l *cpcds.Line) (tooth, area string) {
+	tooth, area = l.Get(cpcds.ToothNumber), l.Get(cpcds.OralCavityArea)
+	if carin.SiteSystem(tooth) == carin.SysTooth {
+		return tooth, area
+	}
+	if area == "" {
+		area = tooth
+	}
+	return "", area
 }
 
 var timingDate = fhir.NewStr("timingDate")

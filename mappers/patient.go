@@ -77,9 +77,9 @@ func (m *Mapper) Patient(out *fhir.Batch, id string, r *cpcds.Member) {
 		b = append(b, v...)
 	}
 	b = append(b, `"}],`...)
-	b = name(b, "", r.Get(cpcds.MembersMemberFamilyName), r.Get(cpcds.MembersMemberGivenName), r.Get(cpcds.MembersMemberMiddleName)) // MapID 130
-	b = fieldGender.Put(b, r.Get(cpcds.MembersGenderCode))                                                                           // MapID 71
-	b = fieldBirth.Put(b, r.Get(cpcds.MembersDateOfBirth))                                                                           // MapID 70
+	b = name(b, affixes{}, r.Get(cpcds.MembersMemberFamilyName), r.Get(cpcds.MembersMemberGivenName), r.Get(cpcds.MembersMemberMiddleName)) // MapID 130
+	b = fieldGender.Put(b, r.Get(cpcds.MembersGenderCode))                                                                                  // MapID 71
+	b = fieldBirth.Put(b, r.Get(cpcds.MembersDateOfBirth))                                                                                  // MapID 70
 	if death := r.Get(cpcds.MembersDateOfDeath); death != "" {
 		b = deceasedDate.Put(b, death) // MapID 124
 	} else {
@@ -145,9 +145,12 @@ func categories(b []byte, url, list string) []byte {
 	return append(b, `"}]},`...)
 }
 
+// affixes stand before and behind a name.
+type affixes struct{ prefix, suffix string }
+
 // name writes the one HumanName of a person, with an absent reason if no part of
 // it is known.
-func name(b []byte, prefix, family string, given ...string) []byte {
+func name(b []byte, a affixes, family string, given ...string) []byte {
 	b = append(b, `"name":[{`...)
 	mark := len(b)
 	b = fieldFamily.Put(b, family)
@@ -162,9 +165,14 @@ func name(b []byte, prefix, family string, given ...string) []byte {
 		}
 	}
 	b = fhir.CloseArrayOrDrop(b, from, len(open))
-	if prefix != "" {
+	if a.prefix != "" {
 		b = append(b, `"prefix":["`...)
-		b = append(b, prefix...)
+		b = append(b, a.prefix...)
+		b = append(b, `"],`...)
+	}
+	if a.suffix != "" {
+		b = append(b, `"suffix":["`...)
+		b = append(b, a.suffix...)
 		b = append(b, `"],`...)
 	}
 	if len(b) == mark {

@@ -43,7 +43,8 @@ func (m *Mapper) Practitioner(out *fhir.Batch, id string, r *cpcds.Provider) {
 	b = identifier(b, f.local, r.Get(cpcds.ProvidersProviderID))
 	b = fhir.CloseArrayOrDrop(b, from, len(open))
 	// MapID 166, 168, 169, 171, 172, 174, 182
-	b = name(b, r.Get(cpcds.ProvidersProviderPrefix), r.Get(cpcds.ProvidersProviderFamilyName), r.Get(cpcds.ProvidersProviderGivenName))
+	b = name(b, affixes{r.Get(cpcds.ProvidersProviderPrefix), r.Get(cpcds.ProvidersProviderSuffix)},
+		r.Get(cpcds.ProvidersProviderFamilyName), r.Get(cpcds.ProvidersProviderGivenName))
 	b = phone(b, r.Get(cpcds.ProvidersProviderPhone))
 	b = address(b, addressParts{
 		line: r.Get(cpcds.ProvidersProviderStreetAddress), city: r.Get(cpcds.ProvidersProviderCity),
@@ -133,7 +134,7 @@ func (m *Mapper) RelatedPerson(out *fhir.Batch, r *Related) {
 		b = fhir.CloseArray(b)
 	}
 	if family, given, ok := strings.Cut(r.Name, ", "); ok {
-		b = name(b, "", family, given)
+		b = name(b, affixes{}, family, given)
 	} else {
 		b = append(b, `"name":[{"text":"`...)
 		b = append(b, r.Name...)

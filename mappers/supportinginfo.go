@@ -1,6 +1,7 @@
 package mappers
 
 import (
+	"iter"
 	"strings"
 
 	"cpcds2fhir/schemas/carin"
@@ -66,9 +67,12 @@ var perLine = []struct {
 	{cpcds.DropoffLocation, infoString("dropofflocation")},
 }
 
-// bodySite is the category of additional body sites in scratch.infos; those of
-// perLine are their index.
-const bodySite = -1
+// The categories of additional body sites in scratch.infos; those of perLine are
+// their index.
+const (
+	furtherTooth = -1
+	furtherArea  = -2
+)
 
 const supportingInfoOpen = `"supportingInfo":[`
 
@@ -118,7 +122,7 @@ func (e *eob) lineInfos() {
 	for i := range e.c.Lines {
 		l := &e.c.Lines[i]
 		if e.profile == carin.Oral {
-			e.bodySites(l)
+			e.furtherSites(l)
 			continue
 		}
 		for k := range perLine {
@@ -130,18 +134,36 @@ func (e *eob) lineInfos() {
 	}
 }
 
-// bodySites writes MapID 204.
-func (e *eob) bodySites(l *cpcds.Line) {
-	for site := range strings.FieldsSeq(l.Get(cpcds.AdditionalToothNumbers)) {
-		if e.sequenceOf(bodySite, site) != 0 {
+// furtherSites writes MapID 204.
+func (e *eob) furtherSites(l *cpcds.Line) {
+	for category, site := range furtherSites(l) {
+		if e.sequenceOf(category, site) != 0 {
 			continue
 		}
-		if carin.SiteSystem(site) == carin.SysTooth {
+		if category == furtherTooth {
 			e.put(&extraTooth, site)
 		} else {
 			e.put(&extraArea, site)
 		}
-		e.s.infos = append(e.s.infos, lineInfo{bodySite, site, e.info})
+		e.s.infos = append(e.s.infos, lineInfo{category, site, e.info})
+	}
+}
+
+// furtherSites are the body sites of a line after its first.
+func furtherSites(l *cpcds.Line) iter.Seq2[int, string] {
+	return func(yield func(int, string) bool) {
+		for site := range strings.FieldsSeq(l.Get(cpcds.AdditionalToothNumbers)) {
+			category := furtherArea
+			if carin.SiteSystem(site) == carin.SysTooth {
+				category = furtherTooth
+			}
+			if !yield(category, site) {
+				return
+			}
+		}
+		if tooth, area := bodySites(l); tooth != "" && area != "" {
+			yield(furtherArea, area)
+		}
 	}
 }
 
@@ -170,8 +192,8 @@ func (e *eob) informationSequence(l *cpcds.Line) {
 		}
 	}
 	if e.profile == carin.Oral {
-		for site := range strings.FieldsSeq(l.Get(cpcds.AdditionalToothNumbers)) {
-			link(bodySite, site)
+		for category, site := range furtherSites(l) {
+			link(category, site)
 		}
 	} else {
 		for k := range perLine {

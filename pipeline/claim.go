@@ -270,6 +270,9 @@ func (w *worker) divide(segments []segment) {
 	c := &w.asm.claim
 	for i := range carin.Amounts {
 		a := &carin.Amounts[i]
+		if !a.Known(w.run.Version) {
+			continue
+		}
 		var lines fhir.Sum
 		for j := range c.Lines {
 			lines.Add(c.Lines[j].Get(a.Line))

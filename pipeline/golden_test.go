@@ -31,7 +31,8 @@ var update = flag.Bool("update", false, "rewrite the golden claims with what the
 // archive: a comment that says what it shows, settings, input tables, and what
 // must come of them.
 //
-//	layout, mode, carin   settings; without them cpcds, strict, 2.2.0
+//	layout, mode, carin, profiles
+//	                      settings; without them cpcds, strict, 2.2.0, financial
 //	want-types            the resource types that the case shows; without it all
 //	*.csv                 the input files
 //	<Type>.json           the resources of a type in order of id, each after its reference
@@ -76,6 +77,7 @@ type golden struct {
 	lenient bool
 	version *carin.Version
 	types   []fhir.Type // that the case shows
+	key     string      // of the ids
 }
 
 func readGolden(t *testing.T, file string) *golden {
@@ -87,11 +89,14 @@ func readGolden(t *testing.T, file string) *golden {
 	if len(bytes.TrimSpace(archive.Comment)) == 0 {
 		t.Errorf("%s has no comment that says what it shows", file)
 	}
-	g := &golden{file: file, archive: archive}
+	g := &golden{file: file, archive: archive, key: "golden-claims-key"}
 	if g.layout, err = layouts.Open(g.setting("layout", "cpcds")); err != nil {
 		t.Fatal(err)
 	}
 	if g.version, err = carin.ParseVersion(g.setting("carin", "2.2.0")); err != nil {
+		t.Fatal(err)
+	}
+	if g.version, err = g.version.WithProfiles(g.setting("profiles", "financial")); err != nil {
 		t.Fatal(err)
 	}
 	switch mode := g.setting("mode", "strict"); mode {
@@ -173,7 +178,7 @@ func (g *golden) run(t *testing.T, workers int) *outcome {
 	o := &outcome{target: newMemory()}
 	run := &pipeline.Run{
 		ID: "golden", Inputs: inputs, Layout: g.layout, Lenient: g.lenient, Version: g.version,
-		Identity: fhir.NewIdentity([]byte("golden-claims-key")), Loader: o.target,
+		Identity: fhir.NewIdentity([]byte(g.key)), Loader: o.target,
 		State: filepath.Join(dir, "state"), Workers: workers,
 	}
 	if o.account, err = run.Load(t.Context()); err != nil {

@@ -31,6 +31,7 @@ type Manifest struct {
 	Finished        string                   `json:"finished"`
 	Layout          ManifestLayout           `json:"layout"`
 	CARINVersion    string                   `json:"carin_version"`
+	Profiles        string                   `json:"profiles"` // financial or basis
 	Mode            string                   `json:"mode"`
 	RepairsOff      []string                 `json:"repairs_off,omitempty"`
 	IDKey           string                   `json:"id_key_fingerprint"`

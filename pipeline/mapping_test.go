@@ -163,6 +163,9 @@ var filledClaims = func() []filledClaim {
 		if k.profile == carin.Inpatient || k.profile == carin.Outpatient {
 			list = append(list, filledClaim{k.name + "-priced-by-header", k.profile, set, lineAmount, priced})
 		}
+		if k.profile == carin.Oral { // an area is the body site of a line without a tooth
+			list = append(list, filledClaim{k.name + "-area", k.profile, set, func(e cpcds.Element) bool { return e == cpcds.ToothNumber }, nil})
+		}
 		// Who is known by the payer's own numbers, and a payer that no table has.
 		byID := maps.Clone(set)
 		maps.Copy(byID, map[string]string{"coverage_id": "C5", "claim_payer_identifier": "P7", "billing_provider_id": "O1", "service_facility_id": "O2"})
@@ -215,7 +218,7 @@ func filling(p carin.Profile) map[string]values {
 		"procedure_modifier_code_3": {"59", "RT"}, "procedure_modifier_code_4": {"76", "TC"}, "place_of_service_code": {"11", "22"},
 		"national_drug_code": {"00093105801", "00093105805"}, "compound_code": {"0", "1"}, "compound_parent_line_number": {}, "quantity_qualifier_code": {"EA", "ML"},
 		"daw_product_selection_code": {"0", "1"}, "prescription_origin_code": {"1", "2"}, "plan_reported_brand_generic_code": {"B", "G"},
-		"tooth_number": {"14", "15"}, "tooth_surface": {"M", "O"}, "additional_tooth_numbers": {"12", "13"}, "ambulance_transport_reason_code": {"A", "B"},
+		"tooth_number": {"14", "15"}, "oral_cavity_area": {"10", "20"}, "tooth_surface": {"M", "O"}, "additional_tooth_numbers": {"12", "13"}, "ambulance_transport_reason_code": {"A", "B"},
 		"diagnosis_code": {"E11.9", "I10"}, "diagnosis_code_type": {"icd10", "masked"}, "diagnosis_type": {"principal", "other"}, "present_on_admission": {"Y", "N"},
 		"is_e_code": {"true", "false"}, "inpatient_procedure_code": {"0SRC0J9", "0SRD0J9"}, "inpatient_procedure_code_type": {"icd10", "icd9"}, "inpatient_procedure_type": {"principal", "other"},
 		"care_team_role": {"otheroperating", "attending"},

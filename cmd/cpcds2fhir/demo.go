@@ -17,6 +17,7 @@ import (
 	"cpcds2fhir/internal/store"
 	"cpcds2fhir/internal/synth"
 	"cpcds2fhir/pipeline"
+	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/fhir"
 )
 
@@ -76,8 +77,8 @@ func demo(c *cobra.Command, dir string) error {
 		return err
 	}
 	fmt.Fprintf(w, "\n2. Load it: cpcds2fhir load --to store:%s %s\n", storeDir, extract)
-	f := &loadFlags{to: "store:" + storeDir, carin: "2.2.0", mode: "strict", workers: workers, memory: "512MiB",
-		output: "text", manifest: filepath.Join(dir, "manifest.json")}
+	f := &loadFlags{to: "store:" + storeDir, carin: "2.2.0", profiles: carin.Profiles[0], mode: "strict", workers: workers,
+		memory: "512MiB", output: "text", manifest: filepath.Join(dir, "manifest.json")}
 	if err := f.load(c.Context(), []string{extract}, w); err != nil {
 		return err
 	}

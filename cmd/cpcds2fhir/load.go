@@ -28,13 +28,14 @@ import (
 
 // loadFlags are the flags of load, and of replay.
 type loadFlags struct {
-	layout, to, carin, mode, idKey string
-	memory, maxRejects, state      string
-	manifest, output, logLevel     string
-	workers                        int
-	dryRun, quiet                  bool
-	noRepair                       []string
-	profile                        profileFlags
+	layout, to, carin, profiles string
+	mode, idKey                 string
+	memory, maxRejects, state   string
+	manifest, output, logLevel  string
+	workers                     int
+	dryRun, quiet               bool
+	noRepair                    []string
+	profile                     profileFlags
 }
 
 func (f *loadFlags) register(c *cobra.Command) {
@@ -42,6 +43,7 @@ func (f *loadFlags) register(c *cobra.Command) {
 	fl.StringVar(&f.layout, "layout", "", "layout `NAME or FILE` (default: recognised from the headers)")
 	fl.StringVar(&f.to, "to", defaultTarget, "`TARGET`: store:DIR or ndjson:DIR[?compress=zstd|gzip]")
 	fl.StringVar(&f.carin, "carin", "2.2.0", "release of the CARIN guide: 2.2.0 or 2.0.0")
+	choiceFlag(c, &f.profiles, "profiles", "financial profiles of the guide, or its Basis profiles, which have no amounts", carin.Profiles...)
 	choiceFlag(c, &f.mode, "mode", "strict rejects what the profile calls an error; lenient repairs first what it can", "strict", "lenient")
 	fl.StringSliceVar(&f.noRepair, "no-repair", nil, "`REPAIR`s that lenient mode must not apply")
 	fl.StringVar(&f.idKey, "id-key", "", "key of the resource ids, `FILE or env:NAME` (default: your own, created on first use)")
@@ -117,6 +119,9 @@ func (f *loadFlags) prepare(out io.Writer) (*job, error) {
 	if j.version, err = carin.ParseVersion(f.carin); err != nil {
 		return nil, usageError{err}
 	}
+	if j.version, err = j.version.WithProfiles(f.profiles); err != nil {
+		return nil, usagef("--profiles %s: %w", f.profiles, err)
+	}
 	if err := checkWorkers(f.workers); err != nil {
 		return nil, err
 	}
@@ -188,7 +193,7 @@ func (j *job) checkRepairs(x *extract) error {
 func (j *job) newRun(x *extract, inputs string) *pipeline.Run {
 	h := sha256.New()
 	off := slices.Sorted(slices.Values(j.flags.noRepair))
-	fmt.Fprint(h, inputs, "\x00", x.layout.Hash, "\x00", j.version.Name, "\x00", j.flags.mode, "\x00", off, "\x00",
+	fmt.Fprint(h, inputs, "\x00", x.layout.Hash, "\x00", j.version.Name, "\x00", j.flags.profiles, "\x00", j.flags.mode, "\x00", off, "\x00",
 		j.identity.Fingerprint(), "\x00", mappers.Revision, "\x00", j.target.compress)
 	return &pipeline.Run{
 		ID:       hex.EncodeToString(h.Sum(nil)[:8]),
@@ -321,7 +326,7 @@ func (j *job) manifest(x *extract, run *pipeline.Run, command string) *pipeline.
 	m := &pipeline.Manifest{
 		ToolVersion: toolVersion(), Command: command, Run: run.ID, Target: j.target.String(), Started: stamp(j.started),
 		Layout: pipeline.ManifestLayout{Name: x.layout.Name, SHA256: x.layout.Hash, Why: x.why}, CARINVersion: j.version.Name,
-		Mode: j.flags.mode, RepairsOff: slices.Sorted(slices.Values(j.flags.noRepair)), IDKey: j.identity.Fingerprint(), DryRun: j.flags.dryRun,
+		Profiles: j.flags.profiles, Mode: j.flags.mode, RepairsOff: slices.Sorted(slices.Values(j.flags.noRepair)), IDKey: j.identity.Fingerprint(), DryRun: j.flags.dryRun,
 	}
 	for i, in := range x.inputs {
 		size := int64(0)

@@ -22,7 +22,7 @@ func newRejectsReplay() *cobra.Command {
 		Long: `Replay reads the raw rows of the open rejects of a target, and nothing else, and
 loads what has become valid. What it loads is resolved; what is rejected again stays
 open; what the target has in a newer version is obsolete and not overwritten. Layout,
-mode, release and repairs are those of the load unless others are given.`,
+mode, release, profiles and repairs are those of the load unless others are given.`,
 		Example: `  cpcds2fhir rejects replay --layout ./fixed.yaml
   cpcds2fhir rejects replay --mode lenient --rule code-diagnosis_code --manifest replay.json`,
 		Args:              noArgs,
@@ -33,9 +33,10 @@ mode, release and repairs are those of the load unless others are given.`,
 	}
 	f.register(c)
 	for flag, usage := range map[string]string{
-		"layout": "layout `NAME or FILE` (default: that of the load)",
-		"carin":  "release of the CARIN guide: 2.2.0 or 2.0.0 (default: that of the load)",
-		"mode":   "strict, or lenient `word` (default: that of the load)",
+		"layout":   "layout `NAME or FILE` (default: that of the load)",
+		"carin":    "release of the CARIN guide: 2.2.0 or 2.0.0 (default: that of the load)",
+		"profiles": "financial, or basis `word` (default: those of the load)",
+		"mode":     "strict, or lenient `word` (default: that of the load)",
 	} {
 		c.Flags().Lookup(flag).Usage, c.Flags().Lookup(flag).DefValue = usage, ""
 	}

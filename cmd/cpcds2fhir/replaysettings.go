@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cpcds2fhir/pipeline"
+	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/layouts"
 )
 
@@ -72,6 +74,9 @@ func (f *loadFlags) replaySettings(c *cobra.Command, state string, runs []string
 	}
 	var err error
 	if f.carin, err = setting("carin", func(m *pipeline.Manifest) string { return m.CARINVersion }); err != nil {
+		return nil, err
+	}
+	if f.profiles, err = setting("profiles", func(m *pipeline.Manifest) string { return cmp.Or(m.Profiles, carin.Profiles[0]) }); err != nil {
 		return nil, err
 	}
 	if f.mode, err = setting("mode", func(m *pipeline.Manifest) string { return m.Mode }); err != nil {

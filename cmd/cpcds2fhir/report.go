@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"cpcds2fhir/pipeline"
+	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
 )
@@ -33,7 +34,11 @@ func (j *job) printAccount(m *pipeline.Manifest) error {
 
 func (j *job) writeAccount(w io.Writer, m *pipeline.Manifest) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "\nLayout %s, CARIN %s, %s mode, into %s", m.Layout.Name, m.CARINVersion, m.Mode, m.Target)
+	release := m.CARINVersion
+	if m.Profiles == carin.Profiles[1] {
+		release += " (" + m.Profiles + ")"
+	}
+	fmt.Fprintf(w, "\nLayout %s, CARIN %s, %s mode, into %s", m.Layout.Name, release, m.Mode, m.Target)
 	if m.Layout.Why != "" {
 		fmt.Fprintf(w, "\nThe layout was recognised: it %s.", m.Layout.Why)
 	}

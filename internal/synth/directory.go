@@ -2,6 +2,7 @@ package synth
 
 import (
 	"fmt"
+	"strings"
 
 	"cpcds2fhir/schemas/cpcds"
 )
@@ -176,6 +177,9 @@ func (b *directoryBuilder) practitioner(group string, in region) {
 	p.row.Set(cpcds.ProvidersProviderFamilyName, family)
 	p.row.Set(cpcds.ProvidersProviderGivenName, given)
 	p.row.Set(cpcds.ProvidersProviderPrefix, kind.title)
+	if strings.HasPrefix(kind.code, "1223") { // dentists
+		p.row.Set(cpcds.ProvidersProviderSuffix, "DDS")
+	}
 	p.row.Set(cpcds.ProvidersProviderTaxonomy, kind.code)
 	p.row.Set(cpcds.ProvidersProviderStreetAddress, b.street())
 	p.row.Set(cpcds.ProvidersProviderCity, at.city)

@@ -103,7 +103,7 @@ func (g *generator) dentalLine(group string) {
 		l.Set(cpcds.ToothNumber, pick(r, g.codes.codes[teeth]))
 		l.Set(cpcds.ToothSurface, g.several("surface", r.between(2, 4)))
 	case "area":
-		l.Set(cpcds.ToothNumber, pick(r, g.codes.codes["area"]))
+		l.Set(cpcds.OralCavityArea, pick(r, g.codes.codes["area"]))
 	}
 	g.charge(x.cents)
 }

@@ -42,12 +42,17 @@ var (
 	ethnicities   = codes("2135-2 2186-5 UNK ASKU")
 	drgNames      = codes("MS-DRG AP-DRG APR-DRG")
 
+	// coverageKinds are the ActCoverageTypeCodes of HL7's v3-ActCode.
+	coverageKinds = codes("HMO PPO POS EHCPOL HIP HSAPOL MCPOL LTC DENTAL VISPOL DRUGPOL MENTPOL SUBPOL DISEASE AUTOPOL COL UNINSMOT " +
+		"PUBLICPOL DENTPRG DISEASEPRG CANPRG ENDRENAL HIVAIDS MANDPOL MENTPRG SAFNET SUBPRG SUBSIDIZ SUBSIDMC SUBSUPP WCBPOL " +
+		"DIS EWB FLEXP LIFE ANNU TLIFE ULIFE PNC REI SURPL UMBRL CHAR CRIME EAP GOVEMP HIRISK IND MILITARY RETIRE SOCIAL VET")
+
 	posCodes = codes("01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 " +
 		"31 32 33 34 41 42 49 50 51 52 53 54 55 56 57 58 60 61 62 65 66 71 72 81 99")
 	toothCodes = codes("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 " +
 		"51 52 53 54 55 56 57 58 59 60 61 62 63 64 65 66 67 68 69 70 71 72 73 74 75 76 77 78 79 80 81 82 " +
 		"A B C D E F G H I J K L M N O P Q R S T AS BS CS DS ES FS GS IS JS")
-	oralAreas    = codes("00 01 02 40")
+	oralAreas    = codes("00 01 02 10 20 30 40")
 	surfaceCodes = codes("M O I D B F L")
 
 	diagnosisTypes = [NumProfiles]CodeSet{
@@ -65,6 +70,9 @@ var (
 		Oral:         codes("rendering purchasedservice referring primary supervisor"),
 	}
 )
+
+// CoverageKind reports whether a type of coverage is one of HL7's v3-ActCode.
+func CoverageKind(code string) bool { return coverageKinds.Has(code) }
 
 // HasRole reports whether the profile's value set of care team roles has a role.
 func HasRole(p Profile, role string) bool { return roles[p].Has(role) }

@@ -72,6 +72,7 @@ func TestServiceSystem(t *testing.T) {
 		{carin.Inpatient, "27447", "0360", carin.SysCPT},
 		{carin.Inpatient, "A0428", "0022", carin.SysHIPPS},
 		{carin.Outpatient, "1AA11", "0023", carin.SysHIPPS},
+		{carin.Outpatient, "99231", "0023", carin.SysCPT},
 		{carin.Outpatient, "AAA00", "", carin.SysHIPPS},
 		{carin.Outpatient, "G0103", "0300", carin.SysHCPCS},
 		{carin.Oral, "D1110", "", carin.SysCDT},

@@ -75,7 +75,12 @@ var systems = sync.OnceValue(func() map[[2]string]string {
 	m := map[[2]string]string{}
 	for _, r := range rows[1:] {
 		if path, ok := strings.CutSuffix(r[1], ".system"); ok {
-			m[[2]string{r[0], path}] = r[2]
+			key := [2]string{r[0], path}
+			if _, several := m[key]; several {
+				m[key] = "" // the code decides
+			} else {
+				m[key] = r[2]
+			}
 		}
 	}
 	return m

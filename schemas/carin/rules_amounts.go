@@ -31,10 +31,15 @@ var Amounts = [...]Amount{
 	{"drugcost", SysC4BBAdjudication, cpcds.ClaimTotalDrugCost, cpcds.DrugCost},
 }
 
-// Known reports whether the release knows the category.
+// Known reports whether the release knows the category; the Basis profiles know
+// none.
 func (a *Amount) Known(v *Version) bool {
-	return a.Code != "paidbypatienthealthaccount" || v.PaidFromHealthAccnt
+	return !v.Basis && (a.Code != "paidbypatienthealthaccount" || v.PaidFromHealthAccnt)
 }
+
+// LineHasAdjudication reports whether an institutional line may have adjudications:
+// the financial profiles want an amount among them (adjudication-has-amount-type-slice).
+func LineHasAdjudication(l *cpcds.Line, v *Version) bool { return v.Basis || LineHasAmount(l, v) }
 
 // LineHasAmount reports whether a line has an amount that the release knows.
 func LineHasAmount(l *cpcds.Line, v *Version) bool {
@@ -59,9 +64,9 @@ func HeaderHasAmount(c *cpcds.Claim, v *Version) bool {
 func amountRules() []Rule {
 	return []Rule{
 		claimRule("required-amount", all, cpcds.ClaimTotalSubmittedAmount,
-			"the claim must have an amount, in the header or on a line (total 1..*, EOB-institutional-item-or-header-adjudication)",
+			"the claim must have an amount, in the header or on a line (total 1..*, EOB-institutional-item-or-header-adjudication); the Basis profiles want none",
 			func(c *cpcds.Claim, r *report) {
-				if HeaderHasAmount(c, r.version) {
+				if r.version.Basis || HeaderHasAmount(c, r.version) {
 					return
 				}
 				for i := range c.Lines {
@@ -72,8 +77,11 @@ func amountRules() []Rule {
 				r.fail(-1)
 			}),
 		claimRule("required-line-amount", []Profile{Professional, Pharmacy, Oral}, cpcds.LineSubmittedAmount,
-			"every line must have an amount (item.adjudication:adjudicationamounttype 1..*)",
+			"every line must have an amount (item.adjudication:adjudicationamounttype 1..*); the Basis profiles want none",
 			func(c *cpcds.Claim, r *report) {
+				if r.version.Basis {
+					return
+				}
 				for i := range c.Lines {
 					if !Ingredient(r.profile, &c.Lines[i]) && !LineHasAmount(&c.Lines[i], r.version) {
 						r.fail(i)
@@ -96,11 +104,11 @@ func amountRules() []Rule {
 				}
 			})),
 		warning(claimRule("line-facts-without-amount", institutional, cpcds.AllowedNumberOfUnits,
-			"an institutional line without amounts cannot carry allowed units (adjudication-has-amount-type-slice); they are left out",
+			"an institutional line without amounts cannot carry allowed units in the financial profiles (adjudication-has-amount-type-slice); they are left out",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Lines {
 					l := &c.Lines[i]
-					if l.Get(cpcds.AllowedNumberOfUnits) != "" && !LineHasAmount(l, r.version) {
+					if l.Get(cpcds.AllowedNumberOfUnits) != "" && !LineHasAdjudication(l, r.version) {
 						r.fail(i)
 					}
 				}

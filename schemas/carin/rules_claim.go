@@ -1,6 +1,10 @@
 package carin
 
-import "cpcds2fhir/schemas/cpcds"
+import (
+	"strings"
+
+	"cpcds2fhir/schemas/cpcds"
+)
 
 // roleColumns are the columns that name the provider of a role.
 var roleColumns = [cpcds.NumRoles]cpcds.Element{
@@ -273,16 +277,21 @@ func lineRules() []Rule {
 		codeLine([]Profile{Oral}, cpcds.AdditionalToothNumbers, "ADA tooth designations or areas of the oral cavity", each(func(s string) bool { return SiteSystem(s) != "" })),
 		codeLine([]Profile{Oral}, cpcds.ToothSurface, "ADA tooth surfaces", each(surfaceCodes.Has)),
 		claimRule("surface-needs-tooth", []Profile{Oral}, cpcds.ToothSurface,
-			"a line with a surface or with additional teeth must name its first tooth (Oral-EOB-surface-subsite-requires-tooth-number, Oral-line-item-with-linked-additionalbody-site-requires-bodysite)",
+			"a line with a surface must name a tooth, one with additional teeth its first tooth or area (Oral-EOB-surface-subsite-requires-tooth-number, Oral-line-item-with-linked-additionalbody-site-requires-bodysite)",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Lines {
 					l := &c.Lines[i]
-					tooth := l.Get(cpcds.ToothNumber)
-					if l.Get(cpcds.ToothSurface) != "" && SiteSystem(tooth) != SysTooth || l.Get(cpcds.AdditionalToothNumbers) != "" && tooth == "" {
+					first, further := l.Get(cpcds.ToothNumber), l.Get(cpcds.AdditionalToothNumbers)
+					tooth := SiteSystem(first) == SysTooth
+					for site := range strings.FieldsSeq(further) {
+						tooth = tooth || SiteSystem(site) == SysTooth
+					}
+					if l.Get(cpcds.ToothSurface) != "" && !tooth || further != "" && first == "" && l.Get(cpcds.OralCavityArea) == "" {
 						r.fail(i)
 					}
 				}
 			}),
+		codeLine([]Profile{Oral}, cpcds.OralCavityArea, "an ADA area of the oral cavity: 00, 01, 02, 10, 20, 30 or 40", OralArea),
 	}
 }
 

@@ -119,7 +119,8 @@ var breaks = map[string]func(c *cpcds.Claim){
 		c.Lines[0].Set(cpcds.ToothNumber, "00")
 		c.Lines[0].Set(cpcds.ToothSurface, "M")
 	},
-	"service-dates": func(c *cpcds.Claim) { c.Lines[0].Set(cpcds.ServiceToDate, "2025-01-01") },
+	"code-oral_cavity_area": func(c *cpcds.Claim) { c.Lines[0].Set(cpcds.OralCavityArea, "50") },
+	"service-dates":         func(c *cpcds.Claim) { c.Lines[0].Set(cpcds.ServiceToDate, "2025-01-01") },
 	"compound-parent": func(c *cpcds.Claim) {
 		l := c.Lines[0]
 		l.Set(cpcds.LineNumber, "2")

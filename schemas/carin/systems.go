@@ -55,6 +55,7 @@ const (
 
 	SysSubscriber    = "http://terminology.hl7.org/CodeSystem/subscriber-relationship"
 	SysCoverageClass = "http://terminology.hl7.org/CodeSystem/coverage-class"
+	SysActCode       = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 	SysPaymentType   = "https://nahdo.org/sopt"
 	SysOMB           = "urn:oid:2.16.840.1.113883.6.238"
 	SysNullFlavor    = "http://terminology.hl7.org/CodeSystem/v3-NullFlavor"
@@ -68,7 +69,8 @@ const (
 
 // ServiceSystem returns the code system of a service code by the form of the
 // code, "" if it has the form of none that the profile allows. revenue is the
-// line's revenue code: 0022 to 0024 announce a HIPPS rate code.
+// line's revenue code: 0022 to 0024 announce a HIPPS rate code, which is never all
+// digits.
 func ServiceSystem(p Profile, code, revenue string) string {
 	if len(code) != 5 {
 		return ""
@@ -90,7 +92,7 @@ func ServiceSystem(p Profile, code, revenue string) string {
 		return ""
 	}
 	institutional := p == Inpatient || p == Outpatient
-	if institutional && (revenue == "0022" || revenue == "0023" || revenue == "0024") {
+	if institutional && digits < 5 && (revenue == "0022" || revenue == "0023" || revenue == "0024") {
 		return SysHIPPS
 	}
 	switch {
@@ -129,9 +131,12 @@ func DRGSystem(name string) string {
 	return SysMSDRG
 }
 
+// OralArea reports whether the code is an area of the oral cavity.
+func OralArea(code string) bool { return oralAreas.Has(code) }
+
 // SiteSystem returns the code system of a tooth or an area of the oral cavity,
-// "" if the code is neither. The quadrants 10, 20 and 30 are teeth too; on a
-// service line the tooth is meant.
+// "" if the code is neither. The quadrants 10, 20 and 30 are teeth too; where a
+// tooth may stand, the tooth is meant.
 func SiteSystem(code string) string {
 	switch {
 	case toothCodes.Has(code):

@@ -25,6 +25,7 @@ type Version struct {
 	PaidFromHealthAccnt bool // C4BBAdjudication has paidbypatienthealthaccount
 	RefillsAuthorized   bool // supportingInfo:refillsAuthorized is required
 	OneReason           bool // an item has at most one adjustmentreason or rejectreason
+	Basis               bool // the profiles are those without amounts
 	TypeVersion         string
 	IdentifierVersion   string // of v2-0203, which patterns of 2.2.0 demand
 	AbsentVersion       string // of data-absent-reason
@@ -66,7 +67,32 @@ func ParseVersion(name string) (*Version, error) {
 	return nil, fmt.Errorf("unknown CARIN version %q: use 2.2.0 or 2.0.0", name)
 }
 
-// Profile is one of the five financial ExplanationOfBenefit profiles.
+// v220Basis is 2.2.0 with the Basis profiles, which Provider Access and
+// Payer-to-Payer exchange: the same claims without their amounts.
+var v220Basis = func() *Version {
+	v := *V220
+	v.Basis = true
+	return &v
+}()
+
+// Profiles are the words for which of the guide's ExplanationOfBenefit profiles a
+// load makes, the default first.
+var Profiles = []string{"financial", "basis"}
+
+// WithProfiles returns the release with the profiles of a word.
+func (v *Version) WithProfiles(word string) (*Version, error) {
+	switch {
+	case word == Profiles[0]:
+		return v, nil
+	case word != Profiles[1]:
+		return nil, fmt.Errorf("unknown profiles %q: use %s or %s", word, Profiles[0], Profiles[1])
+	case v.Name == V220.Name:
+		return v220Basis, nil
+	}
+	return nil, fmt.Errorf("release %s of the guide has no Basis profiles: they came with a later one; use release %s", v.Name, V220.Name)
+}
+
+// Profile is one of the five kinds of ExplanationOfBenefit.
 type Profile uint8
 
 // The profiles. Vision claims are Professional.
@@ -98,7 +124,12 @@ func (v *Version) Canonical(id string) string {
 }
 
 // ProfileURL is Canonical for a profile.
-func (v *Version) ProfileURL(p Profile) string { return v.Canonical(profileIDs[p]) }
+func (v *Version) ProfileURL(p Profile) string {
+	if v.Basis {
+		return v.Canonical(profileIDs[p] + "-Basis")
+	}
+	return v.Canonical(profileIDs[p])
+}
 
 // ProfileOf tells which profile a claim must conform to, by claim type and sub
 // type. ok is false if these name none.

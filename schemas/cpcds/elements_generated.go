@@ -142,6 +142,7 @@ const (
 	PrescriptionOriginCode               // prescription_origin_code, MapID 143: NCPDP 419-DJ: how the prescription reached the pharmacy
 	PlanReportedBrandGenericCode         // plan_reported_brand_generic_code, MapID 144: NCPDP 686: adjudicated as brand or generic
 	ToothNumber                          // tooth_number, MapID 196: First tooth (ADA universal: 1 to 32 or A to T; supernumerary too) or area of the oral cavity (00 to 40)
+	OralCavityArea                       // oral_cavity_area, MapID 196: Area of the oral cavity (ADA: 00 or 01 or 02 or 10 or 20 or 30 or 40); the quadrants 10 to 30 are teeth in tooth_number
 	ToothSurface                         // tooth_surface, MapID 197: Tooth surfaces that were treated
 	AdditionalToothNumbers               // additional_tooth_numbers, MapID 204: Further teeth or areas of the oral cavity of the same line
 	PatientWeight                        // patient_weight, no MapID: Weight of the transported patient in pounds
@@ -203,7 +204,7 @@ const (
 	CoveragesSubscriberGivenName      // subscriber_given_name, MapID 132: Given name of a subscriber who is another person
 	CoveragesDependentNumber          // dependent_number, no MapID: Number of the dependent under the subscriber
 	CoveragesPayerIdentifier          // payer_identifier, MapID 2: Payer of the coverage; a payer identifier of the organizations table
-	CoveragesCoverageType             // coverage_type, MapID 3: Kind of the coverage: a code of the source of payment typology or HMO or PPO or POS or EPO and others as text
+	CoveragesCoverageType             // coverage_type, MapID 3: Kind of the coverage: a code of the source of payment typology or of HL7's ActCode (HMO or PPO or POS or DENTAL and others); other words as text
 	CoveragesCoverageStatus           // coverage_status, MapID 133: active or cancelled or draft or entered-in-error
 	CoveragesStartDate                // start_date, MapID 74: First day of the coverage
 	CoveragesEndDate                  // end_date, MapID 75: Last day of the coverage
@@ -221,6 +222,7 @@ const (
 	ProvidersProviderFamilyName      // provider_family_name, MapID 166, 168, 169, 171, 172, 174, 182: Family name
 	ProvidersProviderGivenName       // provider_given_name, MapID 166, 168, 169, 171, 172, 174, 182: Given name
 	ProvidersProviderPrefix          // provider_prefix, no MapID: Title before the name
+	ProvidersProviderSuffix          // provider_suffix, no MapID: Degree or generation behind the name
 	ProvidersProviderTaxonomy        // provider_taxonomy, MapID 47: NUCC taxonomy code
 	ProvidersProviderStreetAddress   // provider_street_address, no MapID: Street and number
 	ProvidersProviderCity            // provider_city, no MapID: City
@@ -254,244 +256,19 @@ const (
 	firstHeader       = 0
 	numHeader         = 86
 	firstLine         = 86
-	numLine           = 57
-	firstDiagnosis    = 143
+	numLine           = 58
+	firstDiagnosis    = 144
 	numDiagnosis      = 6
-	firstProcedure    = 149
+	firstProcedure    = 150
 	numProcedure      = 4
-	firstCareTeam     = 153
+	firstCareTeam     = 154
 	numCareTeam       = 4
-	firstMember       = 157
+	firstMember       = 158
 	numMember         = 21
-	firstCoverage     = 178
+	firstCoverage     = 179
 	numCoverage       = 17
-	firstProvider     = 195
-	numProvider       = 13
-	firstOrganization = 208
+	firstProvider     = 196
+	numProvider       = 14
+	firstOrganization = 210
 	numOrganization   = 14
 )
-
-var infos = [NumElements]Info{
-	{Name: "ClaimUniqueIdentifier", Column: "claim_unique_identifier", MapIDs: "35", Level: HeaderLevel, Kind: IDKind, Definition: "The payer's own identifier of the claim; with the source version it names one adjudicated claim"},
-	{Name: "ClaimSourceVersion", Column: "claim_source_version", MapIDs: "", Level: HeaderLevel, Kind: TextKind, Definition: "Orders two records of the same claim: the greater text is the newer record (a date or a zero-padded number)"},
-	{Name: "ClaimLastUpdatedDate", Column: "claim_last_updated_date", MapIDs: "163", Level: HeaderLevel, Kind: InstantKind, Definition: "When the system of record created or last changed the claim"},
-	{Name: "MemberID", Column: "member_id", MapIDs: "1", Level: HeaderLevel, Kind: IDKind, Definition: "The member whose claim this is; key of the members table"},
-	{Name: "CoverageID", Column: "coverage_id", MapIDs: "", Level: HeaderLevel, Kind: IDKind, Definition: "The coverage in effect at the date of service; key of the coverages table"},
-	{Name: "ClaimPayerIdentifier", Column: "claim_payer_identifier", MapIDs: "2", Level: HeaderLevel, Kind: IDKind, Definition: "The payer responsible for the claim; a payer identifier of the organizations table"},
-	{Name: "ClaimPayerName", Column: "claim_payer_name", MapIDs: "175", Level: HeaderLevel, Kind: TextKind, Definition: "Name of the payer responsible for the claim"},
-	{Name: "OtherCoverageID", Column: "other_coverage_id", MapIDs: "", Level: HeaderLevel, Kind: IDKind, Definition: "A coverage of another payer that also applied benefits; key of the coverages table"},
-	{Name: "ClaimOtherPayerName", Column: "claim_other_payer_name", MapIDs: "141", Level: HeaderLevel, Kind: TextKind, Definition: "Name of another payer who applied benefits for the service"},
-	{Name: "ClaimType", Column: "claim_type", MapIDs: "16", Level: HeaderLevel, Kind: CodeKind, Definition: "Kind of claim: institutional or professional or pharmacy or oral or vision"},
-	{Name: "ClaimSubType", Column: "claim_sub_type", MapIDs: "15", Level: HeaderLevel, Kind: CodeKind, Definition: "Of an institutional claim: inpatient or outpatient"},
-	{Name: "ClaimTypeOfBillCode", Column: "claim_type_of_bill_code", MapIDs: "17;114;115;116", Level: HeaderLevel, Kind: CodeKind, Definition: "NUBC type of bill (UB-04 locator 4); facility and classification and frequency digits joined"},
-	{Name: "ClaimProcessingStatusCode", Column: "claim_processing_status_code", MapIDs: "140", Level: HeaderLevel, Kind: CodeKind, Definition: "State of the record: active or cancelled (void) or draft or entered-in-error"},
-	{Name: "StatementFromDate", Column: "statement_from_date", MapIDs: "177", Level: HeaderLevel, Kind: DateKind, Definition: "First day that the billing statement covers"},
-	{Name: "StatementThruDate", Column: "statement_thru_date", MapIDs: "178", Level: HeaderLevel, Kind: DateKind, Definition: "Last day that the billing statement covers"},
-	{Name: "AdjudicationDate", Column: "adjudication_date", MapIDs: "179", Level: HeaderLevel, Kind: DateKind, Definition: "Day on which the payer adjudicated the claim"},
-	{Name: "ClaimReceivedDate", Column: "claim_received_date", MapIDs: "88", Level: HeaderLevel, Kind: DateKind, Definition: "Day on which the payer received the claim"},
-	{Name: "ClaimPaidDate", Column: "claim_paid_date", MapIDs: "107", Level: HeaderLevel, Kind: DateKind, Definition: "Day on which the claim was paid"},
-	{Name: "ClaimPaymentStatusCode", Column: "claim_payment_status_code", MapIDs: "91", Level: HeaderLevel, Kind: CodeKind, Definition: "paid or denied or partiallypaid"},
-	{Name: "ClaimPaymentDenialCode", Column: "claim_payment_denial_code", MapIDs: "92", Level: HeaderLevel, Kind: CodesKind, Definition: "X12 claim adjustment reason codes of the whole claim"},
-	{Name: "ClaimRemittanceRemarkCode", Column: "claim_remittance_remark_code", MapIDs: "92", Level: HeaderLevel, Kind: CodesKind, Definition: "Remittance advice remark codes of the whole claim"},
-	{Name: "ClaimBenefitPaymentStatus", Column: "claim_benefit_payment_status", MapIDs: "142", Level: HeaderLevel, Kind: CodeKind, Definition: "Network status under which the claim was paid: innetwork or outofnetwork or other"},
-	{Name: "ClaimPayeeTypeCode", Column: "claim_payee_type_code", MapIDs: "120", Level: HeaderLevel, Kind: CodeKind, Definition: "Who receives the payment: beneficiary or subscriber or provider or other"},
-	{Name: "ClaimPayee", Column: "claim_payee", MapIDs: "121", Level: HeaderLevel, Kind: IDKind, Definition: "Identifier of the payee: a member or provider or organization key"},
-	{Name: "ClaimPayeeName", Column: "claim_payee_name", MapIDs: "121", Level: HeaderLevel, Kind: TextKind, Definition: "Name of a payee who is no member and no provider"},
-	{Name: "ClaimPayeeRelationship", Column: "claim_payee_relationship", MapIDs: "121", Level: HeaderLevel, Kind: CodeKind, Definition: "Relationship of such a payee to the member (v3 RoleCode)"},
-	{Name: "ClaimPaymentMemberExplanation", Column: "claim_payment_member_explanation", MapIDs: "181", Level: HeaderLevel, Kind: TextKind, Definition: "Explanation of the payment for the member; concerns the whole claim"},
-	{Name: "ClaimAdjustedFromIdentifier", Column: "claim_adjusted_from_identifier", MapIDs: "111", Level: HeaderLevel, Kind: IDKind, Definition: "Identifier of the claim that this one adjusts: the immediate predecessor"},
-	{Name: "ClaimAdjustedToIdentifier", Column: "claim_adjusted_to_identifier", MapIDs: "112", Level: HeaderLevel, Kind: IDKind, Definition: "Identifier of the claim that replaced this one: the immediate successor"},
-	{Name: "MedicalRecordNumber", Column: "medical_record_number", MapIDs: "110", Level: HeaderLevel, Kind: IDKind, Definition: "Medical record number that the provider put on the claim"},
-	{Name: "PatientAccountNumber", Column: "patient_account_number", MapIDs: "109", Level: HeaderLevel, Kind: IDKind, Definition: "Account number that the provider put on the claim"},
-	{Name: "MemberAdmissionDate", Column: "member_admission_date", MapIDs: "18", Level: HeaderLevel, Kind: DateKind, Definition: "Day of admission to the facility"},
-	{Name: "MemberDischargeDate", Column: "member_discharge_date", MapIDs: "19", Level: HeaderLevel, Kind: DateKind, Definition: "Day of discharge from the facility"},
-	{Name: "PointOfOriginCode", Column: "point_of_origin_code", MapIDs: "13", Level: HeaderLevel, Kind: CodeKind, Definition: "NUBC point of origin for the admission or visit (UB-04 locator 15)"},
-	{Name: "AdmissionTypeCode", Column: "admission_type_code", MapIDs: "14", Level: HeaderLevel, Kind: CodeKind, Definition: "NUBC priority (type) of the admission or visit (UB-04 locator 14); 4 is newborn"},
-	{Name: "PatientDischargeStatusCode", Column: "patient_discharge_status_code", MapIDs: "117", Level: HeaderLevel, Kind: CodeKind, Definition: "NUBC patient discharge status (UB-04 locator 17)"},
-	{Name: "DRGCode", Column: "drg_code", MapIDs: "33", Level: HeaderLevel, Kind: CodeKind, Definition: "Diagnosis related group"},
-	{Name: "DRGVersion", Column: "drg_version", MapIDs: "32", Level: HeaderLevel, Kind: TextKind, Definition: "Version of the grouper that assigned the diagnosis related group"},
-	{Name: "DRGName", Column: "drg_name", MapIDs: "113", Level: HeaderLevel, Kind: CodeKind, Definition: "Grouper: MS-DRG or AP-DRG or APR-DRG"},
-	{Name: "BillingProviderNPI", Column: "billing_provider_npi", MapIDs: "94", Level: HeaderLevel, Kind: NPIKind, Definition: "NPI of the billing provider"},
-	{Name: "BillingProviderID", Column: "billing_provider_id", MapIDs: "94", Level: HeaderLevel, Kind: IDKind, Definition: "The payer's own identifier of the billing provider where there is no NPI"},
-	{Name: "BillingProviderName", Column: "billing_provider_name", MapIDs: "167", Level: HeaderLevel, Kind: TextKind, Definition: "Name of the billing provider"},
-	{Name: "BillingProviderNetworkStatus", Column: "billing_provider_network_status", MapIDs: "101", Level: HeaderLevel, Kind: CodeKind, Definition: "Contract of the billing provider with the payer: innetwork or outofnetwork"},
-	{Name: "AttendingProviderNPI", Column: "attending_provider_npi", MapIDs: "93", Level: HeaderLevel, Kind: NPIKind, Definition: "NPI of the attending physician"},
-	{Name: "AttendingProviderName", Column: "attending_provider_name", MapIDs: "166", Level: HeaderLevel, Kind: TextKind, Definition: "Name of the attending physician"},
-	{Name: "PerformingProviderNPI", Column: "performing_provider_npi", MapIDs: "95", Level: HeaderLevel, Kind: NPIKind, Definition: "NPI of the performing provider: the lowest level that is known"},
-	{Name: "PerformingProviderName", Column: "performing_provider_name", MapIDs: "168", Level: HeaderLevel, Kind: TextKind, Definition: "Name of the performing provider"},
-	{Name: "PerformingProviderTaxonomy", Column: "performing_provider_taxonomy", MapIDs: "47", Level: HeaderLevel, Kind: CodeKind, Definition: "NUCC taxonomy code of the performing provider"},
-	{Name: "PerformingProviderNetworkStatus", Column: "performing_provider_network_status", MapIDs: "101", Level: HeaderLevel, Kind: CodeKind, Definition: "Contract of the performing provider with the payer: innetwork or outofnetwork"},
-	{Name: "PCPNPI", Column: "pcp_npi", MapIDs: "95;96", Level: HeaderLevel, Kind: NPIKind, Definition: "NPI of the primary care provider"},
-	{Name: "PCPName", Column: "pcp_name", MapIDs: "169", Level: HeaderLevel, Kind: TextKind, Definition: "Name of the primary care provider"},
-	{Name: "ReferringProviderNPI", Column: "referring_provider_npi", MapIDs: "99", Level: HeaderLevel, Kind: NPIKind, Definition: "NPI of the referring physician"},
-	{Name: "ReferringProviderName", Column: "referring_provider_name", MapIDs: "171", Level: HeaderLevel, Kind: TextKind, Definition: "Name of the referring physician"},
-	{Name: "OperatingProviderNPI", Column: "operating_provider_npi", MapIDs: "98", Level: HeaderLevel, Kind: NPIKind, Definition: "NPI of the operating surgeon"},
-	{Name: "OperatingProviderName", Column: "operating_provider_name", MapIDs: "182", Level: HeaderLevel, Kind: TextKind, Definition: "Name of the operating surgeon"},
-	{Name: "SupervisingProviderNPI", Column: "supervising_provider_npi", MapIDs: "173", Level: HeaderLevel, Kind: NPIKind, Definition: "NPI of the supervising physician"},
-	{Name: "SupervisingProviderName", Column: "supervising_provider_name", MapIDs: "174", Level: HeaderLevel, Kind: TextKind, Definition: "Name of the supervising physician"},
-	{Name: "PrescribingProviderNPI", Column: "prescribing_provider_npi", MapIDs: "122", Level: HeaderLevel, Kind: NPIKind, Definition: "NPI of the prescriber"},
-	{Name: "PrescribingProviderName", Column: "prescribing_provider_name", MapIDs: "172", Level: HeaderLevel, Kind: TextKind, Definition: "Name of the prescriber"},
-	{Name: "ServiceFacilityNPI", Column: "service_facility_npi", MapIDs: "97", Level: HeaderLevel, Kind: NPIKind, Definition: "NPI of the facility where the service was rendered"},
-	{Name: "ServiceFacilityID", Column: "service_facility_id", MapIDs: "97", Level: HeaderLevel, Kind: IDKind, Definition: "The payer's own identifier of that facility where there is no NPI"},
-	{Name: "ServiceFacilityName", Column: "service_facility_name", MapIDs: "170", Level: HeaderLevel, Kind: TextKind, Definition: "Name of that facility"},
-	{Name: "ServiceFacilityAddress", Column: "service_facility_address", MapIDs: "176", Level: HeaderLevel, Kind: TextKind, Definition: "Address of that facility in one line"},
-	{Name: "ClaimTotalSubmittedAmount", Column: "claim_total_submitted_amount", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Amount that the provider submitted for the claim; includes non-covered services"},
-	{Name: "ClaimTotalEligibleAmount", Column: "claim_total_eligible_amount", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Allowed amount of the claim"},
-	{Name: "MemberPaidDeductible", Column: "member_paid_deductible", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Part of the claim that the member owes as deductible"},
-	{Name: "CoinsuranceLiabilityAmount", Column: "coinsurance_liability_amount", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Part of the claim that the member owes as a share of the cost"},
-	{Name: "CopayAmount", Column: "copay_amount", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Fixed amount that the member pays for the claim"},
-	{Name: "ClaimNoncoveredAmount", Column: "claim_noncovered_amount", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Part of the claim that is not covered"},
-	{Name: "ClaimOtherPayerPaidAmount", Column: "claim_other_payer_paid_amount", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Reduction because another payer paid before"},
-	{Name: "ClaimPaymentAmount", Column: "claim_payment_amount", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Amount that the plan pays without any cost share of the member"},
-	{Name: "AmountPaidByPatient", Column: "amount_paid_by_patient", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Amount that the member paid; source not named"},
-	{Name: "AmountPaidByPatientCash", Column: "amount_paid_by_patient_cash", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Amount that the member paid in cash or by check or from a personal account"},
-	{Name: "AmountPaidByPatientHealthAccount", Column: "amount_paid_by_patient_health_account", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Amount that the member paid from a health account"},
-	{Name: "AmountPaidByPatientOther", Column: "amount_paid_by_patient_other", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Amount that the member paid by another method"},
-	{Name: "ClaimTotalDiscountAmount", Column: "claim_total_discount_amount", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Amount of the discount"},
-	{Name: "ClaimTotalDrugCost", Column: "claim_total_drug_cost", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Price of the drug: ingredient cost and dispensing fee and sales tax and vaccine administration"},
-	{Name: "ClaimAmountPaidToProvider", Column: "claim_amount_paid_to_provider", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Amount paid to the provider"},
-	{Name: "MemberReimbursement", Column: "member_reimbursement", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Amount paid to the member"},
-	{Name: "MemberLiability", Column: "member_liability", MapIDs: "20;148", Level: HeaderLevel, Kind: MoneyKind, Definition: "Amount that the member owes"},
-	{Name: "OrthodonticsTreatmentIndicator", Column: "orthodontics_treatment_indicator", MapIDs: "199", Level: HeaderLevel, Kind: FlagKind, Definition: "Whether the treatment is orthodontic"},
-	{Name: "OrthodonticsApplianceDate", Column: "orthodontics_appliance_date", MapIDs: "200", Level: HeaderLevel, Kind: DateKind, Definition: "Day on which the orthodontic appliance was placed"},
-	{Name: "OrthodontiaMonths", Column: "orthodontia_months", MapIDs: "201", Level: HeaderLevel, Kind: QuantityKind, Definition: "Number of months that the appliance stays"},
-	{Name: "ProsthesisReplacementIndicator", Column: "prosthesis_replacement_indicator", MapIDs: "202", Level: HeaderLevel, Kind: FlagKind, Definition: "Whether the claim is for an oral prosthesis"},
-	{Name: "PriorProsthesisDate", Column: "prior_prosthesis_date", MapIDs: "203", Level: HeaderLevel, Kind: DateKind, Definition: "Day on which the prior prosthesis was placed"},
-	{Name: "MissingToothNumbers", Column: "missing_tooth_numbers", MapIDs: "198;205", Level: HeaderLevel, Kind: CodesKind, Definition: "Missing teeth in the ADA universal tooth designation; the first one first"},
-	{Name: "LineNumber", Column: "line_number", MapIDs: "36", Level: LineLevel, Kind: TextKind, Definition: "Number of the service line in the source system"},
-	{Name: "ServiceFromDate", Column: "service_from_date", MapIDs: "90;118", Level: LineLevel, Kind: DateKind, Definition: "First day of the service; of a pharmacy claim the fill date"},
-	{Name: "ServiceToDate", Column: "service_to_date", MapIDs: "119", Level: LineLevel, Kind: DateKind, Definition: "Last day of the service"},
-	{Name: "RevenueCenterCode", Column: "revenue_center_code", MapIDs: "86", Level: LineLevel, Kind: CodeKind, Definition: "NUBC revenue code (UB-04 locator 42)"},
-	{Name: "ProcedureCode", Column: "procedure_code", MapIDs: "40;194", Level: LineLevel, Kind: CodeKind, Definition: "Service rendered: CPT or HCPCS or HIPPS; CDT on dental claims"},
-	{Name: "ProcedureDescription", Column: "procedure_description", MapIDs: "", Level: LineLevel, Kind: TextKind, Definition: "Text of the service; used where no code of the profile's value set is known"},
-	{Name: "ProcedureModifierCode1", Column: "procedure_modifier_code_1", MapIDs: "41;195", Level: LineLevel, Kind: CodeKind, Definition: "First modifier of the service"},
-	{Name: "ProcedureModifierCode2", Column: "procedure_modifier_code_2", MapIDs: "41;195", Level: LineLevel, Kind: CodeKind, Definition: "Second modifier of the service"},
-	{Name: "ProcedureModifierCode3", Column: "procedure_modifier_code_3", MapIDs: "41;195", Level: LineLevel, Kind: CodeKind, Definition: "Third modifier of the service"},
-	{Name: "ProcedureModifierCode4", Column: "procedure_modifier_code_4", MapIDs: "41;195", Level: LineLevel, Kind: CodeKind, Definition: "Fourth modifier of the service"},
-	{Name: "NumberOfUnits", Column: "number_of_units", MapIDs: "42", Level: LineLevel, Kind: QuantityKind, Definition: "Units that the provider submitted"},
-	{Name: "AllowedNumberOfUnits", Column: "allowed_number_of_units", MapIDs: "149", Level: LineLevel, Kind: QuantityKind, Definition: "Units that the payer allowed"},
-	{Name: "PlaceOfServiceCode", Column: "place_of_service_code", MapIDs: "46", Level: LineLevel, Kind: CodeKind, Definition: "CMS place of service"},
-	{Name: "LineBenefitPaymentStatus", Column: "line_benefit_payment_status", MapIDs: "142", Level: LineLevel, Kind: CodeKind, Definition: "Network status under which the line was paid: innetwork or outofnetwork or other"},
-	{Name: "LinePaymentDenialCode", Column: "line_payment_denial_code", MapIDs: "92", Level: LineLevel, Kind: CodesKind, Definition: "X12 claim adjustment reason codes of the line; NCPDP reject codes on pharmacy claims"},
-	{Name: "LineRemittanceRemarkCode", Column: "line_remittance_remark_code", MapIDs: "92", Level: LineLevel, Kind: CodesKind, Definition: "Remittance advice remark codes of the line"},
-	{Name: "PaymentMemberExplanation", Column: "payment_member_explanation", MapIDs: "181", Level: LineLevel, Kind: TextKind, Definition: "Explanation of the payment of this line for the member"},
-	{Name: "LineSubmittedAmount", Column: "line_submitted_amount", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Amount that the provider submitted for the line"},
-	{Name: "LineEligibleAmount", Column: "line_eligible_amount", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Allowed amount of the line"},
-	{Name: "LinePatientDeductible", Column: "line_patient_deductible", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Part of the line that the member owes as deductible"},
-	{Name: "LineCoinsuranceAmount", Column: "line_coinsurance_amount", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Part of the line that the member owes as a share of the cost"},
-	{Name: "LineCopayAmount", Column: "line_copay_amount", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Fixed amount that the member pays for the line"},
-	{Name: "LineNoncoveredAmount", Column: "line_noncovered_amount", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Part of the line that is not covered"},
-	{Name: "LineOtherPayerPaidAmount", Column: "line_other_payer_paid_amount", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Reduction of the line because another payer paid before"},
-	{Name: "LinePaymentAmount", Column: "line_payment_amount", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Amount that the plan pays for the line without any cost share of the member"},
-	{Name: "LineAmountPaidByPatient", Column: "line_amount_paid_by_patient", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Amount that the member paid for the line; source not named"},
-	{Name: "LineAmountPaidByPatientCash", Column: "line_amount_paid_by_patient_cash", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Amount that the member paid for the line in cash or by check or from a personal account"},
-	{Name: "LineAmountPaidByPatientHealthAccount", Column: "line_amount_paid_by_patient_health_account", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Amount that the member paid for the line from a health account"},
-	{Name: "LineAmountPaidByPatientOther", Column: "line_amount_paid_by_patient_other", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Amount that the member paid for the line by another method"},
-	{Name: "LineDiscountAmount", Column: "line_discount_amount", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Discount of the line"},
-	{Name: "DrugCost", Column: "drug_cost", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Price of the drug: ingredient cost and dispensing fee and sales tax and vaccine administration"},
-	{Name: "LineAmountPaidToProvider", Column: "line_amount_paid_to_provider", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Amount paid to the provider for the line"},
-	{Name: "LineMemberReimbursement", Column: "line_member_reimbursement", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Amount paid to the member for the line"},
-	{Name: "LineMemberLiability", Column: "line_member_liability", MapIDs: "20", Level: LineLevel, Kind: MoneyKind, Definition: "Amount that the member owes for the line"},
-	{Name: "RxServiceReferenceNumber", Column: "rx_service_reference_number", MapIDs: "35", Level: LineLevel, Kind: IDKind, Definition: "Number that the pharmacy gave the fill; identifies a pharmacy claim"},
-	{Name: "NationalDrugCode", Column: "national_drug_code", MapIDs: "38", Level: LineLevel, Kind: CodeKind, Definition: "NDC of the drug in 11 digits; of an ingredient on a compound detail row"},
-	{Name: "DrugDescription", Column: "drug_description", MapIDs: "", Level: LineLevel, Kind: TextKind, Definition: "Text of the drug; used where no NDC is known"},
-	{Name: "CompoundCode", Column: "compound_code", MapIDs: "78", Level: LineLevel, Kind: CodeKind, Definition: "NCPDP 406-D6: 0 not specified or 1 not a compound or 2 a compound"},
-	{Name: "CompoundParentLineNumber", Column: "compound_parent_line_number", MapIDs: "", Level: LineLevel, Kind: TextKind, Definition: "On a row that is an ingredient of a compound: number of the line of the compound"},
-	{Name: "QuantityDispensed", Column: "quantity_dispensed", MapIDs: "39", Level: LineLevel, Kind: QuantityKind, Definition: "Quantity of the drug dispensed"},
-	{Name: "QuantityQualifierCode", Column: "quantity_qualifier_code", MapIDs: "151", Level: LineLevel, Kind: CodeKind, Definition: "Unit of that quantity (UN or GR or ML and others of NCPDP 600-28)"},
-	{Name: "DaysSupply", Column: "days_supply", MapIDs: "77", Level: LineLevel, Kind: QuantityKind, Definition: "Days that the dispensed drug lasts"},
-	{Name: "DawProductSelectionCode", Column: "daw_product_selection_code", MapIDs: "79", Level: LineLevel, Kind: CodeKind, Definition: "NCPDP 408-D8: dispense as written or product selection"},
-	{Name: "RefillNumber", Column: "refill_number", MapIDs: "137", Level: LineLevel, Kind: QuantityKind, Definition: "Number of this fill: 0 is the first"},
-	{Name: "RefillsAuthorized", Column: "refills_authorized", MapIDs: "", Level: LineLevel, Kind: QuantityKind, Definition: "Number of refills that the prescriber authorized"},
-	{Name: "PrescriptionOriginCode", Column: "prescription_origin_code", MapIDs: "143", Level: LineLevel, Kind: CodeKind, Definition: "NCPDP 419-DJ: how the prescription reached the pharmacy"},
-	{Name: "PlanReportedBrandGenericCode", Column: "plan_reported_brand_generic_code", MapIDs: "144", Level: LineLevel, Kind: CodeKind, Definition: "NCPDP 686: adjudicated as brand or generic"},
-	{Name: "ToothNumber", Column: "tooth_number", MapIDs: "196", Level: LineLevel, Kind: CodeKind, Definition: "First tooth (ADA universal: 1 to 32 or A to T; supernumerary too) or area of the oral cavity (00 to 40)"},
-	{Name: "ToothSurface", Column: "tooth_surface", MapIDs: "197", Level: LineLevel, Kind: CodesKind, Definition: "Tooth surfaces that were treated"},
-	{Name: "AdditionalToothNumbers", Column: "additional_tooth_numbers", MapIDs: "204", Level: LineLevel, Kind: CodesKind, Definition: "Further teeth or areas of the oral cavity of the same line"},
-	{Name: "PatientWeight", Column: "patient_weight", MapIDs: "", Level: LineLevel, Kind: QuantityKind, Definition: "Weight of the transported patient in pounds"},
-	{Name: "AmbulanceTransportReasonCode", Column: "ambulance_transport_reason_code", MapIDs: "", Level: LineLevel, Kind: CodeKind, Definition: "X12 reason of the ambulance transport"},
-	{Name: "TransportationDistance", Column: "transportation_distance", MapIDs: "", Level: LineLevel, Kind: QuantityKind, Definition: "Distance of the transport in miles"},
-	{Name: "RoundTripPurpose", Column: "round_trip_purpose", MapIDs: "", Level: LineLevel, Kind: TextKind, Definition: "Reason of the round trip"},
-	{Name: "StretcherPurpose", Column: "stretcher_purpose", MapIDs: "", Level: LineLevel, Kind: TextKind, Definition: "Why a stretcher was used"},
-	{Name: "PickupLocation", Column: "pickup_location", MapIDs: "", Level: LineLevel, Kind: TextKind, Definition: "Where the patient was picked up"},
-	{Name: "DropoffLocation", Column: "dropoff_location", MapIDs: "", Level: LineLevel, Kind: TextKind, Definition: "Where the patient was dropped off"},
-	{Name: "DiagnosisCode", Column: "diagnosis_code", MapIDs: "6;7;8;21;22;23;30;31", Level: DiagnosisLevel, Kind: CodeKind, Definition: "Diagnosis in ICD-10-CM or ICD-9-CM with the decimal point"},
-	{Name: "DiagnosisCodeType", Column: "diagnosis_code_type", MapIDs: "", Level: DiagnosisLevel, Kind: CodeKind, Definition: "Code system of the diagnosis: icd10 or icd9 or masked; empty is icd10"},
-	{Name: "DiagnosisType", Column: "diagnosis_type", MapIDs: "189", Level: DiagnosisLevel, Kind: CodeKind, Definition: "principal or admitting or other or secondary or externalcauseofinjury or patientreasonforvisit"},
-	{Name: "PresentOnAdmission", Column: "present_on_admission", MapIDs: "28;29", Level: DiagnosisLevel, Kind: CodeKind, Definition: "Whether the diagnosis was present on admission: Y or N or U or W or 1"},
-	{Name: "IsECode", Column: "is_e_code", MapIDs: "30", Level: DiagnosisLevel, Kind: FlagKind, Definition: "Whether the diagnosis is an external cause of injury (V00 to Y99)"},
-	{Name: "DiagnosisDescription", Column: "diagnosis_description", MapIDs: "", Level: DiagnosisLevel, Kind: TextKind, Definition: "Text of the diagnosis as the source writes it"},
-	{Name: "InpatientProcedureCode", Column: "inpatient_procedure_code", MapIDs: "9;11;24;26", Level: ProcedureLevel, Kind: CodeKind, Definition: "Procedure of the stay in ICD-10-PCS or ICD-9-CM volume 3"},
-	{Name: "InpatientProcedureCodeType", Column: "inpatient_procedure_code_type", MapIDs: "", Level: ProcedureLevel, Kind: CodeKind, Definition: "Code system of the procedure: icd10 or icd9; empty is icd10"},
-	{Name: "InpatientProcedureType", Column: "inpatient_procedure_type", MapIDs: "187", Level: ProcedureLevel, Kind: CodeKind, Definition: "principal or other"},
-	{Name: "InpatientProcedureDate", Column: "inpatient_procedure_date", MapIDs: "10;12;25;27", Level: ProcedureLevel, Kind: DateKind, Definition: "Day of the procedure"},
-	{Name: "CareTeamRole", Column: "care_team_role", MapIDs: "165", Level: CareTeamLevel, Kind: CodeKind, Definition: "Role of a further provider on the claim"},
-	{Name: "CareTeamProviderNPI", Column: "care_team_provider_npi", MapIDs: "165", Level: CareTeamLevel, Kind: NPIKind, Definition: "NPI of that provider"},
-	{Name: "CareTeamProviderName", Column: "care_team_provider_name", MapIDs: "165", Level: CareTeamLevel, Kind: TextKind, Definition: "Name of that provider"},
-	{Name: "CareTeamProviderTaxonomy", Column: "care_team_provider_taxonomy", MapIDs: "47", Level: CareTeamLevel, Kind: CodeKind, Definition: "NUCC taxonomy code of that provider"},
-	{Name: "MembersMemberID", Column: "member_id", MapIDs: "1;184", Level: MemberLevel, Kind: IDKind, Definition: "Identifier of the member as on the member's card; key of the table"},
-	{Name: "MembersUniqueMemberID", Column: "unique_member_id", MapIDs: "191", Level: MemberLevel, Kind: IDKind, Definition: "Identifier of the person across all lines of business of the payer"},
-	{Name: "MembersMemberFamilyName", Column: "member_family_name", MapIDs: "130", Level: MemberLevel, Kind: TextKind, Definition: "Family name"},
-	{Name: "MembersMemberGivenName", Column: "member_given_name", MapIDs: "130", Level: MemberLevel, Kind: TextKind, Definition: "Given name"},
-	{Name: "MembersMemberMiddleName", Column: "member_middle_name", MapIDs: "130", Level: MemberLevel, Kind: TextKind, Definition: "Middle name or initial"},
-	{Name: "MembersDateOfBirth", Column: "date_of_birth", MapIDs: "70", Level: MemberLevel, Kind: DateKind, Definition: "Date of birth"},
-	{Name: "MembersDateOfDeath", Column: "date_of_death", MapIDs: "124", Level: MemberLevel, Kind: DateKind, Definition: "Date of death"},
-	{Name: "MembersDeceased", Column: "deceased", MapIDs: "150", Level: MemberLevel, Kind: FlagKind, Definition: "Whether the member is deceased; the date may be unknown"},
-	{Name: "MembersGenderCode", Column: "gender_code", MapIDs: "71", Level: MemberLevel, Kind: CodeKind, Definition: "Administrative gender: male or female or other or unknown"},
-	{Name: "MembersBirthSex", Column: "birth_sex", MapIDs: "153", Level: MemberLevel, Kind: CodeKind, Definition: "Sex at birth: M or F or UNK"},
-	{Name: "MembersRaceCode", Column: "race_code", MapIDs: "128", Level: MemberLevel, Kind: CodesKind, Definition: "OMB race categories"},
-	{Name: "MembersEthnicity", Column: "ethnicity", MapIDs: "129", Level: MemberLevel, Kind: CodeKind, Definition: "OMB ethnicity category"},
-	{Name: "MembersStreetAddress", Column: "street_address", MapIDs: "158", Level: MemberLevel, Kind: TextKind, Definition: "Street and number"},
-	{Name: "MembersCity", Column: "city", MapIDs: "192", Level: MemberLevel, Kind: TextKind, Definition: "City"},
-	{Name: "MembersCounty", Column: "county", MapIDs: "125", Level: MemberLevel, Kind: TextKind, Definition: "County"},
-	{Name: "MembersState", Column: "state", MapIDs: "126", Level: MemberLevel, Kind: CodeKind, Definition: "State as USPS abbreviation"},
-	{Name: "MembersCountry", Column: "country", MapIDs: "127", Level: MemberLevel, Kind: TextKind, Definition: "Country"},
-	{Name: "MembersZIPCode", Column: "zip_code", MapIDs: "131", Level: MemberLevel, Kind: TextKind, Definition: "ZIP code of 5 digits or ZIP+4"},
-	{Name: "MembersAddressBeginDate", Column: "address_begin_date", MapIDs: "193", Level: MemberLevel, Kind: DateKind, Definition: "First day on which the address holds"},
-	{Name: "MembersAddressEndDate", Column: "address_end_date", MapIDs: "193", Level: MemberLevel, Kind: DateKind, Definition: "Last day on which the address holds"},
-	{Name: "MembersMemberLastUpdatedDate", Column: "member_last_updated_date", MapIDs: "163", Level: MemberLevel, Kind: InstantKind, Definition: "When the system of record last changed the demographics"},
-	{Name: "CoveragesCoverageID", Column: "coverage_id", MapIDs: "", Level: CoverageLevel, Kind: IDKind, Definition: "Identifier of the coverage; key of the table"},
-	{Name: "CoveragesMemberID", Column: "member_id", MapIDs: "1", Level: CoverageLevel, Kind: IDKind, Definition: "Member whom the coverage covers; key of the members table"},
-	{Name: "CoveragesSubscriberID", Column: "subscriber_id", MapIDs: "132", Level: CoverageLevel, Kind: IDKind, Definition: "Identifier of the subscriber"},
-	{Name: "CoveragesSubscriberFamilyName", Column: "subscriber_family_name", MapIDs: "132", Level: CoverageLevel, Kind: TextKind, Definition: "Family name of a subscriber who is another person"},
-	{Name: "CoveragesSubscriberGivenName", Column: "subscriber_given_name", MapIDs: "132", Level: CoverageLevel, Kind: TextKind, Definition: "Given name of a subscriber who is another person"},
-	{Name: "CoveragesDependentNumber", Column: "dependent_number", MapIDs: "", Level: CoverageLevel, Kind: TextKind, Definition: "Number of the dependent under the subscriber"},
-	{Name: "CoveragesPayerIdentifier", Column: "payer_identifier", MapIDs: "2", Level: CoverageLevel, Kind: IDKind, Definition: "Payer of the coverage; a payer identifier of the organizations table"},
-	{Name: "CoveragesCoverageType", Column: "coverage_type", MapIDs: "3", Level: CoverageLevel, Kind: CodeKind, Definition: "Kind of the coverage: a code of the source of payment typology or HMO or PPO or POS or EPO and others as text"},
-	{Name: "CoveragesCoverageStatus", Column: "coverage_status", MapIDs: "133", Level: CoverageLevel, Kind: CodeKind, Definition: "active or cancelled or draft or entered-in-error"},
-	{Name: "CoveragesStartDate", Column: "start_date", MapIDs: "74", Level: CoverageLevel, Kind: DateKind, Definition: "First day of the coverage"},
-	{Name: "CoveragesEndDate", Column: "end_date", MapIDs: "75", Level: CoverageLevel, Kind: DateKind, Definition: "Last day of the coverage"},
-	{Name: "CoveragesGroupID", Column: "group_id", MapIDs: "134", Level: CoverageLevel, Kind: IDKind, Definition: "Identifier of the employer account"},
-	{Name: "CoveragesGroupName", Column: "group_name", MapIDs: "135", Level: CoverageLevel, Kind: TextKind, Definition: "Name of the employer account"},
-	{Name: "CoveragesPlanIdentifier", Column: "plan_identifier", MapIDs: "154", Level: CoverageLevel, Kind: IDKind, Definition: "Identifier of the benefit offering"},
-	{Name: "CoveragesPlanName", Column: "plan_name", MapIDs: "155", Level: CoverageLevel, Kind: TextKind, Definition: "Name of the benefit offering"},
-	{Name: "CoveragesRelationshipToSubscriber", Column: "relationship_to_subscriber", MapIDs: "72", Level: CoverageLevel, Kind: CodeKind, Definition: "Relationship of the member to the subscriber: self or spouse or child or common or other or parent or injured"},
-	{Name: "CoveragesCoverageLastUpdatedDate", Column: "coverage_last_updated_date", MapIDs: "163", Level: CoverageLevel, Kind: InstantKind, Definition: "When the system of record last changed the coverage"},
-	{Name: "ProvidersProviderID", Column: "provider_id", MapIDs: "93;95", Level: ProviderLevel, Kind: IDKind, Definition: "Key of the provider in the source; empty where the NPI is the key"},
-	{Name: "ProvidersProviderNPI", Column: "provider_npi", MapIDs: "93;94;95;96;98;99;122;173;185", Level: ProviderLevel, Kind: NPIKind, Definition: "NPI of the practitioner"},
-	{Name: "ProvidersProviderTaxID", Column: "provider_tax_id", MapIDs: "185", Level: ProviderLevel, Kind: IDKind, Definition: "Tax identifier of the practitioner"},
-	{Name: "ProvidersProviderFamilyName", Column: "provider_family_name", MapIDs: "166;168;169;171;172;174;182", Level: ProviderLevel, Kind: TextKind, Definition: "Family name"},
-	{Name: "ProvidersProviderGivenName", Column: "provider_given_name", MapIDs: "166;168;169;171;172;174;182", Level: ProviderLevel, Kind: TextKind, Definition: "Given name"},
-	{Name: "ProvidersProviderPrefix", Column: "provider_prefix", MapIDs: "", Level: ProviderLevel, Kind: TextKind, Definition: "Title before the name"},
-	{Name: "ProvidersProviderTaxonomy", Column: "provider_taxonomy", MapIDs: "47", Level: ProviderLevel, Kind: CodeKind, Definition: "NUCC taxonomy code"},
-	{Name: "ProvidersProviderStreetAddress", Column: "provider_street_address", MapIDs: "", Level: ProviderLevel, Kind: TextKind, Definition: "Street and number"},
-	{Name: "ProvidersProviderCity", Column: "provider_city", MapIDs: "", Level: ProviderLevel, Kind: TextKind, Definition: "City"},
-	{Name: "ProvidersProviderState", Column: "provider_state", MapIDs: "", Level: ProviderLevel, Kind: CodeKind, Definition: "State as USPS abbreviation"},
-	{Name: "ProvidersProviderZIPCode", Column: "provider_zip_code", MapIDs: "", Level: ProviderLevel, Kind: TextKind, Definition: "ZIP code"},
-	{Name: "ProvidersProviderPhone", Column: "provider_phone", MapIDs: "", Level: ProviderLevel, Kind: TextKind, Definition: "Telephone number"},
-	{Name: "ProvidersProviderLastUpdatedDate", Column: "provider_last_updated_date", MapIDs: "163", Level: ProviderLevel, Kind: InstantKind, Definition: "When the system of record last changed the practitioner"},
-	{Name: "OrganizationsOrganizationID", Column: "organization_id", MapIDs: "94;97", Level: OrganizationLevel, Kind: IDKind, Definition: "Key of the organization in the source; empty where NPI or payer identifier is the key"},
-	{Name: "OrganizationsOrganizationNPI", Column: "organization_npi", MapIDs: "94;97;186", Level: OrganizationLevel, Kind: NPIKind, Definition: "NPI of the organization"},
-	{Name: "OrganizationsOrganizationPayerIdentifier", Column: "organization_payer_identifier", MapIDs: "2", Level: OrganizationLevel, Kind: IDKind, Definition: "Payer identifier; filled makes the organization a payer"},
-	{Name: "OrganizationsOrganizationNAICCode", Column: "organization_naic_code", MapIDs: "2", Level: OrganizationLevel, Kind: IDKind, Definition: "NAIC company code of the payer"},
-	{Name: "OrganizationsOrganizationTaxID", Column: "organization_tax_id", MapIDs: "186", Level: OrganizationLevel, Kind: IDKind, Definition: "Tax identifier"},
-	{Name: "OrganizationsOrganizationName", Column: "organization_name", MapIDs: "167;170;175", Level: OrganizationLevel, Kind: TextKind, Definition: "Name"},
-	{Name: "OrganizationsOrganizationActive", Column: "organization_active", MapIDs: "", Level: OrganizationLevel, Kind: FlagKind, Definition: "Whether the record is in use; empty is true"},
-	{Name: "OrganizationsOrganizationStreetAddress", Column: "organization_street_address", MapIDs: "176", Level: OrganizationLevel, Kind: TextKind, Definition: "Street and number"},
-	{Name: "OrganizationsOrganizationCity", Column: "organization_city", MapIDs: "176", Level: OrganizationLevel, Kind: TextKind, Definition: "City"},
-	{Name: "OrganizationsOrganizationState", Column: "organization_state", MapIDs: "176", Level: OrganizationLevel, Kind: CodeKind, Definition: "State as USPS abbreviation"},
-	{Name: "OrganizationsOrganizationZIPCode", Column: "organization_zip_code", MapIDs: "176", Level: OrganizationLevel, Kind: TextKind, Definition: "ZIP code"},
-	{Name: "OrganizationsOrganizationCountry", Column: "organization_country", MapIDs: "176", Level: OrganizationLevel, Kind: TextKind, Definition: "Country"},
-	{Name: "OrganizationsOrganizationPhone", Column: "organization_phone", MapIDs: "", Level: OrganizationLevel, Kind: TextKind, Definition: "Telephone number"},
-	{Name: "OrganizationsOrganizationLastUpdatedDate", Column: "organization_last_updated_date", MapIDs: "163", Level: OrganizationLevel, Kind: InstantKind, Definition: "When the system of record last changed the organization"},
-}

@@ -15,7 +15,7 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// TestGeneratedIsCurrent runs the generator in another folder: elements_generated.go
+// TestGeneratedIsCurrent runs the generator in another folder: the generated files
 // must be what elements.csv says.
 func TestGeneratedIsCurrent(t *testing.T) {
 	generator, err := filepath.Abs("gen.go")
@@ -35,16 +35,18 @@ func TestGeneratedIsCurrent(t *testing.T) {
 	if out, err := run.CombinedOutput(); err != nil {
 		t.Fatalf("run gen.go: %v\n%s", err, out)
 	}
-	want, err := os.ReadFile(filepath.Join(dir, "elements_generated.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile("elements_generated.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("elements_generated.go is not current: run go generate (-current +there):\n%s", diff)
+	for _, file := range []string{"elements_generated.go", "infos_generated.go"} {
+		want, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(got)); diff != "" {
+			t.Errorf("%s is not current: run go generate (-current +there):\n%s", file, diff)
+		}
 	}
 }
 

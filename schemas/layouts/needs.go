@@ -51,7 +51,7 @@ var needs = [cpcds.NumTables][]need{
 		{elements: []cpcds.Element{cpcds.StatementFromDate}, some: "claims other than pharmacy claims"},
 		{elements: []cpcds.Element{cpcds.ServiceFromDate}, some: "professional, pharmacy and oral claims"},
 		{elements: []cpcds.Element{cpcds.LineSubmittedAmount, cpcds.LinePaymentAmount, cpcds.LineEligibleAmount, cpcds.ClaimTotalSubmittedAmount,
-			cpcds.ClaimPaymentAmount, cpcds.ClaimTotalEligibleAmount, cpcds.DrugCost}, some: "claims"},
+			cpcds.ClaimPaymentAmount, cpcds.ClaimTotalEligibleAmount, cpcds.DrugCost}, some: "claims of the financial profiles"},
 		{elements: []cpcds.Element{cpcds.ClaimBenefitPaymentStatus, cpcds.LineBenefitPaymentStatus}, some: "claims with amounts"},
 		{elements: []cpcds.Element{cpcds.ProcedureCode, cpcds.NationalDrugCode, cpcds.RevenueCenterCode, cpcds.ProcedureDescription}, some: "claims"},
 		{elements: []cpcds.Element{cpcds.DiagnosisCode}, some: "claims other than pharmacy and oral claims"},
