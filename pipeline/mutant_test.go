@@ -77,6 +77,8 @@ var blamed = map[cpcds.Element][]cpcds.Element{
 	cpcds.DiagnosisCodeType:          {cpcds.DiagnosisCode},
 	cpcds.InpatientProcedureCodeType: {cpcds.InpatientProcedureCode},
 	cpcds.ToothNumber:                {cpcds.ToothSurface},
+	cpcds.OralCavityArea:             {cpcds.ToothSurface},
+	cpcds.AdditionalToothNumbers:     {cpcds.ToothSurface},
 	cpcds.CompoundCode:               {cpcds.NationalDrugCode},
 	cpcds.ClaimPayeeTypeCode:         {cpcds.ClaimPayee},
 	cpcds.ClaimPayeeName:             {cpcds.ClaimPayee},

@@ -2,7 +2,9 @@ package synth
 
 import (
 	"math/bits"
+	"sync"
 
+	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/cpcds"
 )
 
@@ -91,6 +93,47 @@ func (d *draft) copyFrom(o *draft) {
 	d.CareTeam = append(claim.CareTeam[:0], o.CareTeam...)
 	d.prices = append(prices, o.prices...)
 }
+
+// trim empties the columns that the claim's profile has no place for.
+func (d *draft) trim() {
+	p, ok := carin.ProfileOf(&d.Claim)
+	if !ok {
+		return
+	}
+	for _, e := range unusedIn(p) {
+		switch e.Info().Level {
+		case cpcds.HeaderLevel:
+			d.Set(e, "")
+		case cpcds.LineLevel:
+			for i := range d.Lines {
+				d.Lines[i].Set(e, "")
+			}
+		case cpcds.DiagnosisLevel:
+			for i := range d.Diagnoses {
+				d.Diagnoses[i].Set(e, "")
+			}
+		case cpcds.CareTeamLevel:
+			for i := range d.CareTeam {
+				d.CareTeam[i].Set(e, "")
+			}
+		}
+	}
+}
+
+// unusedIn lists the columns that a profile has no place for, but for those that
+// order or key records.
+func unusedIn(p carin.Profile) []cpcds.Element { return unusedElements()[p] }
+
+var unusedElements = sync.OnceValue(func() (lists [carin.NumProfiles][]cpcds.Element) {
+	for p := range carin.NumProfiles {
+		for _, e := range cpcds.Columns(cpcds.Claims) {
+			if !carin.Uses(p, e) && e != cpcds.ClaimSourceVersion {
+				lists[p] = append(lists[p], e)
+			}
+		}
+	}
+	return lists
+})
 
 func (d *draft) mark(f feature)     { d.features |= 1 << f }
 func (d *draft) unmark(f feature)   { d.features &^= 1 << f }

@@ -67,6 +67,7 @@ func (g *generator) claim() {
 	case oral:
 		g.oral()
 	}
+	g.draft.trim()
 }
 
 // open fills the header columns that all claims have. It is called once from,

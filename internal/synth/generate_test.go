@@ -49,6 +49,7 @@ func resolve(g *generator, d *draft) {
 		}
 	}
 	d.Refs.Providers[cpcds.Billing] = filled(d.Get(cpcds.BillingProviderNPI) != "" || d.Get(cpcds.BillingProviderID) != "")
+	d.Refs.OtherCoverage = filled(d.Get(cpcds.OtherCoverageID) != "")
 	d.Refs.Payee = filled(d.Get(cpcds.ClaimPayee) != "" || d.Get(cpcds.ClaimPayeeName) != "")
 }
 

@@ -225,6 +225,7 @@ func allRules(v *Version) []Rule {
 	rules = append(rules, lineRules()...)
 	rules = append(rules, partRules()...)
 	rules = append(rules, amountRules()...)
+	rules = append(rules, identityRules()...)
 	rules = append(rules, unusedRules()...)
 	return append(rules, rowRules()...)
 }

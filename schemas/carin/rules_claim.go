@@ -216,7 +216,7 @@ func lineRules() []Rule {
 					}
 				}
 			}),
-		warning(claimRule("service-dates", byLine, cpcds.ServiceToDate, "service_to_date must not lie before service_from_date; it is left out",
+		warning(claimRule("service-dates", []Profile{Inpatient, Professional, Oral}, cpcds.ServiceToDate, "service_to_date must not lie before service_from_date; it is left out",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Lines {
 					if d := c.Lines[i].Get(cpcds.ServiceToDate); d != "" && d < c.Lines[i].Get(cpcds.ServiceFromDate) {

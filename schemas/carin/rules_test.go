@@ -142,6 +142,22 @@ var breaks = map[string]func(c *cpcds.Claim){
 	"required-amount":               withoutAmounts,
 	"required-line-amount":          func(c *cpcds.Claim) { c.Lines[0].Set(cpcds.LineSubmittedAmount, "") },
 	"health-account-unknown":        func(c *cpcds.Claim) { c.Lines[0].Set(cpcds.LineAmountPaidByPatientHealthAccount, "1.00") },
+	"amounts-eligible":              func(c *cpcds.Claim) { c.Set(cpcds.ClaimTotalEligibleAmount, "9.00") },
+	"amounts-member-liability": func(c *cpcds.Claim) {
+		c.Set(cpcds.MemberLiability, "5.00")
+		c.Set(cpcds.CopayAmount, "4.00")
+	},
+	"amounts-paid": func(c *cpcds.Claim) {
+		c.Set(cpcds.ClaimTotalEligibleAmount, "10.00")
+		c.Set(cpcds.MemberLiability, "4.00")
+		c.Set(cpcds.CopayAmount, "4.00")
+		c.Set(cpcds.ClaimAmountPaidToProvider, "5.00")
+	},
+	"amounts-of-lines":          func(c *cpcds.Claim) { c.Set(cpcds.ClaimTotalSubmittedAmount, "11.00") },
+	"amount-negative":           func(c *cpcds.Claim) { c.Lines[0].Set(cpcds.LineMemberReimbursement, "-1.00") },
+	"service-outside-statement": func(c *cpcds.Claim) { c.Lines[0].Set(cpcds.ServiceFromDate, "2025-01-31") },
+	"received-before-service":   func(c *cpcds.Claim) { c.Set(cpcds.ClaimReceivedDate, "2025-01-31") },
+	"paid-before-adjudication":  func(c *cpcds.Claim) { c.Set(cpcds.ClaimPaidDate, "2025-02-28") },
 	"line-facts-without-amount": func(c *cpcds.Claim) {
 		c.Lines[0].Set(cpcds.LineSubmittedAmount, "")
 		c.Lines[0].Set(cpcds.AllowedNumberOfUnits, "2")
@@ -364,21 +380,24 @@ func TestUnusedColumns(t *testing.T) {
 			continue
 		}
 		for _, p := range r.Profiles {
-			c := goodClaim(p)
+			c, x := goodClaim(p), "x"
+			if r.Element.Info().Kind == cpcds.FlagKind {
+				x = "true"
+			}
 			switch r.Element.Info().Level {
 			case cpcds.HeaderLevel:
-				c.Set(r.Element, "x")
+				c.Set(r.Element, x)
 			case cpcds.LineLevel:
-				c.Lines[len(c.Lines)-1].Set(r.Element, "x")
+				c.Lines[len(c.Lines)-1].Set(r.Element, x)
 			case cpcds.DiagnosisLevel:
 				c.Diagnoses = append(c.Diagnoses, cpcds.Diagnosis{})
-				c.Diagnoses[len(c.Diagnoses)-1].Set(r.Element, "x")
+				c.Diagnoses[len(c.Diagnoses)-1].Set(r.Element, x)
 			case cpcds.ProcedureLevel:
 				c.Procedures = append(c.Procedures, cpcds.Procedure{})
-				c.Procedures[len(c.Procedures)-1].Set(r.Element, "x")
+				c.Procedures[len(c.Procedures)-1].Set(r.Element, x)
 			case cpcds.CareTeamLevel:
 				c.CareTeam = append(c.CareTeam, cpcds.CareTeam{})
-				c.CareTeam[len(c.CareTeam)-1].Set(r.Element, "x")
+				c.CareTeam[len(c.CareTeam)-1].Set(r.Element, x)
 			}
 			if _, warnings := judge(k, c, p); !slices.Contains(warnings, r.ID) {
 				t.Errorf("%s of %s is filled, warnings are %v", r.Element, p, warnings)

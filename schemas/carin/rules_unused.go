@@ -33,8 +33,22 @@ func unusedRules() []Rule {
 	return rules
 }
 
-// filledIn fails at the first record of a claim in which the element is filled.
+// filledIn fails at the first record of a claim in which the element is filled. A
+// flag that is false says nothing that is lost.
 func filledIn(e cpcds.Element) func(c *cpcds.Claim, r *report) {
+	if e.Info().Kind == cpcds.FlagKind {
+		return func(c *cpcds.Claim, r *report) {
+			for i := range c.Diagnoses {
+				if e.Info().Level == cpcds.DiagnosisLevel && c.Diagnoses[i].Get(e) == "true" {
+					r.fail(i)
+					return
+				}
+			}
+			if e.Info().Level == cpcds.HeaderLevel && c.Header.Get(e) == "true" {
+				r.fail(-1)
+			}
+		}
+	}
 	switch e.Info().Level {
 	case cpcds.LineLevel:
 		return func(c *cpcds.Claim, r *report) { failFirst(c.Lines, func(x *cpcds.Line) string { return x.Get(e) }, r) }

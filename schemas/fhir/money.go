@@ -89,15 +89,22 @@ func tenThousandths(v string) (n int64, decimals int, ok bool) {
 
 // Equal reports whether the sum is the amount v.
 func (s *Sum) Equal(v string) bool {
-	if s.big == nil {
-		if units, _, ok := tenThousandths(v); ok {
-			return units == s.units
-		}
+	var o Sum
+	o.Add(v)
+	return s.Same(&o)
+}
+
+// Same reports whether two sums are the same amount.
+func (s *Sum) Same(o *Sum) bool {
+	if s.big == nil && o.big == nil {
+		return s.units == o.units
 	}
-	sum := s.big
-	if sum == nil {
-		sum = big.NewRat(s.units, 10000)
+	return s.rat().Cmp(o.rat()) == 0
+}
+
+func (s *Sum) rat() *big.Rat {
+	if s.big != nil {
+		return s.big
 	}
-	r, ok := new(big.Rat).SetString(v)
-	return ok && sum.Cmp(r) == 0
+	return big.NewRat(s.units, 10000)
 }
