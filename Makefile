@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 FUZZED   := schemas/layouts:FuzzRead schemas/layouts:FuzzFormats pipeline/csvio:FuzzCSV loaders/ndjson:FuzzFoldJournal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build install test race vet lint staticcheck golden docs generate fuzz bench cover tidy-check clean ci
+.PHONY: help demo build install test race vet lint staticcheck golden mapping docs generate fuzz bench cover tidy-check clean ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ staticcheck: ## run staticcheck alone
 
 golden: ## rewrite testdata/claims with what the engine makes of it; read the diff
 	go test ./pipeline -run Golden -update
+
+mapping: ## find out again what every column becomes; read the diff, then make docs
+	go test ./pipeline -run TestMapping -update
 
 docs: ## rewrite the tables of docs/ that are made from the program
 	go test ./internal/rooms -run "RejectsPage|MappingPage" -update
