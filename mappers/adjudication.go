@@ -146,7 +146,7 @@ func (e *eob) totals() {
 			if slices.Contains(e.c.Undivided, a.Header) {
 				continue
 			}
-			var sum fhir.Sum
+			var sum cpcds.Sum
 			for j := range e.c.Lines {
 				if l := &e.c.Lines[j]; !carin.Ingredient(e.profile, l) {
 					sum.Add(l.Get(a.Line))

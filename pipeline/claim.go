@@ -273,7 +273,7 @@ func (w *worker) divide(segments []segment) {
 		if !a.Known(w.run.Version) {
 			continue
 		}
-		var lines fhir.Sum
+		var lines cpcds.Sum
 		for j := range c.Lines {
 			lines.Add(c.Lines[j].Get(a.Line))
 		}

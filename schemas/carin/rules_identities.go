@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"cpcds2fhir/schemas/cpcds"
-	"cpcds2fhir/schemas/fhir"
 )
 
 // identity says that two sums of amounts are the same, where the amounts of need
@@ -40,7 +39,7 @@ func (x *identity) holds(get func(a *Amount) string) bool {
 			return true
 		}
 	}
-	var left, right fhir.Sum
+	var left, right cpcds.Sum
 	for _, code := range x.left {
 		left.Add(get(amountOf(code)))
 	}
@@ -72,7 +71,7 @@ func identityRules() []Rule {
 			func(c *cpcds.Claim, r *report) {
 				for i := range Amounts {
 					a := &Amounts[i]
-					var sum fhir.Sum
+					var sum cpcds.Sum
 					for j := range c.Lines {
 						if !Ingredient(r.profile, &c.Lines[j]) {
 							sum.Add(c.Lines[j].Get(a.Line))

@@ -1,4 +1,4 @@
-package fhir
+package cpcds
 
 import (
 	"math/big"

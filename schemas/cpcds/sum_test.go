@@ -1,4 +1,4 @@
-package fhir_test
+package cpcds_test
 
 import (
 	"fmt"
@@ -7,11 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"cpcds2fhir/schemas/fhir"
+	"cpcds2fhir/schemas/cpcds"
 )
 
 func sum(amounts ...string) string {
-	var s fhir.Sum
+	var s cpcds.Sum
 	for _, a := range amounts {
 		s.Add(a)
 	}
@@ -43,7 +43,7 @@ func TestSum(t *testing.T) {
 
 // TestManySums goes past what 64 bits hold, step by step.
 func TestManySums(t *testing.T) {
-	var s fhir.Sum
+	var s cpcds.Sum
 	const n = 2000
 	for range n {
 		s.Add("99999999999999.9999")
@@ -56,7 +56,7 @@ func TestManySums(t *testing.T) {
 }
 
 func TestEmptySum(t *testing.T) {
-	var s fhir.Sum
+	var s cpcds.Sum
 	s.Add("")
 	if !s.Empty() {
 		t.Error("a sum of absent amounts is not empty")
