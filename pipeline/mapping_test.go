@@ -27,6 +27,9 @@ import (
 // column changes exactly these paths) and backward (every other value is one of
 // constants.csv). -update rewrites both; read the diff.
 func TestMapping(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the experiments take a while")
+	}
 	found := mapping{paths: map[string]map[string]bool{}, constants: map[string]bool{}}
 	t.Run("experiments", func(t *testing.T) {
 		for _, f := range filledClaims {
