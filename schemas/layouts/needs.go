@@ -61,12 +61,12 @@ var needs = [cpcds.NumTables][]need{
 // lacks finds what makes a layout that can be read useless: a table of which every row
 // would be rejected, and warns of one of which some would be.
 func (p *layoutParser) lacks() {
-	for t, tab := range p.layout.tables {
-		if tab == nil || len(tab.columns) == 0 {
+	for _, tab := range p.layout.all() {
+		if len(tab.columns) == 0 {
 			continue
 		}
-		node := p.places[t]
-		for _, n := range needs[t] {
+		node := p.places[tab]
+		for _, n := range needs[tab.Table] {
 			if slices.ContainsFunc(n.elements, func(el cpcds.Element) bool { return tab.column(el) != nil }) || p.sets(n.elements[0]) {
 				continue
 			}
@@ -75,10 +75,10 @@ func (p *layoutParser) lacks() {
 				what = "nothing is bound to one of " + names(n.elements)
 			}
 			if n.some == "" {
-				p.at(node, "bind a column, or give a const", "table %s: %s: every row would be rejected", tab.Table, what)
+				p.at(node, "bind a column, or give a const", "table %s: %s: every row would be rejected", tab, what)
 				continue
 			}
-			p.at(node, "", "table %s: %s, which %s need", tab.Table, what, n.some)
+			p.at(node, "", "table %s: %s, which %s need", tab, what, n.some)
 			p.findings[len(p.findings)-1].Warning = true
 		}
 	}
@@ -101,10 +101,10 @@ func (p *tableParser) keyed(e entry) {
 		return // that is said already
 	}
 	if len(t.Key) == 0 {
-		p.at(e.node, fmt.Sprintf("add key: [%s]", names(tableKeys[t.Table])), "table %s has no key", e.key)
+		p.at(e.node, fmt.Sprintf("add key: [%s]", names(tableKeys[t.Table])), "table %s has no key", t)
 		return
 	}
 	if !slices.ContainsFunc(t.Key, func(el cpcds.Element) bool { c := t.column(el); return c == nil || c.origin != fromConst }) {
-		p.at(e.node, "", "table %s: the key %s is constant, so that all rows would be one record", e.key, names(t.Key))
+		p.at(e.node, "", "table %s: the key %s is constant, so that all rows would be one record", t, names(t.Key))
 	}
 }
