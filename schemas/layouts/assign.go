@@ -96,7 +96,7 @@ func (l *Layout) choose(f File, strict bool) (best Match, fault string) {
 		}
 	}
 	switch {
-	case !top.Fits && top.Bound > best.Bound && top.known():
+	case !top.Fits && top.Bound > best.Bound && top.known() && (!best.Fits || len(top.Unknown) < len(best.Unknown)):
 		// A typo in a required header must not make another table of the file.
 		return top, fmt.Sprintf("%s looks like table %s, but %s", f.Path, top.Table, top.lacks(f.Fields))
 	case !best.Fits || strict && !best.known():

@@ -57,7 +57,7 @@ func (t *Table) Bind(fields []cpcds.Field, o Options) (*Binding, error) {
 	tab := t
 	b := &Binding{table: t, names: map[cpcds.Element][]string{}}
 	h := newHeaders(fields)
-	var faults []string
+	faults := tab.without(h)
 	for _, f := range fields {
 		if reason := tab.refused[fold(f.Name)]; reason != "" {
 			faults = append(faults, fmt.Sprintf("refused because of the column %q: %s", f.Name, reason))
@@ -95,6 +95,11 @@ func (t *Table) Bind(fields []cpcds.Field, o Options) (*Binding, error) {
 // Rejects keep only what is filled.
 func (t *Table) Absent(fields []cpcds.Field) (out []string) {
 	h := newHeaders(fields)
+	for _, x := range t.Headers {
+		if h.names[fold(x)] == nil {
+			out = append(out, x)
+		}
+	}
 	var faults []string
 	for _, c := range t.columns {
 		if c.origin != fromAll && !slices.Contains(t.Required, c.element) {

@@ -49,6 +49,7 @@ type Table struct {
 	Form     string          // "" if the table has no forms
 	RowsOf   []cpcds.Table   // the table whose files it is read from; none if it has files of its own
 	Files    []string        // name patterns of its files, a hint only
+	Headers  []string        // headers that a file must have, whatever is read from them
 	Required []cpcds.Element // elements whose column must exist
 	Key      []cpcds.Element // what tells its records apart; an absent part is part of the key
 	LineWhen []cpcds.Element // claims: a row is a service line if one of these is filled

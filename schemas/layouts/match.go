@@ -56,6 +56,7 @@ func (t *Table) Match(file string, fields []cpcds.Field) Match {
 	m := Match{columns: len(fields), NameHint: tab.hint(file), Table: t}
 	h := newHeaders(fields)
 	used := map[int]bool{}
+	m.faults = tab.without(h)
 	keyed := len(tab.Key) == 0
 	has := map[cpcds.Element]bool{}
 	for _, c := range tab.columns {
@@ -93,6 +94,16 @@ func (t *Table) Match(file string, fields []cpcds.Field) Match {
 	}
 	m.Fits = keyed && len(m.Missing) == 0 && m.Refused == "" && len(m.faults) == 0
 	return m
+}
+
+// without lists the headers that a file of the table must have and this one lacks.
+func (t *Table) without(h *headers) (faults []string) {
+	for _, x := range t.Headers {
+		if h.names[fold(x)] == nil {
+			faults = append(faults, fmt.Sprintf("no column %q", x))
+		}
+	}
+	return faults
 }
 
 // hint reports whether the file's own name, or that of its folder, has a pattern

@@ -10,7 +10,8 @@ import (
 // need is what rows must have to be loaded: one of the elements.
 type need struct {
 	elements []cpcds.Element
-	some     string // which rows need it, "" if all do
+	some     string   // which rows need it, "" if all do
+	not      []string // kinds of claims that do not need it
 }
 
 // needs are what the rows of each table must have, whatever the source: without it
@@ -48,13 +49,13 @@ var needs = [cpcds.NumTables][]need{
 		{elements: []cpcds.Element{cpcds.ClaimProcessingStatusCode}},
 		{elements: []cpcds.Element{cpcds.AdjudicationDate}},
 		{elements: []cpcds.Element{cpcds.BillingProviderNPI, cpcds.BillingProviderID, cpcds.ServiceFacilityNPI, cpcds.ServiceFacilityID}},
-		{elements: []cpcds.Element{cpcds.StatementFromDate}, some: "claims other than pharmacy claims"},
-		{elements: []cpcds.Element{cpcds.ServiceFromDate}, some: "professional, pharmacy and oral claims"},
+		{elements: []cpcds.Element{cpcds.StatementFromDate}, some: "claims other than pharmacy claims", not: []string{"pharmacy"}},
+		{elements: []cpcds.Element{cpcds.ServiceFromDate}, some: "professional, pharmacy and oral claims", not: []string{"inpatient"}},
 		{elements: []cpcds.Element{cpcds.LineSubmittedAmount, cpcds.LinePaymentAmount, cpcds.LineEligibleAmount, cpcds.ClaimTotalSubmittedAmount,
 			cpcds.ClaimPaymentAmount, cpcds.ClaimTotalEligibleAmount, cpcds.DrugCost}, some: "claims of the financial profiles"},
 		{elements: []cpcds.Element{cpcds.ClaimBenefitPaymentStatus, cpcds.LineBenefitPaymentStatus}, some: "claims with amounts"},
 		{elements: []cpcds.Element{cpcds.ProcedureCode, cpcds.NationalDrugCode, cpcds.RevenueCenterCode, cpcds.ProcedureDescription}, some: "claims"},
-		{elements: []cpcds.Element{cpcds.DiagnosisCode}, some: "claims other than pharmacy and oral claims"},
+		{elements: []cpcds.Element{cpcds.DiagnosisCode}, some: "claims other than pharmacy and oral claims", not: []string{"pharmacy", "oral"}},
 	},
 }
 
@@ -67,6 +68,9 @@ func (p *layoutParser) lacks() {
 		}
 		node := p.places[tab]
 		for _, n := range needs[tab.Table] {
+			if slices.Contains(n.not, tab.kind()) {
+				continue
+			}
 			if slices.ContainsFunc(n.elements, func(el cpcds.Element) bool { return tab.column(el) != nil }) || p.sets(n.elements[0]) {
 				continue
 			}
@@ -82,6 +86,16 @@ func (p *layoutParser) lacks() {
 			p.findings[len(p.findings)-1].Warning = true
 		}
 	}
+}
+
+// kind is the kind of all claims of the table if the layout itself says it, else "".
+func (t *Table) kind() string {
+	for _, el := range []cpcds.Element{cpcds.ClaimSubType, cpcds.ClaimType} {
+		if c := t.column(el); t.Table == cpcds.Claims && c != nil && c.origin == fromConst && c.constant != "" {
+			return c.constant
+		}
+	}
+	return ""
 }
 
 // sets reports whether the rules about claims can give a value to an element.

@@ -93,6 +93,7 @@ func (p *tableParser) formKeys() map[string]func(entry) {
 	return map[string]func(entry){
 		"files":     func(x entry) { t.Files = p.patterns(x.val) },
 		"rows_of":   func(x entry) { p.rowsOf(x) },
+		"headers":   func(x entry) { t.Headers = p.texts(x.val, x.key) },
 		"required":  func(x entry) { t.Required = p.elements(t.Table, x.val, x.key) },
 		"line_when": func(x entry) { p.only(x, cpcds.Claims); t.LineWhen = p.elements(t.Table, x.val, x.key) },
 		"row_when":  func(x entry) { p.only(x, smallTables...); t.RowWhen = p.elements(t.Table, x.val, x.key) },
@@ -109,6 +110,7 @@ func (p *tableParser) inherit(base *Table) {
 	t := p.table
 	t.Key, t.Split, t.Collapse = base.Key, base.Split, base.Collapse
 	t.Required = slices.Concat(base.Required, t.Required)
+	t.Headers = slices.Concat(base.Headers, t.Headers)
 	if t.Files == nil {
 		t.Files = base.Files
 	}
@@ -128,7 +130,11 @@ func (p *tableParser) inherit(base *Table) {
 			t.columns = append(t.columns, &copied)
 		}
 	}
-	t.ignored = append(t.ignored, base.ignored...)
+	for _, i := range base.ignored {
+		if i.prefix || !t.reads(i.header) {
+			t.ignored = append(t.ignored, i)
+		}
+	}
 	refused := maps.Clone(base.refused)
 	if refused == nil {
 		refused = map[string]string{}
@@ -221,6 +227,13 @@ func (t *Table) column(el cpcds.Element) *column {
 		}
 	}
 	return nil
+}
+
+// reads reports whether a column is read from a folded header.
+func (t *Table) reads(folded string) bool {
+	return slices.ContainsFunc(t.columns, func(c *column) bool {
+		return slices.ContainsFunc(slices.Concat(c.headers...), func(h string) bool { return fold(h) == folded })
+	})
 }
 
 func (p *tableParser) patterns(n ast.Node) []string {
