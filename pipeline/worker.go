@@ -71,7 +71,7 @@ func (r *Run) newWorker(ctx context.Context, lane string, input int) (*worker, e
 	w.rejects = rejectLog{file: rejects, lane: lane, n: cp.RejectCount}
 	w.asm.dropCopies = r.repairs(repairDuplicateLine)
 	w.mentions = newMentions(log)
-	w.resolve = newResolver(r.dir, r.Identity, r.Layout.Source, r.repairs, w.mentions)
+	w.resolve = newResolver(r.dir, r.Identity, r.Layout.Source, r.repairs, w.mentions, r.Layout.Claims.MentionIDs)
 	w.repair = repairer{&r.Layout.Claims, r.repairs}
 	var rows int64
 	for _, c := range cp.Account.Rows {

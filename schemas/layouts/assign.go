@@ -205,6 +205,8 @@ func Recognise(ls []*Layout, files []File) (*Recognition, error) {
 			continue
 		}
 		switch {
+		case !slices.ContainsFunc(a.files, func(p Placement) bool { return p.LeftOut == "" }):
+			misfits[l] = a // it would leave out all of them
 		case best == nil || a.unknown < fewest:
 			best, fewest, equal = &Recognition{Layout: l, Files: a.files}, a.unknown, []string{l.Name}
 		case a.unknown == fewest:
@@ -217,11 +219,14 @@ func Recognise(ls []*Layout, files []File) (*Recognition, error) {
 	if len(equal) > 1 {
 		return nil, fmt.Errorf("recognise layout: %s fit equally well; say which one", strings.Join(equal, " and "))
 	}
-	n := 0
-	for _, f := range files {
-		n += len(f.Fields)
+	n, read := 0, 0
+	for i, f := range files {
+		if best.Files[i].LeftOut == "" {
+			n += len(f.Fields)
+			read++
+		}
 	}
-	best.Why = fmt.Sprintf("knows %d of the %d columns of %d files", n-fewest, n, len(files))
+	best.Why = fmt.Sprintf("knows %d of the %d columns of %d files", n-fewest, n, read)
 	return best, nil
 }
 
