@@ -82,14 +82,17 @@ func (l *Layout) assign(files []File, strict bool) assignment {
 
 // choose finds the table of a file, and says what keeps the file from fitting it.
 func (l *Layout) choose(f File, strict bool) (best Match, fault string) {
-	top := Match{}
+	top, equal := Match{}, Match{}
 	for _, t := range l.all() {
 		if t.RowsOf != nil {
 			continue
 		}
 		m := t.Match(f.Path, f.Fields)
-		if best.Table == nil || m.better(best) {
+		switch {
+		case best.Table == nil || m.better(best):
 			best = m
+		case m.formOf(best) && !best.better(m):
+			equal = m
 		}
 		if m.Bound > top.Bound {
 			top = m
@@ -101,6 +104,8 @@ func (l *Layout) choose(f File, strict bool) (best Match, fault string) {
 		return top, fmt.Sprintf("%s looks like table %s, but %s", f.Path, top.Table, top.lacks(f.Fields))
 	case !best.Fits || strict && !best.known():
 		return best, fmt.Sprintf("%s fits no table; as %s: %s", f.Path, best.Table, best.lacks(f.Fields))
+	case equal.formOf(best) && !best.better(equal):
+		return best, fmt.Sprintf("%s fits %s and %s equally well: name the file as one of them wants it", f.Path, best.Table, equal.Table)
 	}
 	return best, ""
 }

@@ -65,7 +65,8 @@ func TestForeignFile(t *testing.T) {
 	want := `recognise layout: no layout fits
 layout cpcds: in/notes.csv fits no table; as members: no column for member_id (CPCDS 1, 184), which is "member_id"
 in/notes.csv: to leave it out, name the other files instead of the folder
-layout synthea is further away: 0 of 2 files fit it`
+layout synthea is further away: 0 of 2 files fit it
+layout rif is further away: 0 of 2 files fit it`
 	if d := cmp.Diff(want, err.Error()); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}

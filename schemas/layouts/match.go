@@ -121,17 +121,25 @@ func (t *Table) hint(file string) bool {
 }
 
 // better reports whether m fits a file better than o does. Fitting comes first,
-// then few unknown headers, many bound ones and the name of the file.
+// then few unknown headers, many bound ones and the name of the file. Between forms of
+// one table the name comes before headers: it may be all that tells them apart.
 func (m Match) better(o Match) bool {
 	switch {
 	case m.Fits != o.Fits:
 		return m.Fits
+	case m.formOf(o) && m.NameHint != o.NameHint:
+		return m.NameHint
 	case len(m.Unknown) != len(o.Unknown):
 		return len(m.Unknown) < len(o.Unknown)
 	case m.Bound != o.Bound:
 		return m.Bound > o.Bound
 	}
 	return m.NameHint && !o.NameHint
+}
+
+// formOf reports whether both are forms of one table that fit.
+func (m Match) formOf(o Match) bool {
+	return m.Fits && o.Fits && m.Table != nil && o.Table != nil && m.Table.Table == o.Table.Table
 }
 
 // known reports whether most headers mean something to the table: at least two of

@@ -66,7 +66,7 @@ func TestRecogniseErrors(t *testing.T) {
 	own := compileText(t, "layout: own\ntables: {members: {key: [member_id], columns: canonical}}")
 	members := columnsOf(cpcds.Columns(cpcds.Members)...)
 	f(append(Builtins(), own), []File{{"m.csv", members}}, "cpcds and own fit equally well")
-	f(Builtins(), []File{{"m.csv", fieldsOf("BENE_ID", "SEX", "CLM_ID")}}, "no layout fits", "layout cpcds: m.csv fits no table", "no column for", "layout synthea is further away: 0 of 1 files fit it")
+	f(Builtins(), []File{{"m.csv", fieldsOf("SUBJECT", "SEX", "CLM_NO")}}, "no layout fits", "layout cpcds: m.csv fits no table", "no column for", "layout synthea is further away: 0 of 1 files fit it")
 	f(Builtins(), nil, "no files")
 	// A few equal names do not make a file one of the layout's.
 	f([]*Layout{own}, []File{{"m.csv", fieldsOf("member_id", "A", "B", "C")}}, "3 of 4 columns are unknown")

@@ -63,7 +63,7 @@ func (p *layoutParser) forms(t cpcds.Table, e entry) []*Table {
 		},
 	})
 	p.fields(e.val, "table "+e.key, known)
-	if forms == nil {
+	if len(forms) == 0 {
 		tp.finish(e)
 		return []*Table{tp.table}
 	}

@@ -275,7 +275,9 @@ func knownHeaders() (out [cpcds.NumTables]map[string]cpcds.Element) {
 		out[t] = map[string]cpcds.Element{}
 		for _, l := range builtins() {
 			for _, tab := range l.tables[t] {
-				tab.known(out[t])
+				if tab.Form == "" { // what a header means in a form it means there
+					tab.known(out[t])
+				}
 			}
 		}
 		for _, el := range cpcds.Columns(t) {
