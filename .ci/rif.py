@@ -229,12 +229,11 @@ def providers(kind, first, rows, strict):
 
 def compare(kind, number, rows, e, out, strict):
     where, first = f"{kind} claim {number}", rows[0]
-    npi = "http://hl7.org/fhir/sid/us-npi"
+    npi, member = "http://hl7.org/fhir/sid/us-npi", "https://bluebutton.cms.gov/resources/variables/bene_id"
     same("profile", where, PROFILE[kind], e["meta"]["profile"][0].split("ExplanationOfBenefit-")[1].split("|")[0])
     same("status", where, {"INSERT": "active", "UPDATE": "active", "DELETE": "cancelled"}[first["DML_IND"]], e["status"])
 
     # Member and coverage.
-    member = "https://bluebutton.cms.gov/resources/variables/bene_id"
     same("member", where, first["BENE_ID"], out.identifier(e["patient"], member))
     coverage = out.get(e["insurance"][0]["coverage"])
     part = {"inpatient": "A", "snf": "A", "hospice": "A", "pde": "D"}.get(kind, "B")
@@ -257,6 +256,18 @@ def compare(kind, number, rows, e, out, strict):
         same("day of the record", where, week, e["meta"]["lastUpdated"][:10])
         same("period", where, (day(first["CLM_FROM_DT"]), day(first["CLM_THRU_DT"])), (e["billablePeriod"]["start"], e["billablePeriod"]["end"]))
 
+    # Kind, payment and payee.
+    kinds = {"pde": "pharmacy", "carrier": "professional", "dme": "professional"}
+    same("type", where, (kinds.get(kind, "institutional"), {"Inpatient-Institutional": "inpatient", "Outpatient-Institutional": "outpatient"}.get(PROFILE[kind])),
+         (code(e["type"]), code(e.get("subType"))))
+    is_paid = first["CLM_MDCR_NON_PMT_RSN_CD"] in ("", "P") if kind in INSTITUTIONAL else first.get("CARR_CLM_PMT_DNL_CD", "") in list("123456789AB")
+    payment = "paid" if is_paid else "denied"
+    same("payment", where, None if kind == "pde" else payment, code(e.get("payment", {}).get("type")))
+    payee = {"A": "provider", "N": "beneficiary"}.get(first.get("CARR_CLM_PRVDR_ASGNMT_IND_SW"))
+    same("payee", where, (payee, e["provider"] if payee == "provider" else None), (code(e.get("payee", {}).get("type")), e.get("payee", {}).get("party")))
+    status = [a for x in [e] + e["item"] for a in x.get("adjudication", []) if code(a["category"]) == "benefitpaymentstatus"]
+    same("benefit status, as there is no network", where, {"other"}, {code(a["reason"]) for a in status})
+
     # Diagnoses and procedures.
     got = {}
     for d in e.get("diagnosis", []):
@@ -273,6 +284,8 @@ def compare(kind, number, rows, e, out, strict):
         have = [pointless(p["procedureCodeableConcept"]) + (p.get("date"),) for p in e.get("procedure", [])]
         same("procedures", where, set(procedures), set(have))
         compared["procedures, one by one"] += len(procedures)
+        principal = [pointless(p["procedureCodeableConcept"])[0] for p in e.get("procedure", []) if code(p["type"][0]) == "principal"]
+        same("principal procedure", where, [p[0] for p in procedures[:1]], principal)
 
     # Providers.
     bill, team = providers(kind, first, rows, strict)
