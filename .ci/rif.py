@@ -360,10 +360,9 @@ def compare(kind, number, rows, e, out, strict):
 
     # Totals: of the claim's columns, else the sum of the lines.
     header = expected_amounts([first], OF_CLAIM)
-    if kind in ("outpatient", "hha", "hospice"):  # revenue code 0001 is the sum of the lines
-        total = {r["REV_CNTR_NCVRD_CHRG_AMT"] for r in rows if r["REV_CNTR"].zfill(4) == "0001" and r["REV_CNTR_NCVRD_CHRG_AMT"]}
-        if total:
-            header["noncovered"] = Decimal(total.pop())
+    if kind in ("outpatient", "hha", "hospice"):  # revenue code 0001 without a service is the sum of the lines
+        header |= {"noncovered": Decimal(r["REV_CNTR_NCVRD_CHRG_AMT"]) for r in rows
+                   if r["REV_CNTR"].zfill(4) == "0001" and not r["HCPCS_CD"] and r["REV_CNTR_NCVRD_CHRG_AMT"]}
     want = expected_amounts(rows, OF_LINE) | header
     same("totals", where, want, amounts(e["total"]))
     compared["totals, one by one"] += len(want)

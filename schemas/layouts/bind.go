@@ -54,33 +54,32 @@ func (l *Layout) Bind(t cpcds.Table, fields []cpcds.Field, o Options) (*Binding,
 // without a column, columns that stand twice, columns that mean the same element, and
 // a column for which the layout refuses the file.
 func (t *Table) Bind(fields []cpcds.Field, o Options) (*Binding, error) {
-	tab := t
 	b := &Binding{table: t, names: map[cpcds.Element][]string{}}
 	h := newHeaders(fields)
-	faults := tab.without(h)
+	faults := t.without(h)
 	for _, f := range fields {
-		if reason := tab.refused[fold(f.Name)]; reason != "" {
+		if reason := t.refused[fold(f.Name)]; reason != "" {
 			faults = append(faults, fmt.Sprintf("refused because of the column %q: %s", f.Name, reason))
 		}
 	}
-	keyed := len(tab.Key) == 0
+	keyed := len(t.Key) == 0
 	has := map[cpcds.Element]bool{}
-	for _, c := range tab.columns {
+	for _, c := range t.columns {
 		found := h.columns(c, &faults)
-		keyed = keyed || len(found) > 0 && slices.Contains(tab.Key, c.element)
+		keyed = keyed || len(found) > 0 && slices.Contains(t.Key, c.element)
 		if c.origin == fromConst {
 			found = []bound{{-1, nil}}
 		}
 		has[c.element] = has[c.element] || len(found) > 0
 		b.add(c, found, h, o, &faults)
 	}
-	for _, el := range tab.Required {
+	for _, el := range t.Required {
 		if !has[el] {
-			faults = append(faults, missing(tab.column(el), fields))
+			faults = append(faults, missing(t.column(el), fields))
 		}
 	}
 	if !keyed && faults == nil {
-		faults = append(faults, fmt.Sprintf("no column for the key %s", names(tab.Key)))
+		faults = append(faults, fmt.Sprintf("no column for the key %s", names(t.Key)))
 	}
 	if faults != nil {
 		slices.Sort(faults)

@@ -20,7 +20,7 @@
 // key (elements), columns, repeat, ignore (headers, or beginnings of headers with an
 // asterisk, each with the reason) and refuse (headers of formats that the layout cannot
 // serve, with the reason); claims may have line_when and split, the small tables
-// row_when, collapse and rows_of (the table whose files they are read from too).
+// row_when, collapse and rows_of (the tables whose files they are read from too).
 //
 // A table may have forms: files that hold it in other columns. A form has the keys of
 // its table but for key, split and collapse, and adds to what the table says; what it

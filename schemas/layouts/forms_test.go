@@ -89,7 +89,7 @@ func TestForms(t *testing.T) {
 	f := func(file File, want string) {
 		t.Helper()
 		places, err := l.Assign([]File{file})
-		got := ""
+		var got string
 		if err != nil {
 			got = strings.TrimPrefix(err.Error(), "layout forms: ")
 		} else {
@@ -238,7 +238,7 @@ func TestFormFindings(t *testing.T) {
 		"7:5: rows_of is not for table claims",
 		"8:5: row_when is not for table claims")
 	f(strings.ReplaceAll(strings.ReplaceAll(head, "claims", "members"), "claim_unique_identifier", "member_id")+"    rows_of: members\n",
-		"7:14: rows_of must name another table")
+		"7:14: rows_of must name other tables")
 	f(head+"    repeat:\n      - {n: 3..1, columns: {diagnosis_code: \"D{n}\"}}\n      - {n: 1..2, columns: {diagnosis_code: D}}\n      - columns: {diagnosis_code: \"E{n}\"}\n      - {n: 1..2}\n",
 		"8:13: n must be two numbers like 1..25",
 		"9:9: no header of the set has {n}",

@@ -47,7 +47,7 @@ type CSVOptions struct {
 type Table struct {
 	Table    cpcds.Table
 	Form     string          // "" if the table has no forms
-	RowsOf   []cpcds.Table   // the table whose files it is read from; none if it has files of its own
+	RowsOf   []cpcds.Table   // the tables whose files it is read from; none if it has files of its own
 	Files    []string        // name patterns of its files, a hint only
 	Headers  []string        // headers that a file must have, whatever is read from them
 	Required []cpcds.Element // elements whose column must exist

@@ -52,15 +52,14 @@ func (l *Layout) best(t cpcds.Table, file string, fields []cpcds.Field) (tab *Ta
 
 // Match compares the table with the columns of a file. file may be "".
 func (t *Table) Match(file string, fields []cpcds.Field) Match {
-	tab := t
-	m := Match{columns: len(fields), NameHint: tab.hint(file), Table: t}
+	m := Match{columns: len(fields), NameHint: t.hint(file), Table: t}
 	h := newHeaders(fields)
 	used := map[int]bool{}
-	m.faults = tab.without(h)
-	keyed := len(tab.Key) == 0
+	m.faults = t.without(h)
+	keyed := len(t.Key) == 0
 	has := map[cpcds.Element]bool{}
-	for _, c := range tab.columns {
-		bound := c.origin == fromConst && slices.Contains(tab.Required, c.element)
+	for _, c := range t.columns {
+		bound := c.origin == fromConst && slices.Contains(t.Required, c.element)
 		for _, cols := range h.columns(c, &m.faults) {
 			bound = true
 			for _, i := range cols.fields {
@@ -75,20 +74,20 @@ func (t *Table) Match(file string, fields []cpcds.Field) Match {
 		if bound && !has[c.element] {
 			has[c.element] = true
 			m.Bound++
-			keyed = keyed || c.origin != fromConst && slices.Contains(tab.Key, c.element)
+			keyed = keyed || c.origin != fromConst && slices.Contains(t.Key, c.element)
 		}
 	}
-	for _, el := range tab.Required {
+	for _, el := range t.Required {
 		if !has[el] {
 			m.Missing = append(m.Missing, el)
 		}
 	}
 	for i, f := range fields {
 		folded := fold(f.Name)
-		if reason := tab.refused[folded]; reason != "" && m.Refused == "" {
+		if reason := t.refused[folded]; reason != "" && m.Refused == "" {
 			m.Refused = fmt.Sprintf("%q: %s", f.Name, reason)
 		}
-		if !used[i] && tab.Reason(f.Name) == "" && !tab.Lends(f.Name) {
+		if !used[i] && t.Reason(f.Name) == "" && !t.Lends(f.Name) {
 			m.Unknown = append(m.Unknown, f.Name)
 		}
 	}

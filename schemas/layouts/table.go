@@ -158,16 +158,17 @@ func (p *tableParser) finish(e entry) {
 	p.check(e)
 }
 
-// rowsOf reads the name of the table whose files a small table is read from.
+// rowsOf reads the names of the tables whose files a small table is read from.
 func (p *tableParser) rowsOf(x entry) {
 	p.only(x, smallTables...)
-	name := p.text(x.val, x.key)
-	t, ok := cpcds.ParseTable(name)
-	if !ok || t == p.table.Table {
-		p.at(x.val, "", "rows_of must name another table")
-		return
+	for _, item := range p.items(x.val) {
+		t, ok := cpcds.ParseTable(p.text(item, x.key))
+		if !ok || t == p.table.Table {
+			p.at(item, "", "rows_of must name other tables")
+			continue
+		}
+		p.table.RowsOf = append(p.table.RowsOf, t)
 	}
-	p.table.RowsOf = []cpcds.Table{t}
 }
 
 // lend tells each table which of its headers are read for others that have its rows.
