@@ -57,26 +57,28 @@ func (f *Fit) Fits() bool {
 // Fit compares the layout with the columns of files.
 func (l *Layout) Fit(files []File) *Fit {
 	out := &Fit{}
-	have := map[*Table]map[string]bool{} // folded headers of the files of a table
+	var have [cpcds.NumTables]map[string]bool // folded headers of the files of a table
+	used := map[*Table]bool{}
 	for _, f := range files {
 		x, tables := l.fitFile(f)
 		for _, t := range tables {
-			if have[t] == nil {
-				have[t] = map[string]bool{}
+			used[t] = true
+			if have[t.Table] == nil {
+				have[t.Table] = map[string]bool{}
 			}
 			for _, field := range f.Fields {
-				have[t][fold(field.Name)] = true
+				have[t.Table][fold(field.Name)] = true
 			}
 		}
 		out.Files = append(out.Files, x)
 	}
 	for _, tab := range l.all() {
-		if have[tab] == nil {
+		if !used[tab] {
 			continue
 		}
 		for _, c := range tab.columns {
 			for _, group := range c.headers {
-				if !slices.ContainsFunc(group, func(h string) bool { return have[tab][fold(h)] }) {
+				if !slices.ContainsFunc(group, func(h string) bool { return have[tab.Table][fold(h)] }) {
 					out.Absent = append(out.Absent, AbsentColumn{tab.Table, c.element, group})
 				}
 			}
