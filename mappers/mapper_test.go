@@ -165,6 +165,7 @@ func TestEveryTableElementIsMapped(t *testing.T) {
 func TestBareRows(t *testing.T) {
 	m := mappers.New(carin.V220, systems)
 	bare := map[string]*fhir.Resource{
+		"local organization": one(t, func(out *fhir.Batch) { m.LocalOrganization(out, "o2", "2005-05-23T00:00:00Z", "220071", "", "") }),
 		"named organization": one(t, func(out *fhir.Batch) { m.NamedOrganization(out, "o1", "2005-05-23T00:00:00Z", "1900000013", "", "") }),
 		"payer":              one(t, func(out *fhir.Batch) { m.PayerOrganization(out, "o1", "2005-05-23T00:00:00Z", "STATE", "") }),
 		"named practitioner": one(t, func(out *fhir.Batch) { m.NamedPractitioner(out, "r1", "2005-05-23T00:00:00Z", "1900000013", "") }),

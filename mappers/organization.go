@@ -81,9 +81,23 @@ func (m *Mapper) Organization(out *fhir.Batch, id string, r *cpcds.Organization)
 // table does. It is a pure function of its arguments.
 func (m *Mapper) NamedOrganization(out *fhir.Batch, id, updated, npi, orgName, addressText string) {
 	f := &m.organization
+	m.mentioned(out, id, updated, f.npi, npi, orgName, addressText)
+	key(out, f.keyNPI, npi)
+}
+
+// LocalOrganization is NamedOrganization for one of which the payer's own identifier
+// is known instead of an NPI.
+func (m *Mapper) LocalOrganization(out *fhir.Batch, id, updated, local, orgName, addressText string) {
+	f := &m.organization
+	m.mentioned(out, id, updated, f.local, local, orgName, addressText)
+	key(out, f.keyLocal, local)
+}
+
+// mentioned appends an Organization that has one identifier.
+func (m *Mapper) mentioned(out *fhir.Batch, id, updated, open, value, orgName, addressText string) {
 	b := m.openOrganization(out, id, updated)
 	b = append(b, `"identifier":[`...)
-	b = identifier(b, f.npi, npi)
+	b = identifier(b, open, value)
 	b = fhir.CloseArray(b)
 	b = append(b, `"active":true,`...)
 	if orgName == "" {
@@ -92,22 +106,12 @@ func (m *Mapper) NamedOrganization(out *fhir.Batch, id, updated, npi, orgName, a
 	b = fieldName.Put(b, orgName)
 	b = address(b, addressParts{text: addressText})
 	out.End(fhir.CloseResource(b))
-	key(out, f.keyNPI, npi)
 }
 
 // PayerOrganization is NamedOrganization for a payer.
 func (m *Mapper) PayerOrganization(out *fhir.Batch, id, updated, payer, orgName string) {
 	f := &m.organization
-	b := m.openOrganization(out, id, updated)
-	b = append(b, `"identifier":[`...)
-	b = identifier(b, f.payer, payer)
-	b = fhir.CloseArray(b)
-	b = append(b, `"active":true,`...)
-	if orgName == "" {
-		b = append(b, absentName...)
-	}
-	b = fieldName.Put(b, orgName)
-	out.End(fhir.CloseResource(b))
+	m.mentioned(out, id, updated, f.payer, payer, orgName, "")
 	key(out, f.keyPay, payer)
 }
 

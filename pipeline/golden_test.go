@@ -143,7 +143,7 @@ func (g *golden) run(t *testing.T, workers int) *outcome {
 	t.Helper()
 	dir := t.TempDir()
 	var headers []layouts.File
-	var inputs []*pipeline.Input
+	var files []pipeline.File
 	for _, f := range g.archive.Files {
 		if !strings.HasSuffix(f.Name, ".csv") {
 			continue
@@ -160,19 +160,23 @@ func (g *golden) run(t *testing.T, workers int) *outcome {
 		}
 		t.Cleanup(func() { file.Close() })
 		headers = append(headers, layouts.File{Path: path, Fields: file.Fields()})
-		inputs = append(inputs, &pipeline.Input{Path: path, File: file})
+		files = append(files, file)
 	}
-	tables, err := g.layout.Assign(headers)
+	places, err := g.layout.Assign(headers)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, in := range inputs {
-		in.Table = tables[i]
-		if in.Binding, err = g.layout.Bind(in.Table, in.File.Fields(), layouts.Options{Lenient: g.lenient}); err != nil {
-			t.Fatal(err)
-		}
-		if unknown := g.layout.Match(in.Table, in.Path, in.File.Fields()).Unknown; len(unknown) > 0 {
-			t.Fatalf("%s: layout %s does not know the columns %q", filepath.Base(in.Path), g.layout.Name, unknown)
+	var inputs []*pipeline.Input
+	for i, file := range files {
+		for n, table := range places[i].Tables {
+			in := &pipeline.Input{Path: headers[i].Path, Table: table.Table, File: file}
+			if in.Binding, err = table.Bind(file.Fields(), layouts.Options{Lenient: g.lenient}); err != nil {
+				t.Fatal(err)
+			}
+			if unknown := table.Match(in.Path, file.Fields()).Unknown; n == 0 && len(unknown) > 0 {
+				t.Fatalf("%s: layout %s does not know the columns %q", filepath.Base(in.Path), g.layout.Name, unknown)
+			}
+			inputs = append(inputs, in)
 		}
 	}
 	o := &outcome{target: newMemory()}

@@ -106,7 +106,7 @@ type keyReader struct {
 }
 
 func (r *Run) newKeyReader(in *Input) *keyReader {
-	k := &keyReader{bound: bound{input: in}, binding: in.Binding.Clone(), table: r.Layout.Table(cpcds.Claims)}
+	k := &keyReader{bound: bound{input: in}, binding: in.Binding.Clone(), table: in.Binding.Table()}
 	names := map[string]bool{}
 	for _, e := range k.table.Key {
 		for _, n := range in.Binding.Columns(e) {

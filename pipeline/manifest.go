@@ -12,7 +12,6 @@ import (
 
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
-	"cpcds2fhir/schemas/layouts"
 )
 
 // ManifestVersion is the version of the shape of Manifest. Fields may be added
@@ -37,8 +36,9 @@ type Manifest struct {
 	IDKey           string                   `json:"id_key_fingerprint"`
 	DryRun          bool                     `json:"dry_run,omitempty"`
 	Inputs          []ManifestInput          `json:"inputs"`
-	Rows            map[string]RowCount      `json:"rows"`   // by table
-	Claims          ClaimCount               `json:"claims"` // distinct claim keys
+	LeftOut         []ManifestLeftOut        `json:"left_out,omitempty"` // files that are no tables
+	Rows            map[string]RowCount      `json:"rows"`               // by table
+	Claims          ClaimCount               `json:"claims"`             // distinct claim keys
 	Resources       map[string]ResourceCount `json:"resources"`
 	Rejects         map[string]int64         `json:"rejects"`  // claims and rows by rule
 	Repairs         map[string]int64         `json:"repairs"`  // applications by repair
@@ -58,12 +58,19 @@ type ManifestLayout struct {
 type ManifestInput struct {
 	Path   string `json:"path"`
 	Table  string `json:"table"`
+	Form   string `json:"form,omitempty"` // of the table, if it has forms
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 	Rows   int64  `json:"rows"`
 
 	Ignored []ManifestColumn `json:"ignored,omitempty"` // columns that the layout leaves out
 	Unknown []string         `json:"unknown,omitempty"` // columns that it does not know
+}
+
+// ManifestLeftOut is a file that holds no table of the layout, and why.
+type ManifestLeftOut struct {
+	Path   string `json:"path"`
+	Reason string `json:"reason"`
 }
 
 // ManifestColumn is a column of an input that becomes nothing, and why.
@@ -73,13 +80,14 @@ type ManifestColumn struct {
 }
 
 // unread notes the columns of an input that become nothing.
-func (m *ManifestInput) unread(in *Input, l *layouts.Layout) {
+func (m *ManifestInput) unread(in *Input) {
 	bound := in.Binding.Source()
 	for i, f := range in.File.Fields() {
-		if slices.Contains(bound, i) || f.Name == rejectField {
+		t := in.Binding.Table()
+		if slices.Contains(bound, i) || f.Name == rejectField || t.Lends(f.Name) || t.RowsOf != nil {
 			continue
 		}
-		if reason := l.Table(in.Table).Reason(f.Name); reason != "" {
+		if reason := t.Reason(f.Name); reason != "" {
 			m.Ignored = append(m.Ignored, ManifestColumn{f.Name, reason})
 		} else {
 			m.Unknown = append(m.Unknown, f.Name)
@@ -88,9 +96,9 @@ func (m *ManifestInput) unread(in *Input, l *layouts.Layout) {
 }
 
 // Input notes an input of a run.
-func (m *Manifest) Input(in *Input, l *layouts.Layout, size int64) {
-	x := ManifestInput{Path: in.Path, Table: in.Table.String(), Size: size}
-	x.unread(in, l)
+func (m *Manifest) Input(in *Input, size int64) {
+	x := ManifestInput{Path: in.Path, Table: in.Table.String(), Form: in.Binding.Table().Form, Size: size}
+	x.unread(in)
 	m.Inputs = append(m.Inputs, x)
 }
 

@@ -42,6 +42,7 @@ const (
 	mentionPractitioner
 	mentionRelated
 	mentionConstant // an organization of the layout's own rows; Key is the number of the row from 1
+	mentionLocal    // an organization by the payer's own identifier
 )
 
 // mentionedSince is the meta.lastUpdated of what only claims mention: no record
@@ -169,6 +170,8 @@ func mapMention(out *fhir.Batch, m *mappers.Mapper, l *layouts.Layout, x *mentio
 	switch x.Kind {
 	case mentionOrganization:
 		m.NamedOrganization(out, x.ID, mentionedSince, x.Key, x.Name, x.Address)
+	case mentionLocal:
+		m.LocalOrganization(out, x.ID, mentionedSince, x.Key, x.Name, x.Address)
 	case mentionPayer:
 		m.PayerOrganization(out, x.ID, mentionedSince, x.Key, x.Name)
 	case mentionPractitioner:

@@ -15,8 +15,9 @@ import (
 // them, so that it can be replayed after a fix; its file is readable by its owner
 // alone.
 type Reject struct {
-	ID       string          `json:"id"`    // lane and number within the lane
-	Table    string          `json:"table"` // claims, members, …
+	ID       string          `json:"id"`             // lane and number within the lane
+	Table    string          `json:"table"`          // claims, members, …
+	Form     string          `json:"form,omitempty"` // of the table, if it has forms
 	Claim    string          `json:"claim,omitempty"`
 	Part     string          `json:"part,omitempty"`           // the fill, where a claim was split
 	Resource string          `json:"resource,omitempty"`       // what it would have become: Type/id
@@ -61,7 +62,7 @@ func rejectColumns(in *Input, e cpcds.Element) []string {
 func (l *rejectLog) claim(a *assembled, part string, problems []cpcds.Problem, segments []segment) {
 	first := segments[0].b
 	c := &a.claim
-	r := Reject{Table: cpcds.Claims.String(), Claim: first.key(segments[0].from), Part: part, Version: c.Version()}
+	r := Reject{Table: cpcds.Claims.String(), Form: first.form(), Claim: first.key(segments[0].from), Part: part, Version: c.Version()}
 	if c.Refs.Claim != "" {
 		r.Resource = fhir.Reference(fhir.ExplanationOfBenefit, c.Refs.Claim)
 	}
@@ -119,7 +120,7 @@ func (a *assembled) origin(p cpcds.Problem) rowRef {
 
 // row writes a rejected row of a small table.
 func (l *rejectLog) row(b *bound, i int, row *tableRow, problems []cpcds.Problem) {
-	r := Reject{Table: b.batch.Table.String(), Version: row.updated}
+	r := Reject{Table: b.batch.Table.String(), Form: b.form(), Version: row.updated}
 	if row.key != (fhir.Raw{}) {
 		r.Resource = row.key.Reference(resourceOf[b.batch.Table])
 	}
@@ -132,6 +133,14 @@ func (l *rejectLog) row(b *bound, i int, row *tableRow, problems []cpcds.Problem
 	}
 	r.Rows = []RejectRow{rawRow(b, i)}
 	l.write(&r)
+}
+
+// form is the form of the table that the slab is read as.
+func (b *bound) form() string {
+	if b.input == nil || b.input.Binding == nil {
+		return ""
+	}
+	return b.input.Binding.Table().Form
 }
 
 func rawRow(b *bound, i int) RejectRow {

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -22,6 +23,7 @@ const rejectField = "_reject"
 type ReplayFile struct {
 	Path   string // of the input that the rows came from
 	Table  cpcds.Table
+	Form   string // of the table
 	fields []cpcds.Field
 	rows   []replayRow
 }
@@ -32,24 +34,21 @@ type replayRow struct {
 	begin  bool
 }
 
-// NewReplayFiles turns rejects into files, one per input and table. tags name the
+// NewReplayFiles turns rejects into files, one per input, table and form. tags name the
 // rejects, parallel to them.
 func NewReplayFiles(rejects []*Reject, tags []string) []*ReplayFile {
-	type key struct{ path, table string }
+	type key struct{ path, table, form string }
 	grouped := map[key][]int{}
 	var order []key
 	for i, r := range rejects {
-		k := key{r.Rows[0].Input, r.Table}
+		k := key{r.Rows[0].Input, r.Table, r.Form}
 		if grouped[k] == nil {
 			order = append(order, k)
 		}
 		grouped[k] = append(grouped[k], i)
 	}
 	slices.SortFunc(order, func(a, b key) int {
-		if c := strings.Compare(a.table, b.table); c != 0 {
-			return c
-		}
-		return strings.Compare(a.path, b.path)
+		return cmp.Or(strings.Compare(a.table, b.table), strings.Compare(a.path, b.path), strings.Compare(a.form, b.form))
 	})
 	var files []*ReplayFile
 	for _, k := range order {
@@ -57,7 +56,7 @@ func NewReplayFiles(rejects []*Reject, tags []string) []*ReplayFile {
 		if !ok {
 			continue
 		}
-		f := &ReplayFile{Path: k.path, Table: t}
+		f := &ReplayFile{Path: k.path, Table: t, Form: k.form}
 		columns := map[string]int{}
 		var names []string
 		for _, i := range grouped[k] {
@@ -91,6 +90,17 @@ func NewReplayFiles(rejects []*Reject, tags []string) []*ReplayFile {
 		files = append(files, f)
 	}
 	return files
+}
+
+// Complete adds columns of which the rejects have no value.
+func (f *ReplayFile) Complete(columns []string) {
+	last := len(f.fields) - 1 // the tag of the reject stays the last one
+	for _, c := range columns {
+		f.fields = slices.Insert(f.fields, last, cpcds.Field{Name: c, Type: "string"})
+	}
+	for i := range f.rows {
+		f.rows[i].values = slices.Insert(f.rows[i].values, last, make([]string, len(columns))...)
+	}
 }
 
 // Fields implements File.

@@ -24,6 +24,7 @@ type resolver struct {
 	source   string // namespace of the source's keys
 	lenient  func(repair string) bool
 	mentions *mentions
+	byID     bool // organizations that no table has may be known by the payer's own identifier alone
 
 	members   refCache
 	coverages map[string]coverageEntry
@@ -50,8 +51,8 @@ const cacheLimit = 1 << 16
 
 type refCache map[string]string
 
-func newResolver(dir *directory, id *fhir.Identity, source string, lenient func(string) bool, m *mentions) *resolver {
-	return &resolver{dir: dir, id: id.Clone(), source: source, lenient: lenient, mentions: m,
+func newResolver(dir *directory, id *fhir.Identity, source string, lenient func(string) bool, m *mentions, byID bool) *resolver {
+	return &resolver{dir: dir, id: id.Clone(), source: source, lenient: lenient, mentions: m, byID: byID,
 		members: refCache{}, coverages: map[string]coverageEntry{}, providers: map[providerKey]cachedProvider{}, payers: refCache{}}
 }
 
@@ -232,14 +233,17 @@ func (r *resolver) provider(k providerKey, name, address string) string {
 	if !ok {
 		var known bool
 		if e.providerEntry, known = r.lookup(k); !known {
-			if k.npi == "" {
+			if k.npi == "" && !(r.byID && k.organization) {
 				return ""
 			}
-			t := fhir.Practitioner
+			t, kind, key := fhir.Practitioner, byNPI, k.npi
 			if k.organization {
 				t = fhir.Organization
 			}
-			e = cachedProvider{providerEntry{id: r.raw(t, byNPI, k.npi), practitioner: !k.organization}, true}
+			if k.npi == "" {
+				kind, key = byID, k.id
+			}
+			e = cachedProvider{providerEntry{id: r.raw(t, kind, key), practitioner: !k.organization}, true}
 		}
 		if len(r.providers) >= cacheLimit {
 			clear(r.providers)
@@ -248,7 +252,10 @@ func (r *resolver) provider(k providerKey, name, address string) string {
 	}
 	if e.mentioned {
 		m := mention{Kind: mentionPractitioner, ID: e.id.ID(fhir.Practitioner), Key: k.npi, Name: name}
-		if k.organization {
+		switch {
+		case k.npi == "":
+			m = mention{Kind: mentionLocal, ID: e.id.ID(fhir.Organization), Key: k.id, Name: name, Address: address}
+		case k.organization:
 			m = mention{Kind: mentionOrganization, ID: e.id.ID(fhir.Organization), Key: k.npi, Name: name, Address: address}
 		}
 		r.mentions.add(m)

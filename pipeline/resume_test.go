@@ -86,18 +86,19 @@ func openRun(t *testing.T, dir, layout, state string, lenient bool, loader pipel
 		opened = append(opened, f)
 		files = append(files, layouts.File{Path: p, Fields: f.Fields()})
 	}
-	tables, err := l.Assign(files)
+	places, err := l.Assign(files)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &pipeline.Run{ID: "run", Layout: l, Lenient: lenient, Version: carin.V220, Identity: fhir.NewIdentity([]byte("a key for tests only")),
 		State: state, Workers: 2, Loader: loader}
 	for i, p := range paths {
-		b, err := l.Bind(tables[i], opened[i].Fields(), layouts.Options{Lenient: lenient})
+		table := places[i].Tables[0]
+		b, err := table.Bind(opened[i].Fields(), layouts.Options{Lenient: lenient})
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Inputs = append(r.Inputs, &pipeline.Input{Path: p, Table: tables[i], File: opened[i], Binding: b})
+		r.Inputs = append(r.Inputs, &pipeline.Input{Path: p, Table: table.Table, File: opened[i], Binding: b})
 	}
 	return r
 }

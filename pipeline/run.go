@@ -160,14 +160,18 @@ func (r *Run) plan(ctx context.Context) error {
 	rows := make([]int64, len(r.Inputs))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(r.Workers, 1))
+	first := map[File]*Input{} // a file that is several tables is cut once
 	for i, in := range r.Inputs {
+		if first[in.File] != nil {
+			continue
+		}
+		first[in.File] = in
 		g.Go(func() error {
 			spans, err := in.File.Spans(gctx)
 			if err != nil {
 				return err
 			}
 			in.spans = spans
-			in.columns()
 			for _, s := range spans {
 				rows[i] += s.Rows
 			}
@@ -176,6 +180,15 @@ func (r *Run) plan(ctx context.Context) error {
 	}
 	if err := g.Wait(); err != nil {
 		return err
+	}
+	for i, in := range r.Inputs {
+		in.columns()
+		if of := first[in.File]; of != in {
+			in.spans = of.spans
+			for _, s := range of.spans {
+				rows[i] += s.Rows
+			}
+		}
 	}
 	r.Events.start(rows)
 	return nil

@@ -17,6 +17,7 @@ import (
 // Rules of the small tables that the engine knows.
 const (
 	ruleDuplicateKey  = "duplicate-key"            // another row of the table, newer or first, has the same key
+	ruleNoRecord      = "no-record"                // the row has none of what makes it a record of the table
 	ruleUnknownMember = "coverages-unknown-member" // a coverage must name a member
 )
 
@@ -130,6 +131,27 @@ func (r *Run) each(ctx context.Context, t cpcds.Table, s tableSource, from int64
 	}
 }
 
+// isRecord reports whether row i is a record of the small table that it is read for.
+func (b *bound) isRecord(i int) bool {
+	if b.input == nil {
+		return true
+	}
+	when := b.input.Binding.Table().RowWhen
+	if len(when) == 0 {
+		return true
+	}
+	for c, e := range b.batch.Elements {
+		if slices.Contains(when, e) {
+			col := &b.batch.Columns[c]
+			k := col.Index[i]
+			if k >= 0 && (col.Values[k] != "" || col.Bad != nil && col.Bad[k] != "") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // constantRows makes a slab of the rows that a layout itself has.
 func constantRows(t cpcds.Table, rows []map[cpcds.Element]string) *bound {
 	b := &bound{}
@@ -237,6 +259,9 @@ func (r *Run) learn(ctx context.Context, t cpcds.Table, s tableSource, winners m
 	}
 	var v carin.Verdict
 	return r.each(ctx, t, s, 0, func(b *bound, i int, n int64) error {
+		if !b.isRecord(i) {
+			return nil
+		}
 		v.Reset()
 		row := r.read(t, id, b, i, &v)
 		if !v.OK() {
@@ -317,6 +342,11 @@ func (w *worker) tableRow(t cpcds.Table, s tableSource, id *fhir.Identity, b *bo
 		count = new(RowCount)
 	}
 	count.Read++
+	if !b.isRecord(i) {
+		count.Skipped++
+		Count(&w.delta.Skips, t.String()+"-"+ruleNoRecord, 1)
+		return
+	}
 	w.verdict.Reset()
 	row := w.run.read(t, id, b, i, &w.verdict)
 	countRules(&w.delta.Warnings, w.verdict.Warnings)

@@ -71,7 +71,7 @@ func (r *Run) newWorker(ctx context.Context, lane string, input int) (*worker, e
 	w.rejects = rejectLog{file: rejects, lane: lane, n: cp.RejectCount}
 	w.asm.dropCopies = r.repairs(repairDuplicateLine)
 	w.mentions = newMentions(log)
-	w.resolve = newResolver(r.dir, r.Identity, r.Layout.Source, r.repairs, w.mentions)
+	w.resolve = newResolver(r.dir, r.Identity, r.Layout.Source, r.repairs, w.mentions, r.Layout.Claims.MentionIDs)
 	w.repair = repairer{&r.Layout.Claims, r.repairs}
 	var rows int64
 	for _, c := range cp.Account.Rows {
@@ -104,7 +104,6 @@ func (r *Run) streamLane(ctx context.Context, lane claimLane, account *Account) 
 	}
 	defer src.Close()
 	binding := in.Binding.Clone()
-	table := r.Layout.Table(cpcds.Claims)
 	cur, held := &bound{input: in}, &bound{}
 	for {
 		err := src.Next(ctx, &cur.rows)
@@ -116,7 +115,7 @@ func (r *Run) streamLane(ctx context.Context, lane claimLane, account *Account) 
 		}
 		binding.Convert(&cur.batch, &cur.rows)
 		if cur.plan == nil {
-			cur.plan = newPlan(&cur.batch, binding.Reps(), table)
+			cur.plan = newPlan(&cur.batch, binding.Reps(), binding.Table())
 		}
 		if err := w.slab(ctx, cur, held); err != nil {
 			return err

@@ -26,6 +26,9 @@ type extract struct {
 	layout *layouts.Layout
 	why    string
 	inputs []*pipeline.Input
+	of     []int // the file of each input: one file may be several tables
+
+	leftOut []pipeline.ManifestLeftOut
 
 	warnings []string // what the user should know before the load
 }
@@ -102,26 +105,53 @@ func (x *extract) open(lenient bool, noRepair map[string]bool) error {
 	if err := x.openFiles(csvOptions(x.layout)); err != nil {
 		return err
 	}
-	tables, err := x.layout.Assign(x.headers())
+	places, err := x.layout.Assign(x.headers())
 	if err != nil {
 		return usageError{err}
 	}
+	places = x.leave(places)
+	if len(places) == 0 {
+		return usagef("layout %s leaves out all files", x.layout.Name)
+	}
 	for i, p := range x.paths {
-		b, err := x.layout.Bind(tables[i], x.files[i].Fields(), layouts.Options{Lenient: lenient, NoRepair: noRepair})
-		if err != nil {
-			return fmt.Errorf("%s: %w", p, err)
+		for n, t := range places[i].Tables {
+			b, err := t.Bind(x.files[i].Fields(), layouts.Options{Lenient: lenient, NoRepair: noRepair})
+			if err != nil {
+				return fmt.Errorf("%s: %w", p, err)
+			}
+			if n == 0 {
+				x.unknown(p, t, x.files[i].Fields())
+			}
+			x.inputs = append(x.inputs, &pipeline.Input{Path: p, Table: t.Table, File: x.files[i], Binding: b})
+			x.of = append(x.of, i)
 		}
-		x.unknown(p, tables[i], x.files[i].Fields())
-		x.inputs = append(x.inputs, &pipeline.Input{Path: p, Table: tables[i], File: x.files[i], Binding: b})
 	}
 	return nil
 }
 
+// leave drops the files that the layout leaves out and returns the places of the others.
+func (x *extract) leave(places []layouts.Placement) (kept []layouts.Placement) {
+	var paths []string
+	var files []pipeline.File
+	var sizes []int64
+	for i, p := range places {
+		if p.LeftOut != "" {
+			x.files[i].Close()
+			x.leftOut = append(x.leftOut, pipeline.ManifestLeftOut{Path: x.paths[i], Reason: p.LeftOut})
+			x.warnings = append(x.warnings, fmt.Sprintf("%s is left out: %s", x.paths[i], p.LeftOut))
+			continue
+		}
+		paths, files, sizes, kept = append(paths, x.paths[i]), append(files, x.files[i]), append(sizes, x.sizes[i]), append(kept, p)
+	}
+	x.paths, x.files, x.sizes = paths, files, sizes
+	return kept
+}
+
 // unknown notes the columns of a file that the layout does not know.
-func (x *extract) unknown(path string, t cpcds.Table, fields []cpcds.Field) {
-	for _, header := range x.layout.Match(t, path, fields).Unknown {
+func (x *extract) unknown(path string, t *layouts.Table, fields []cpcds.Field) {
+	for _, header := range t.Match(path, fields).Unknown {
 		w := fmt.Sprintf("%s: layout %s leaves out the column %q, which table %s does not have", path, x.layout.Name, header, t)
-		if n := x.layout.Table(t).Nearest(header); n != "" {
+		if n := t.Nearest(header); n != "" {
 			w += fmt.Sprintf(" (did you mean %q?)", n)
 		}
 		x.warnings = append(x.warnings, w)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -61,22 +62,9 @@ func newLayoutShow() *cobra.Command {
 			}
 			fmt.Fprintf(w, "%s: %s\nsource %s, sha256 %s\n", l.Name, l.About, l.Source, l.Hash)
 			for t := range cpcds.NumTables {
-				x := l.Table(t)
-				if x == nil {
-					continue
-				}
-				fmt.Fprintf(w, "\ntable %s\n  key %s\n", t, columns(x.Key))
-				if len(x.Required) > 0 {
-					fmt.Fprintf(w, "  required %s\n", columns(x.Required))
-				}
-				if t == cpcds.Claims {
-					fmt.Fprintf(w, "  a row is a service line if it has %s\n", columns(x.LineWhen))
-				}
-				if x.Split != nil {
-					fmt.Fprintf(w, "  split by %s into %s claims (repair %s)\n", x.Split.Element, x.Split.ClaimType, x.Split.Repair)
-				}
-				if x.Collapse != nil {
-					fmt.Fprintf(w, "  rows that agree in %s are one record (repair %s)\n", columns(x.Collapse.By), x.Collapse.Repair)
+				forms := l.Forms(t)
+				for i, x := range forms {
+					showTable(w, x, i == 0, i == len(forms)-1)
 				}
 			}
 			fmt.Fprintf(w, "\nrepairs of lenient mode: %s\n", strings.Join(pipeline.Repairs(l), ", "))
@@ -85,6 +73,34 @@ func newLayoutShow() *cobra.Command {
 	}
 	choiceFlag(c, &output, "output", "text, or yaml for the layout itself", "text", "yaml")
 	return c
+}
+
+// showTable writes what a layout says of a table, or of a form of it.
+func showTable(w io.Writer, x *layouts.Table, first, last bool) {
+	if first {
+		fmt.Fprintf(w, "\ntable %s\n  key %s\n", x.Table, columns(x.Key))
+	}
+	if x.Form != "" {
+		fmt.Fprintf(w, "  form %s\n", x.Form)
+	}
+	for _, of := range x.RowsOf {
+		fmt.Fprintf(w, "  read from the files of %s\n", of)
+	}
+	if len(x.Required) > 0 {
+		fmt.Fprintf(w, "  required %s\n", columns(x.Required))
+	}
+	if x.Table == cpcds.Claims {
+		fmt.Fprintf(w, "  a row is a service line if it has %s\n", columns(x.LineWhen))
+	}
+	if len(x.RowWhen) > 0 {
+		fmt.Fprintf(w, "  a row is a record if it has %s\n", columns(x.RowWhen))
+	}
+	if last && x.Split != nil {
+		fmt.Fprintf(w, "  split by %s into %s claims (repair %s)\n", x.Split.Element, x.Split.ClaimType, x.Split.Repair)
+	}
+	if last && x.Collapse != nil {
+		fmt.Fprintf(w, "  rows that agree in %s are one record (repair %s)\n", columns(x.Collapse.By), x.Collapse.Repair)
+	}
 }
 
 func columns(es []cpcds.Element) string {

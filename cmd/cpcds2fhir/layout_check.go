@@ -138,11 +138,18 @@ func writeFit(w io.Writer, fit *layouts.Fit) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "FILE\tTABLE\tCOLUMNS\tREAD\tIGNORED\tUNKNOWN\tFITS")
 	for _, f := range fit.Files {
-		fits := "yes"
-		if f.Fault != "" {
+		fits, table := "yes", f.Table.String()
+		switch {
+		case f.LeftOut != "":
+			fmt.Fprintf(tw, "%s\t-\t%d\t-\t-\t-\tleft out: %s\n", f.Path, f.Columns, f.LeftOut)
+			continue
+		case f.Fault != "":
 			fits = "no"
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%d\t%d\t%d\t%d\t%s\n", f.Path, f.Table, f.Columns, f.Columns-len(f.Ignored)-len(f.Unknown),
+		if f.Form != "" {
+			table += " (" + f.Form + ")"
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%d\t%d\t%d\t%d\t%s\n", f.Path, table, f.Columns, f.Columns-len(f.Ignored)-len(f.Unknown),
 			len(f.Ignored), len(f.Unknown), fits)
 	}
 	tw.Flush()
@@ -215,6 +222,8 @@ type (
 	fileJSON struct {
 		Path    string        `json:"path"`
 		Table   string        `json:"table"`
+		Form    string        `json:"form,omitempty"`
+		LeftOut string        `json:"left_out,omitempty"`
 		Fits    bool          `json:"fits"`
 		Fault   string        `json:"fault,omitempty"`
 		Columns int           `json:"columns"`
@@ -256,10 +265,14 @@ func writeCheckJSON(w io.Writer, l *layouts.Layout, findings []layouts.Finding, 
 }
 
 func fileOf(f layouts.FileFit) fileJSON {
-	x := fileJSON{Path: f.Path, Table: f.Table.String(), Fits: f.Fault == "", Fault: f.Fault, Columns: f.Columns,
+	x := fileJSON{Path: f.Path, Table: f.Table.String(), Form: f.Form, LeftOut: f.LeftOut, Fits: f.Fault == "", Fault: f.Fault, Columns: f.Columns,
 		Bound: []columnJSON{}, Missing: absentJSON(f.Missing), Ignored: append([]string{}, f.Ignored...), Unknown: []unknownJSON{}}
 	for _, b := range f.Bound {
-		x.Bound = append(x.Bound, columnJSON{Element: b.Element.Column(), Headers: b.Headers})
+		c := columnJSON{Element: b.Element.Column(), Headers: b.Headers}
+		if b.Table != f.Table {
+			c.Table = b.Table.String()
+		}
+		x.Bound = append(x.Bound, c)
 	}
 	for _, u := range f.Unknown {
 		y := unknownJSON{Header: u.Header, Nearest: u.Nearest}

@@ -330,11 +330,12 @@ func (j *job) manifest(x *extract, run *pipeline.Run, command string) *pipeline.
 	}
 	for i, in := range x.inputs {
 		size := int64(0)
-		if i < len(x.sizes) {
-			size = x.sizes[i]
+		if i < len(x.of) {
+			size = x.sizes[x.of[i]]
 		}
-		m.Input(in, x.layout, size)
+		m.Input(in, size)
 	}
+	m.LeftOut = x.leftOut
 	return m
 }
 
@@ -352,15 +353,19 @@ func (j *job) execute(ctx context.Context, x *extract, run *pipeline.Run, m *pip
 		return err
 	})
 	g.Go(func() error { // the digests are read beside the load
-		for i := range x.sizes {
+		for i, p := range x.paths {
 			if err := gctx.Err(); err != nil {
 				return err
 			}
-			d, err := digest(x.paths[i])
+			d, err := digest(p)
 			if err != nil {
 				return err
 			}
-			m.Inputs[i].SHA256 = d
+			for n, of := range x.of {
+				if of == i {
+					m.Inputs[n].SHA256 = d
+				}
+			}
 		}
 		return nil
 	})

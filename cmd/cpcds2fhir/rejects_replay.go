@@ -86,7 +86,12 @@ func (f *loadFlags) replay(c *cobra.Command, onlyRun, rule string) error {
 		fmt.Fprintln(h, t)
 	}
 	for _, file := range pipeline.NewReplayFiles(rejects, tags) {
-		b, err := l.Bind(file.Table, file.Fields(), layouts.Options{Lenient: f.mode == "lenient", NoRepair: j.noRepair})
+		t := l.Form(file.Table, file.Form)
+		if t == nil {
+			return usagef("layout %s has no table for the rejects of %s", l.Name, file.Path)
+		}
+		file.Complete(t.Absent(file.Fields()))
+		b, err := t.Bind(file.Fields(), layouts.Options{Lenient: f.mode == "lenient", NoRepair: j.noRepair})
 		if err != nil {
 			return fmt.Errorf("rejects of %s: %w", file.Path, err)
 		}

@@ -21,7 +21,7 @@ func (o Options) repairs(name string) bool { return o.Lenient && name != "" && !
 // the rows of that file. It keeps memory between calls and is used by one
 // goroutine at a time; Clone makes another one.
 type Binding struct {
-	table    cpcds.Table
+	table    *Table
 	source   []int
 	elements []cpcds.Element
 	reps     []int
@@ -40,43 +40,77 @@ func (e *BindError) Error() string {
 	return fmt.Sprintf("bind table %s of layout %s: %s", e.Table, e.Layout, strings.Join(e.Faults, "; "))
 }
 
-// Bind joins a table of the layout to the columns of a file. A *BindError names
-// required elements without a column, columns that stand twice, columns that mean
-// the same element, and a column for which the layout refuses the file.
+// Bind joins a table of the layout, in the form that fits best, to the columns of a
+// file.
 func (l *Layout) Bind(t cpcds.Table, fields []cpcds.Field, o Options) (*Binding, error) {
-	tab := l.tables[t]
+	tab, _ := l.best(t, "", fields)
 	if tab == nil {
 		return nil, &BindError{l.Name, t, []string{"the layout has no such table"}}
 	}
+	return tab.Bind(fields, o)
+}
+
+// Bind joins the table to the columns of a file. A *BindError names required elements
+// without a column, columns that stand twice, columns that mean the same element, and
+// a column for which the layout refuses the file.
+func (t *Table) Bind(fields []cpcds.Field, o Options) (*Binding, error) {
 	b := &Binding{table: t, names: map[cpcds.Element][]string{}}
 	h := newHeaders(fields)
-	var faults []string
+	faults := t.without(h)
 	for _, f := range fields {
-		if reason := tab.refused[fold(f.Name)]; reason != "" {
+		if reason := t.refused[fold(f.Name)]; reason != "" {
 			faults = append(faults, fmt.Sprintf("refused because of the column %q: %s", f.Name, reason))
 		}
 	}
-	keyed := len(tab.Key) == 0
-	for _, c := range tab.columns {
+	keyed := len(t.Key) == 0
+	has := map[cpcds.Element]bool{}
+	for _, c := range t.columns {
 		found := h.columns(c, &faults)
+		keyed = keyed || len(found) > 0 && slices.Contains(t.Key, c.element)
 		if c.origin == fromConst {
 			found = []bound{{-1, nil}}
 		}
-		keyed = keyed || len(found) > 0 && slices.Contains(tab.Key, c.element)
-		if len(found) == 0 && slices.Contains(tab.Required, c.element) {
-			faults = append(faults, missing(c, fields))
-		}
+		has[c.element] = has[c.element] || len(found) > 0
 		b.add(c, found, h, o, &faults)
 	}
+	for _, el := range t.Required {
+		if !has[el] {
+			faults = append(faults, missing(t.column(el), fields))
+		}
+	}
 	if !keyed && faults == nil {
-		faults = append(faults, fmt.Sprintf("no column for the key %s", names(tab.Key)))
+		faults = append(faults, fmt.Sprintf("no column for the key %s", names(t.Key)))
 	}
 	if faults != nil {
 		slices.Sort(faults)
-		return nil, &BindError{l.Name, t, slices.Compact(faults)}
+		return nil, &BindError{t.layout, t.Table, slices.Compact(faults)}
 	}
 	b.number(fields)
 	return b, nil
+}
+
+// Absent returns headers that the table cannot do without, one for each column that
+// the fields lack: of required elements, and of values that are made of several columns.
+// Rejects keep only what is filled.
+func (t *Table) Absent(fields []cpcds.Field) (out []string) {
+	h := newHeaders(fields)
+	for _, x := range t.Headers {
+		if h.names[fold(x)] == nil {
+			out = append(out, x)
+		}
+	}
+	var faults []string
+	for _, c := range t.columns {
+		if c.origin != fromAll && !slices.Contains(t.Required, c.element) {
+			continue
+		}
+		for _, group := range c.headers {
+			if _, ok := h.find(c.element, group, &faults); !ok && !slices.Contains(out, group[0]) {
+				out = append(out, group[0])
+			}
+		}
+	}
+	return out
 }
 
 // missing describes a required element that found no column.
@@ -121,6 +155,7 @@ func (b *Binding) add(c *column, found []bound, h *headers, o Options, faults *[
 			found = []bound{{-1, []int{i}}}
 		}
 	}
+	rep := c.rep
 	if len(found) == 0 && c.standby != "" {
 		c, found = &column{element: c.element, origin: fromConst, constant: c.standby}, []bound{{-1, nil}}
 	}
@@ -129,7 +164,7 @@ func (b *Binding) add(c *column, found []bound, h *headers, o Options, faults *[
 		conv.simple = conv.lenient == nil && c.plain.expression == nil && c.plain.codes == nil
 		b.plans = append(b.plans, newPlan(&conv, c.constant, f.fields))
 		b.elements = append(b.elements, c.element)
-		b.reps = append(b.reps, f.rep)
+		b.reps = append(b.reps, max(f.rep, rep))
 		for _, i := range f.fields {
 			b.names[c.element] = append(b.names[c.element], h.fields[i].Name)
 		}
@@ -154,6 +189,9 @@ func (b *Binding) number(fields []cpcds.Field) {
 		}
 	}
 }
+
+// Table returns the table, and the form of it, that the file is read as.
+func (b *Binding) Table() *Table { return b.table }
 
 // Source returns the columns that Convert needs, as indices into the fields of the
 // file, in the order in which it expects them in Rows.Columns. It must not be

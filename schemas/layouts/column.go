@@ -3,6 +3,7 @@ package layouts
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	"cpcds2fhir/schemas/cpcds"
 )
@@ -20,6 +21,7 @@ const (
 // column is what a layout says of one element.
 type column struct {
 	element  cpcds.Element
+	rep      int // the repetition that it belongs to, -1 if it is of no repeat block
 	origin   origin
 	headers  [][]string // groups of aliases: one; one per value; one per repetition
 	constant string     // canonical
@@ -95,20 +97,23 @@ func (p *tableParser) column(e entry) {
 	if !ok {
 		return
 	}
-	for _, c := range p.table.columns {
-		if c.element == el {
-			p.at(e.node, "", "%s stands twice", e.key)
-			return
-		}
+	if slices.ContainsFunc(p.table.columns, func(c *column) bool { return c.element == el && c.rep < 0 }) {
+		p.at(e.node, "", "%s stands twice", e.key)
+		return
 	}
-	c := &column{element: el, form: form{kind: el.Info().Kind, round: -1}, nulls: p.nulls}
-	p.table.columns = append(p.table.columns, c)
+	p.table.columns = append(p.table.columns, p.newColumn(el, e))
+}
+
+// newColumn reads what an entry says of an element.
+func (p *tableParser) newColumn(el cpcds.Element, e entry) *column {
+	c := &column{element: el, rep: -1, form: form{kind: el.Info().Kind, round: -1}, nulls: p.nulls}
 	if headers, ok := p.shorthand(e); ok {
 		c.headers = [][]string{headers}
-		return
+		return c
 	}
 	b := columnParser{tableParser: p, c: c, block: e}
 	b.parse(e)
+	return c
 }
 
 // shorthand reads "element: Header" and "element: [Header, Alias]".
@@ -306,9 +311,7 @@ func (b *columnParser) groups(x entry) [][]string {
 
 // repeats checks that the element may occur several times in a row.
 func (b *columnParser) repeats(x entry) {
-	switch l := b.c.element.Info().Level; l {
-	case cpcds.DiagnosisLevel, cpcds.ProcedureLevel, cpcds.CareTeamLevel:
-	default:
+	if l := b.c.element.Info().Level; !repeats(b.c.element) {
 		b.at(x.node, "", "%s is of level %s: only diagnosis, procedure and care_team elements repeat in a row", b.c.element.Column(), l)
 	}
 }

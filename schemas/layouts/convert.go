@@ -11,7 +11,7 @@ import (
 // it holds until either is filled again. Values that were bad are empty and have
 // their rule in Bad; those that a repair made have its name in Repaired.
 func (b *Binding) Convert(dst *cpcds.Batch, src *cpcds.Rows) {
-	dst.Table, dst.N, dst.Elements = b.table, src.N, b.elements
+	dst.Table, dst.N, dst.Elements = b.table.Table, src.N, b.elements
 	if cap(dst.Columns) < len(b.plans) {
 		dst.Columns = make([]cpcds.Column, len(b.plans))
 	}

@@ -12,13 +12,23 @@
 // At the top: layout (its name), about, source (namespace of its keys), systems
 // (Identifier.system by kind of identifier), csv (delimiter, quote, encoding,
 // short_rows), null (texts that mean nothing, in all columns), code_maps (names of
-// CSV files with codes), tables, constants (rows that no file has) and claims (rules
-// about whole claims).
+// CSV files with codes), tables, constants (rows that no file has), claims (rules
+// about whole claims) and leave_out (names of files that are no tables, each with the
+// reason).
 //
-// A table has files (patterns of names), required and key (elements), columns,
-// ignore (headers, or beginnings of headers with an asterisk, each with the reason)
-// and refuse (headers of formats that the layout cannot serve, with the reason);
-// claims may have line_when and split, the small tables collapse.
+// A table has files (patterns of names), headers (that a file must have), required and
+// key (elements), columns, repeat, ignore (headers, or beginnings of headers with an
+// asterisk, each with the reason) and refuse (headers of formats that the layout cannot
+// serve, with the reason); claims may have line_when and split, the small tables
+// row_when, collapse and rows_of (the tables whose files they are read from too).
+//
+// A table may have forms: files that hold it in other columns. A form has the keys of
+// its table but for key, split and collapse, and adds to what the table says; what it
+// says of an element replaces what the table says of it. Of the forms that fit a file
+// the one whose names it has comes first.
+//
+// repeat is a list of sets of columns. A set has columns, whose headers have {n} for a
+// number, and n (1..25); each repetition is one diagnosis, procedure or provider.
 //
 // A column is an element with the header, or the list of headers, that it stands
 // under; or a block with

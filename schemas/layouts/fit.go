@@ -16,6 +16,8 @@ type Fit struct {
 type FileFit struct {
 	Path    string
 	Table   cpcds.Table
+	Form    string // of the table, "" if it has none
+	LeftOut string // why the layout leaves the file out, "" if it does not
 	Fault   string // why the file cannot be loaded, "" if it can
 	Columns int
 	Bound   []BoundColumn
@@ -26,6 +28,7 @@ type FileFit struct {
 
 // BoundColumn is an element with the headers that it is read from.
 type BoundColumn struct {
+	Table   cpcds.Table
 	Element cpcds.Element
 	Headers []string
 }
@@ -55,24 +58,28 @@ func (f *Fit) Fits() bool {
 func (l *Layout) Fit(files []File) *Fit {
 	out := &Fit{}
 	var have [cpcds.NumTables]map[string]bool // folded headers of the files of a table
+	used := map[*Table]bool{}
 	for _, f := range files {
-		x := l.fitFile(f)
-		if have[x.Table] == nil {
-			have[x.Table] = map[string]bool{}
-		}
-		for _, field := range f.Fields {
-			have[x.Table][fold(field.Name)] = true
+		x, tables := l.fitFile(f)
+		for _, t := range tables {
+			used[t] = true
+			if have[t.Table] == nil {
+				have[t.Table] = map[string]bool{}
+			}
+			for _, field := range f.Fields {
+				have[t.Table][fold(field.Name)] = true
+			}
 		}
 		out.Files = append(out.Files, x)
 	}
-	for t, tab := range l.tables {
-		if tab == nil || have[t] == nil {
+	for _, tab := range l.all() {
+		if !used[tab] {
 			continue
 		}
 		for _, c := range tab.columns {
 			for _, group := range c.headers {
-				if !slices.ContainsFunc(group, func(h string) bool { return have[t][fold(h)] }) {
-					out.Absent = append(out.Absent, AbsentColumn{cpcds.Table(t), c.element, group})
+				if !slices.ContainsFunc(group, func(h string) bool { return have[tab.Table][fold(h)] }) {
+					out.Absent = append(out.Absent, AbsentColumn{tab.Table, c.element, group})
 				}
 			}
 		}
@@ -80,10 +87,20 @@ func (l *Layout) Fit(files []File) *Fit {
 	return out
 }
 
-func (l *Layout) fitFile(f File) FileFit {
-	table, m, fault := l.choose(f, false)
-	x := FileFit{Path: f.Path, Table: table, Fault: fault, Columns: len(f.Fields)}
-	tab := l.tables[table]
+func (l *Layout) fitFile(f File) (FileFit, []*Table) {
+	m, fault := l.choose(f, false)
+	tab := m.Table
+	table := tab.Table
+	tables := []*Table{tab}
+	x := FileFit{Path: f.Path, Table: table, Form: tab.Form, Columns: len(f.Fields)}
+	if reason := l.leavesOut(f.Path); fault != "" && reason != "" {
+		x.LeftOut = reason
+		return x, nil
+	}
+	if fault == "" {
+		tables, fault = l.withRowsOf(tab, f)
+	}
+	x.Fault = fault
 	h := newHeaders(f.Fields)
 	var faults []string // Match has them already
 	var free []string   // headers of the layout that the file does not have
@@ -100,7 +117,16 @@ func (l *Layout) fitFile(f File) FileFit {
 			}
 		}
 		if headers != nil {
-			x.Bound = append(x.Bound, BoundColumn{c.element, headers})
+			x.Bound = append(x.Bound, BoundColumn{table, c.element, headers})
+		}
+	}
+	for _, t := range tables[1:] {
+		for _, c := range t.columns {
+			for _, b := range h.columns(c, &faults) {
+				for _, i := range b.fields {
+					x.Bound = append(x.Bound, BoundColumn{t.Table, c.element, []string{f.Fields[i].Name}})
+				}
+			}
 		}
 	}
 	for _, el := range m.Missing {
@@ -121,7 +147,7 @@ func (l *Layout) fitFile(f File) FileFit {
 		}
 		x.Unknown = append(x.Unknown, u)
 	}
-	return x
+	return x, tables
 }
 
 // guessUnknown returns the elements that headers seem to be by their words.

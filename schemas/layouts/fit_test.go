@@ -32,8 +32,8 @@ tables:
 			{
 				Path: "a.csv", Table: cpcds.Claims, Columns: 7,
 				Bound: []BoundColumn{
-					{cpcds.ClaimUniqueIdentifier, []string{"Claim"}}, {cpcds.MemberID, []string{"Member"}},
-					{cpcds.DiagnosisCode, []string{"Dx 1", "Dx 2"}},
+					{cpcds.Claims, cpcds.ClaimUniqueIdentifier, []string{"Claim"}}, {cpcds.Claims, cpcds.MemberID, []string{"Member"}},
+					{cpcds.Claims, cpcds.DiagnosisCode, []string{"Dx 1", "Dx 2"}},
 				},
 				Ignored: []string{"Clerk"},
 				Unknown: []UnknownHeader{{"Grup", "Group", cpcds.DRGCode, true}, {"Proc Code", "", cpcds.ProcedureCode, true}},
@@ -41,7 +41,7 @@ tables:
 			{
 				Path: "b.csv", Table: cpcds.Claims, Columns: 3,
 				Fault:   `b.csv fits no table; as claims: no column for member_id (CPCDS 1), which is "Member"; the nearest one is "Membr"`,
-				Bound:   []BoundColumn{{cpcds.ClaimUniqueIdentifier, []string{"Claim"}}, {cpcds.DiagnosisCode, []string{"Dx 1"}}},
+				Bound:   []BoundColumn{{cpcds.Claims, cpcds.ClaimUniqueIdentifier, []string{"Claim"}}, {cpcds.Claims, cpcds.DiagnosisCode, []string{"Dx 1"}}},
 				Missing: []AbsentColumn{{cpcds.Claims, cpcds.MemberID, []string{"Member"}}},
 				Unknown: []UnknownHeader{{"Membr", "Member", cpcds.MemberID, true}},
 			},
@@ -65,7 +65,8 @@ func TestForeignFile(t *testing.T) {
 	want := `recognise layout: no layout fits
 layout cpcds: in/notes.csv fits no table; as members: no column for member_id (CPCDS 1, 184), which is "member_id"
 in/notes.csv: to leave it out, name the other files instead of the folder
-layout synthea is further away: 0 of 2 files fit it`
+layout synthea is further away: 0 of 2 files fit it
+layout rif is further away: 0 of 2 files fit it`
 	if d := cmp.Diff(want, err.Error()); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}

@@ -202,7 +202,7 @@ func TestEveryElementIsBound(t *testing.T) {
 
 func TestOpen(t *testing.T) {
 	_, err := Open("sinthea")
-	if err == nil || !strings.Contains(err.Error(), `did you mean "synthea"?`) || !strings.Contains(err.Error(), "cpcds, synthea") {
+	if err == nil || !strings.Contains(err.Error(), `did you mean "synthea"?`) || !strings.Contains(err.Error(), "cpcds, rif, synthea") {
 		t.Errorf("an unknown name: %v", err)
 	}
 	if _, err := Open("nowhere/x.yaml"); err == nil || !strings.Contains(err.Error(), "read layout") {

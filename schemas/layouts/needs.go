@@ -10,7 +10,8 @@ import (
 // need is what rows must have to be loaded: one of the elements.
 type need struct {
 	elements []cpcds.Element
-	some     string // which rows need it, "" if all do
+	some     string   // which rows need it, "" if all do
+	not      []string // kinds of claims that do not need it
 }
 
 // needs are what the rows of each table must have, whatever the source: without it
@@ -48,25 +49,28 @@ var needs = [cpcds.NumTables][]need{
 		{elements: []cpcds.Element{cpcds.ClaimProcessingStatusCode}},
 		{elements: []cpcds.Element{cpcds.AdjudicationDate}},
 		{elements: []cpcds.Element{cpcds.BillingProviderNPI, cpcds.BillingProviderID, cpcds.ServiceFacilityNPI, cpcds.ServiceFacilityID}},
-		{elements: []cpcds.Element{cpcds.StatementFromDate}, some: "claims other than pharmacy claims"},
-		{elements: []cpcds.Element{cpcds.ServiceFromDate}, some: "professional, pharmacy and oral claims"},
+		{elements: []cpcds.Element{cpcds.StatementFromDate}, some: "claims other than pharmacy claims", not: []string{"pharmacy"}},
+		{elements: []cpcds.Element{cpcds.ServiceFromDate}, some: "professional, pharmacy and oral claims", not: []string{"inpatient"}},
 		{elements: []cpcds.Element{cpcds.LineSubmittedAmount, cpcds.LinePaymentAmount, cpcds.LineEligibleAmount, cpcds.ClaimTotalSubmittedAmount,
 			cpcds.ClaimPaymentAmount, cpcds.ClaimTotalEligibleAmount, cpcds.DrugCost}, some: "claims of the financial profiles"},
 		{elements: []cpcds.Element{cpcds.ClaimBenefitPaymentStatus, cpcds.LineBenefitPaymentStatus}, some: "claims with amounts"},
 		{elements: []cpcds.Element{cpcds.ProcedureCode, cpcds.NationalDrugCode, cpcds.RevenueCenterCode, cpcds.ProcedureDescription}, some: "claims"},
-		{elements: []cpcds.Element{cpcds.DiagnosisCode}, some: "claims other than pharmacy and oral claims"},
+		{elements: []cpcds.Element{cpcds.DiagnosisCode}, some: "claims other than pharmacy and oral claims", not: []string{"pharmacy", "oral"}},
 	},
 }
 
 // lacks finds what makes a layout that can be read useless: a table of which every row
 // would be rejected, and warns of one of which some would be.
 func (p *layoutParser) lacks() {
-	for t, tab := range p.layout.tables {
-		if tab == nil || len(tab.columns) == 0 {
+	for _, tab := range p.layout.all() {
+		if len(tab.columns) == 0 {
 			continue
 		}
-		node := p.places[t]
-		for _, n := range needs[t] {
+		node := p.places[tab]
+		for _, n := range needs[tab.Table] {
+			if slices.Contains(n.not, tab.kind()) {
+				continue
+			}
 			if slices.ContainsFunc(n.elements, func(el cpcds.Element) bool { return tab.column(el) != nil }) || p.sets(n.elements[0]) {
 				continue
 			}
@@ -75,13 +79,23 @@ func (p *layoutParser) lacks() {
 				what = "nothing is bound to one of " + names(n.elements)
 			}
 			if n.some == "" {
-				p.at(node, "bind a column, or give a const", "table %s: %s: every row would be rejected", tab.Table, what)
+				p.at(node, "bind a column, or give a const", "table %s: %s: every row would be rejected", tab, what)
 				continue
 			}
-			p.at(node, "", "table %s: %s, which %s need", tab.Table, what, n.some)
+			p.at(node, "", "table %s: %s, which %s need", tab, what, n.some)
 			p.findings[len(p.findings)-1].Warning = true
 		}
 	}
+}
+
+// kind is the kind of all claims of the table if the layout itself says it, else "".
+func (t *Table) kind() string {
+	for _, el := range []cpcds.Element{cpcds.ClaimSubType, cpcds.ClaimType} {
+		if c := t.column(el); t.Table == cpcds.Claims && c != nil && c.origin == fromConst && c.constant != "" {
+			return c.constant
+		}
+	}
+	return ""
 }
 
 // sets reports whether the rules about claims can give a value to an element.
@@ -101,10 +115,10 @@ func (p *tableParser) keyed(e entry) {
 		return // that is said already
 	}
 	if len(t.Key) == 0 {
-		p.at(e.node, fmt.Sprintf("add key: [%s]", names(tableKeys[t.Table])), "table %s has no key", e.key)
+		p.at(e.node, fmt.Sprintf("add key: [%s]", names(tableKeys[t.Table])), "table %s has no key", t)
 		return
 	}
 	if !slices.ContainsFunc(t.Key, func(el cpcds.Element) bool { c := t.column(el); return c == nil || c.origin != fromConst }) {
-		p.at(e.node, "", "table %s: the key %s is constant, so that all rows would be one record", e.key, names(t.Key))
+		p.at(e.node, "", "table %s: the key %s is constant, so that all rows would be one record", t, names(t.Key))
 	}
 }

@@ -112,9 +112,9 @@ type layoutParser struct {
 	layout   *Layout
 	nulls    map[string]struct{}
 	open     func(name string) ([]byte, error)
-	codeMaps map[string]*codeMap       // by name
-	places   [cpcds.NumTables]ast.Node // the keys of the tables
-	hash     []byte                    // the SHA-256 sums of all files, one after the other
+	codeMaps map[string]*codeMap // by name
+	places   map[*Table]ast.Node // the keys of the tables and forms
+	hash     []byte              // the SHA-256 sums of all files, one after the other
 }
 
 func parse(file string, src []byte, open func(string) ([]byte, error)) (*Layout, []Finding) {
@@ -124,6 +124,7 @@ func parse(file string, src []byte, open func(string) ([]byte, error)) (*Layout,
 		nulls:    map[string]struct{}{},
 		open:     open,
 		codeMaps: map[string]*codeMap{},
+		places:   map[*Table]ast.Node{},
 	}
 	p.keep(filepath.Base(file), src)
 	if body := p.document(src); body != nil {
@@ -191,6 +192,7 @@ func (p *layoutParser) parse(body ast.Node) {
 		"tables":    func(e entry) { p.tablesBlock(e.val) },
 		"claims":    func(e entry) { p.claimRules(e.val, &l.Claims) },
 		"constants": func(e entry) { p.constants(e.val) },
+		"leave_out": func(e entry) { p.leaveOut(e.val) },
 	})
 	p.unusedCodeMaps()
 	if l.Name == "" {
@@ -199,7 +201,10 @@ func (p *layoutParser) parse(body ast.Node) {
 	if l.Source == "" {
 		l.Source = l.Name
 	}
-	if l.tables == [cpcds.NumTables]*Table{} {
+	for _, t := range l.all() {
+		t.layout = l.Name
+	}
+	if len(l.all()) == 0 {
 		p.at(body, "", "a layout needs tables")
 	}
 }
@@ -250,6 +255,20 @@ func (p *layoutParser) csv(n ast.Node) {
 		},
 		"short_rows": func(e entry) { c.ShortRows = p.flag(e.val, e.key) },
 	})
+}
+
+// leaveOut reads patterns of names of files that hold no table, each with the reason.
+func (p *layoutParser) leaveOut(n ast.Node) {
+	for _, e := range p.entries(n, "leave_out") {
+		reason := p.text(e.val, "leave_out")
+		if reason == "" {
+			p.at(e.node, "", "say why %q is left out", e.key)
+		}
+		if _, err := path.Match(e.key, ""); err != nil || e.key == "*" {
+			p.at(e.node, "", "%q is not a pattern of file names", e.key)
+		}
+		p.layout.leftOut = append(p.layout.leftOut, leftOut{strings.ToLower(e.key), reason})
+	}
 }
 
 func (p *layoutParser) constants(n ast.Node) {

@@ -16,6 +16,10 @@ type ClaimRules struct {
 	// each version of a claim has an id of its own.
 	ReusedIDs bool
 
+	// MentionIDs says that the payer's own identifier of a provider that no table has is
+	// enough to refer to it, as an NPI is.
+	MentionIDs bool
+
 	SkipPayers *SkipPayers // in both modes; nil: no payer is skipped
 	Reclassify []Reclassify
 
@@ -91,6 +95,15 @@ func (d *decoder) claimRules(n ast.Node, r *ClaimRules) {
 			case "per_version":
 			default:
 				d.at(e.val, "", "ids must be per_version or reused")
+			}
+		},
+		"provider_ids": func(e entry) {
+			switch s := d.text(e.val, "provider_ids"); s {
+			case "mentioned":
+				r.MentionIDs = true
+			case "listed":
+			default:
+				d.at(e.val, "", "provider_ids must be listed or mentioned")
 			}
 		},
 		"skip_payers":               func(e entry) { r.SkipPayers = d.skipPayers(e) },

@@ -44,12 +44,12 @@ func TestDialects(t *testing.T) {
 		}
 		got := map[string]cpcds.Table{}
 		for i, x := range files {
-			got[x.Path] = r.Tables[i]
-			m := r.Layout.Match(r.Tables[i], x.Path, x.Fields)
+			got[x.Path] = r.Files[i].Tables[0].Table
+			m := r.Layout.Match(r.Files[i].Tables[0].Table, x.Path, x.Fields)
 			if !m.NameHint || len(m.Unknown) > 0 {
 				t.Errorf("%s/%s: name hint %v, unknown columns %q", dir, x.Path, m.NameHint, m.Unknown)
 			}
-			if _, err := r.Layout.Bind(r.Tables[i], x.Fields, Options{Lenient: true}); err != nil {
+			if _, err := r.Layout.Bind(r.Files[i].Tables[0].Table, x.Fields, Options{Lenient: true}); err != nil {
 				t.Errorf("%s/%s: %v", dir, x.Path, err)
 			}
 		}
@@ -133,8 +133,8 @@ func TestParquetBinds(t *testing.T) {
 				want = table
 			}
 		}
-		if r.Tables[i] != want {
-			t.Errorf("%s is taken for %s", f.Path, r.Tables[i])
+		if got := r.Files[i].Tables[0].Table; got != want {
+			t.Errorf("%s is taken for %s", f.Path, got)
 		}
 		if m := r.Layout.Match(want, f.Path, f.Fields); !m.Fits || len(m.Unknown) > 0 {
 			t.Errorf("%s: %+v", f.Path, m)
@@ -242,7 +242,7 @@ func TestSyntheaSmallTables(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, f := range csvFiles(t, filepath.Join(root, dir)) {
-			counts, batch := convertFile(t, r.Tables[i], filepath.Join(root, dir, f.Path), Options{})
+			counts, batch := convertFile(t, r.Files[i].Tables[0].Table, filepath.Join(root, dir, f.Path), Options{})
 			if len(counts) > 0 {
 				t.Errorf("%s/%s: %v", dir, f.Path, counts)
 			}

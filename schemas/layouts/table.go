@@ -2,6 +2,7 @@ package layouts
 
 import (
 	"cmp"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -11,10 +12,11 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// tableParser reads the block of one table.
+// tableParser reads the block of one table, or of one form of it.
 type tableParser struct {
 	*layoutParser
-	table *Table
+	table    *Table
+	repeated int // repetitions of repeat blocks so far
 }
 
 func isList(n ast.Node) bool {
@@ -36,37 +38,159 @@ func (p *layoutParser) tablesBlock(n ast.Node) {
 		case p.layout.tables[t] != nil:
 			p.at(e.node, "", "table %s stands twice", e.key)
 		default:
-			tp := tableParser{p, &Table{Table: t}}
-			p.layout.tables[t], p.places[t] = tp.table, e.node
-			tp.parse(e)
+			p.layout.tables[t] = p.forms(t, e)
 		}
+	}
+	p.lend()
+}
+
+// forms reads the block of a table and returns its forms, at least one.
+func (p *layoutParser) forms(t cpcds.Table, e entry) []*Table {
+	tp := tableParser{layoutParser: p, table: &Table{Table: t}}
+	var forms []entry
+	known := tp.formKeys()
+	maps.Copy(known, map[string]func(entry){
+		"key":   func(x entry) { tp.table.Key = p.elements(t, x.val, x.key) },
+		"split": func(x entry) { tp.only(x, cpcds.Claims); tp.table.Split = tp.split(x) },
+		"collapse": func(x entry) {
+			tp.only(x, smallTables...)
+			tp.table.Collapse = tp.collapse(x)
+		},
+		"forms": func(x entry) {
+			if forms = p.entries(x.val, "forms"); len(forms) == 0 {
+				p.at(x.node, "", "forms must not be empty")
+			}
+		},
+	})
+	p.fields(e.val, "table "+e.key, known)
+	if len(forms) == 0 {
+		tp.finish(e)
+		return []*Table{tp.table}
+	}
+	var out []*Table
+	for _, f := range forms {
+		if !layoutName.MatchString(f.key) {
+			p.at(f.node, "", "the name of a form must be of lower-case letters, digits, hyphens and points")
+		}
+		if slices.ContainsFunc(out, func(x *Table) bool { return x.Form == f.key }) {
+			p.at(f.node, "", "form %s stands twice", f.key)
+			continue
+		}
+		own := tableParser{layoutParser: p, table: &Table{Table: t, Form: f.key}, repeated: tp.repeated}
+		p.fields(f.val, "form "+f.key, own.formKeys())
+		own.inherit(tp.table)
+		own.finish(f)
+		out = append(out, own.table)
+	}
+	return out
+}
+
+var smallTables = []cpcds.Table{cpcds.Members, cpcds.Coverages, cpcds.Providers, cpcds.Organizations}
+
+// formKeys are the keys that a table and each of its forms can have.
+func (p *tableParser) formKeys() map[string]func(entry) {
+	t := p.table
+	return map[string]func(entry){
+		"files":     func(x entry) { t.Files = p.patterns(x.val) },
+		"rows_of":   func(x entry) { p.rowsOf(x) },
+		"headers":   func(x entry) { t.Headers = p.texts(x.val, x.key) },
+		"required":  func(x entry) { t.Required = p.elements(t.Table, x.val, x.key) },
+		"line_when": func(x entry) { p.only(x, cpcds.Claims); t.LineWhen = p.elements(t.Table, x.val, x.key) },
+		"row_when":  func(x entry) { p.only(x, smallTables...); t.RowWhen = p.elements(t.Table, x.val, x.key) },
+		"columns":   func(x entry) { p.columns(x.val) },
+		"repeat":    func(x entry) { p.repeat(x.val) },
+		"ignore":    func(x entry) { p.ignore(x.val) },
+		"refuse":    func(x entry) { p.refuse(x.val) },
 	}
 }
 
-func (p *tableParser) parse(e entry) {
+// inherit adds what the table says for all its forms. What a form says of an element
+// itself replaces what the table says of it.
+func (p *tableParser) inherit(base *Table) {
 	t := p.table
-	p.fields(e.val, "table "+e.key, map[string]func(entry){
-		"files":     func(x entry) { t.Files = p.patterns(x.val) },
-		"required":  func(x entry) { t.Required = p.elements(t.Table, x.val, x.key) },
-		"key":       func(x entry) { t.Key = p.elements(t.Table, x.val, x.key) },
-		"line_when": func(x entry) { p.only(x, cpcds.Claims); t.LineWhen = p.elements(t.Table, x.val, x.key) },
-		"columns":   func(x entry) { p.columns(x.val) },
-		"ignore":    func(x entry) { p.ignore(x.val) },
-		"refuse":    func(x entry) { p.refuse(x.val) },
-		"split":     func(x entry) { p.only(x, cpcds.Claims); t.Split = p.split(x) },
-		"collapse": func(x entry) {
-			p.only(x, cpcds.Members, cpcds.Coverages, cpcds.Providers, cpcds.Organizations)
-			t.Collapse = p.collapse(x)
-		},
-	})
+	t.Key, t.Split, t.Collapse = base.Key, base.Split, base.Collapse
+	t.Required = slices.Concat(base.Required, t.Required)
+	t.Headers = slices.Concat(base.Headers, t.Headers)
+	if t.Files == nil {
+		t.Files = base.Files
+	}
+	if t.RowsOf == nil {
+		t.RowsOf = base.RowsOf
+	}
+	if t.LineWhen == nil {
+		t.LineWhen = base.LineWhen
+	}
+	if t.RowWhen == nil {
+		t.RowWhen = base.RowWhen
+	}
+	own := t.columns
+	for _, c := range base.columns {
+		if !slices.ContainsFunc(own, func(x *column) bool { return x.element == c.element }) {
+			copied := *c // its repetition is numbered anew
+			t.columns = append(t.columns, &copied)
+		}
+	}
+	for _, i := range base.ignored {
+		if i.prefix || !t.reads(i.header) {
+			t.ignored = append(t.ignored, i)
+		}
+	}
+	refused := maps.Clone(base.refused)
+	if refused == nil {
+		refused = map[string]string{}
+	}
+	maps.Copy(refused, t.refused)
+	t.refused = refused
+}
+
+// finish checks a table, or a form, that is complete.
+func (p *tableParser) finish(e entry) {
+	t := p.table
+	p.places[t] = e.node
 	if len(t.columns) == 0 {
-		p.at(e.node, "", "table %s has no columns", e.key)
+		p.at(e.node, "", "table %s has no columns", t)
 	}
 	if t.Table == cpcds.Claims && t.LineWhen == nil {
 		t.LineWhen = []cpcds.Element{cpcds.LineNumber}
 	}
-	slices.SortFunc(t.columns, func(a, b *column) int { return cmp.Compare(a.element, b.element) })
+	slices.SortStableFunc(t.columns, func(a, b *column) int { return cmp.Compare(a.element, b.element) })
+	t.number()
 	p.check(e)
+}
+
+// rowsOf reads the names of the tables whose files a small table is read from.
+func (p *tableParser) rowsOf(x entry) {
+	p.only(x, smallTables...)
+	for _, item := range p.items(x.val) {
+		t, ok := cpcds.ParseTable(p.text(item, x.key))
+		if !ok || t == p.table.Table {
+			p.at(item, "", "rows_of must name other tables")
+			continue
+		}
+		p.table.RowsOf = append(p.table.RowsOf, t)
+	}
+}
+
+// lend tells each table which of its headers are read for others that have its rows.
+func (p *layoutParser) lend() {
+	for _, t := range p.layout.all() {
+		for _, of := range t.RowsOf {
+			owners := slices.DeleteFunc(slices.Clone(p.layout.tables[of]), func(x *Table) bool { return x.RowsOf != nil })
+			if len(owners) == 0 {
+				p.at(p.places[t], "", "table %s has the rows of %s, which has no files of its own", t, of)
+			}
+			for _, o := range owners {
+				if o.lent == nil {
+					o.lent = map[string]bool{}
+				}
+				for _, c := range t.columns {
+					for _, h := range slices.Concat(c.headers...) {
+						o.lent[fold(h)] = true
+					}
+				}
+			}
+		}
+	}
 }
 
 // only adds a finding if the table is none of those that the key is for.
@@ -81,9 +205,9 @@ func (p *tableParser) only(x entry, tables ...cpcds.Table) {
 func (p *tableParser) check(e entry) {
 	t := p.table
 	p.keyed(e)
-	for _, el := range slices.Concat(t.Required, t.Key) {
+	for _, el := range slices.Concat(t.Required, t.Key, t.RowWhen) {
 		if t.column(el) == nil {
-			p.at(e.node, "", "table %s has no column for %s", e.key, el)
+			p.at(e.node, "", "table %s has no column for %s", t, el)
 		}
 	}
 	for _, c := range t.columns {
@@ -106,6 +230,13 @@ func (t *Table) column(el cpcds.Element) *column {
 	return nil
 }
 
+// reads reports whether a column is read from a folded header.
+func (t *Table) reads(folded string) bool {
+	return slices.ContainsFunc(t.columns, func(c *column) bool {
+		return slices.ContainsFunc(slices.Concat(c.headers...), func(h string) bool { return fold(h) == folded })
+	})
+}
+
 func (p *tableParser) patterns(n ast.Node) []string {
 	out := p.texts(n, "files")
 	for i, s := range out {
@@ -122,7 +253,7 @@ func (p *tableParser) columns(n ast.Node) {
 	if s, ok := n.(*ast.StringNode); ok && s.Value == "canonical" {
 		for _, el := range cpcds.Columns(p.table.Table) {
 			p.table.columns = append(p.table.columns, &column{
-				element: el, headers: [][]string{{el.Column()}}, nulls: p.nulls,
+				element: el, rep: -1, headers: [][]string{{el.Column()}}, nulls: p.nulls,
 				form: form{kind: el.Info().Kind, round: -1},
 			})
 		}

@@ -274,21 +274,9 @@ func knownHeaders() (out [cpcds.NumTables]map[string]cpcds.Element) {
 	for t := range cpcds.NumTables {
 		out[t] = map[string]cpcds.Element{}
 		for _, l := range builtins() {
-			tab := l.tables[t]
-			if tab == nil {
-				continue
-			}
-			for _, c := range tab.columns {
-				// What an expression takes apart is more than the element.
-				if c.origin == fromAll || c.plain.expression != nil {
-					continue
-				}
-				for _, group := range c.headers[:min(1, len(c.headers))] {
-					for _, h := range group {
-						if _, ok := out[t][fold(h)]; !ok && tab.Reason(h) == "" {
-							out[t][fold(h)] = c.element
-						}
-					}
+			for _, tab := range l.tables[t] {
+				if tab.Form == "" { // what a header means in a form it means there
+					tab.known(out[t])
 				}
 			}
 		}
@@ -297,6 +285,23 @@ func knownHeaders() (out [cpcds.NumTables]map[string]cpcds.Element) {
 		}
 	}
 	return out
+}
+
+// known adds the headers that mean an element as they stand.
+func (t *Table) known(out map[string]cpcds.Element) {
+	for _, c := range t.columns {
+		// What an expression takes apart is more than the element.
+		if c.origin == fromAll || c.plain.expression != nil {
+			continue
+		}
+		for _, group := range c.headers[:min(1, len(c.headers))] {
+			for _, h := range group {
+				if _, ok := out[fold(h)]; !ok && t.Reason(h) == "" {
+					out[fold(h)] = c.element
+				}
+			}
+		}
+	}
 }
 
 // closest returns the known text that differs in at most a quarter of the bytes.
