@@ -173,7 +173,7 @@ func (t *Table) Nearest(header string) string {
 			known = append(known, group...)
 		}
 	}
-	return nearest(header, known)
+	return Nearest(header, known)
 }
 
 // refuses returns why the layout refuses one of the files, "" if it does not: then

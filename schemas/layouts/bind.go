@@ -122,7 +122,7 @@ func missing(c *column, fields []cpcds.Field) string {
 	s := fmt.Sprintf("no column for %s, which is %s", c.element.Describe(), c.describe())
 	for _, group := range c.headers {
 		for _, alias := range group {
-			if n := nearest(alias, present); n != "" {
+			if n := Nearest(alias, present); n != "" {
 				return s + fmt.Sprintf("; the nearest one is %q", n)
 			}
 		}

@@ -56,9 +56,9 @@ func (e *FileError) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// nearest returns the candidate that is most like name, "" if none is alike: at
+// Nearest returns the candidate that is most like name, "" if none is alike: at
 // most a third of its letters differ, or one holds the other.
-func nearest(name string, candidates []string) string {
+func Nearest(name string, candidates []string) string {
 	best, found := "", len(name)/3+1
 	folded := fold(name)
 	for _, c := range candidates {
@@ -80,7 +80,7 @@ func nearest(name string, candidates []string) string {
 
 // meant returns the hint that offers the nearest candidate, "" if there is none.
 func meant(name string, candidates []string) string {
-	if n := nearest(name, candidates); n != "" {
+	if n := Nearest(name, candidates); n != "" {
 		return fmt.Sprintf("did you mean %q?", n)
 	}
 	return ""

@@ -139,7 +139,7 @@ func (l *Layout) fitFile(f File) (FileFit, []*Table) {
 	}
 	guesses := l.guessUnknown(table, m.Unknown)
 	for _, header := range m.Unknown {
-		u := UnknownHeader{Header: header, Nearest: nearest(header, free)}
+		u := UnknownHeader{Header: header, Nearest: Nearest(header, free)}
 		if c := tab.of(u.Nearest); c != nil {
 			u.Element, u.Likely = c.element, true
 		} else if el, ok := guesses[header]; ok {

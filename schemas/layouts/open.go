@@ -62,7 +62,7 @@ func Open(nameOrPath string) (*Layout, error) {
 	if !isPath {
 		if _, err := os.Stat(nameOrPath); err != nil {
 			hint := ""
-			if n := nearest(nameOrPath, names); n != "" {
+			if n := Nearest(nameOrPath, names); n != "" {
 				hint = fmt.Sprintf("; did you mean %q?", n)
 			}
 			return nil, fmt.Errorf("unknown layout %q: built in are %s; a path ends in .yaml%s", nameOrPath, strings.Join(names, ", "), hint)
