@@ -71,9 +71,10 @@ func (j *job) writeAccount(w io.Writer, m *pipeline.Manifest) {
 	counts(w, "Rejected, by rule (one claim or row may break several)", m.Rejects, j.firsts)
 	counts(w, "Repaired, by repair", m.Repairs, nil)
 	counts(w, "Rows skipped, by rule", m.Skips, nil)
-	counts(w, "Warnings, by rule", most(m.Warnings, warningsShown), nil)
-	if n := len(m.Warnings) - warningsShown; n > 0 {
-		fmt.Fprintf(w, "  and %s; --manifest has them all, 'cpcds2fhir rules' says what they mean\n", many(int64(n), "more rule"))
+	warnings, unused := foldUnused(m.Warnings)
+	counts(w, "Warnings, by rule", warnings, nil)
+	if unused > 0 {
+		fmt.Fprintf(w, "  and %s filled that the profile has no place for; the manifest has each\n", wasWere(int64(unused), "column"))
 	}
 	elapsed, fresh := time.Since(j.started), c.Seen
 	fmt.Fprintln(w)
@@ -114,8 +115,19 @@ func (j *job) listRejects() string {
 	return s
 }
 
-// warningsShown is how many rules of severity warning a person is shown.
-const warningsShown = 8
+// foldUnused leaves out the warnings of columns that profiles have no place for, and
+// counts them: there may be dozens, and they are about the extract, not its claims.
+func foldUnused(warnings map[string]int64) (rest map[string]int64, columns int) {
+	rest = map[string]int64{}
+	for rule, n := range warnings {
+		if strings.HasPrefix(rule, carin.UnusedRule) {
+			columns++
+		} else {
+			rest[rule] = n
+		}
+	}
+	return rest, columns
+}
 
 // mostBroken is how many rules are named when a load is stopped.
 const mostBroken = 5

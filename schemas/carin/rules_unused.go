@@ -10,6 +10,9 @@ import (
 // order records, hold claims together or say how another column is read.
 var unseen = []cpcds.Element{cpcds.ClaimSourceVersion, cpcds.LineNumber}
 
+// UnusedRule begins the ids of the rules about columns without a place.
+const UnusedRule = "unused-"
+
 // unusedRules warn of columns that are filled although the resource of the profile
 // has no place for them, so that no value is lost without a word.
 func unusedRules() []Rule {
@@ -27,7 +30,7 @@ func unusedRules() []Rule {
 		if len(profiles) == 0 {
 			continue
 		}
-		rules = append(rules, warning(claimRule("unused-"+e.Column(), profiles, e,
+		rules = append(rules, warning(claimRule(UnusedRule+e.Column(), profiles, e,
 			e.Column()+" has no place in the resource of this profile; it is left out", filledIn(e))))
 	}
 	return rules
