@@ -121,26 +121,7 @@ func without(c *cpcds.Claim, e cpcds.Element) *cpcds.Claim {
 	d.Diagnoses = append([]cpcds.Diagnosis(nil), c.Diagnoses...)
 	d.Procedures = append([]cpcds.Procedure(nil), c.Procedures...)
 	d.CareTeam = append([]cpcds.CareTeam(nil), c.CareTeam...)
-	switch e.Info().Level {
-	case cpcds.HeaderLevel:
-		d.Set(e, "")
-	case cpcds.LineLevel:
-		for i := range d.Lines {
-			d.Lines[i].Set(e, "")
-		}
-	case cpcds.DiagnosisLevel:
-		for i := range d.Diagnoses {
-			d.Diagnoses[i].Set(e, "")
-		}
-	case cpcds.ProcedureLevel:
-		for i := range d.Procedures {
-			d.Procedures[i].Set(e, "")
-		}
-	case cpcds.CareTeamLevel:
-		for i := range d.CareTeam {
-			d.CareTeam[i].Set(e, "")
-		}
-	}
+	d.Clear(e)
 	return &d
 }
 

@@ -61,7 +61,7 @@ func elementsOf(t cpcds.Table) []elementRow {
 		i := e.Info()
 		rows = append(rows, elementRow{
 			Column: i.Column, Table: t.String(), Level: i.Level.String(), Kind: i.Kind.String(),
-			MapIDs:     strings.FieldsFunc(i.MapIDs, func(r rune) bool { return r == ';' }),
+			MapIDs:     mapIDs(e),
 			Definition: i.Definition, Codes: layouts.Codes(e),
 		})
 	}

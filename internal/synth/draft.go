@@ -101,22 +101,7 @@ func (d *draft) trim() {
 		return
 	}
 	for _, e := range unusedIn(p) {
-		switch e.Info().Level {
-		case cpcds.HeaderLevel:
-			d.Set(e, "")
-		case cpcds.LineLevel:
-			for i := range d.Lines {
-				d.Lines[i].Set(e, "")
-			}
-		case cpcds.DiagnosisLevel:
-			for i := range d.Diagnoses {
-				d.Diagnoses[i].Set(e, "")
-			}
-		case cpcds.CareTeamLevel:
-			for i := range d.CareTeam {
-				d.CareTeam[i].Set(e, "")
-			}
-		}
+		d.Clear(e)
 	}
 }
 

@@ -39,45 +39,39 @@ func unusedRules() []Rule {
 // filledIn fails at the first record of a claim in which the element is filled. A
 // flag that is false says nothing that is lost.
 func filledIn(e cpcds.Element) func(c *cpcds.Claim, r *report) {
+	no := ""
 	if e.Info().Kind == cpcds.FlagKind {
-		return func(c *cpcds.Claim, r *report) {
-			for i := range c.Diagnoses {
-				if e.Info().Level == cpcds.DiagnosisLevel && c.Diagnoses[i].Get(e) == "true" {
-					r.fail(i)
-					return
-				}
-			}
-			if e.Info().Level == cpcds.HeaderLevel && c.Header.Get(e) == "true" {
-				r.fail(-1)
-			}
-		}
+		no = "false"
 	}
 	switch e.Info().Level {
 	case cpcds.LineLevel:
-		return func(c *cpcds.Claim, r *report) { failFirst(c.Lines, func(x *cpcds.Line) string { return x.Get(e) }, r) }
+		return func(c *cpcds.Claim, r *report) {
+			failFirst(c.Lines, func(x *cpcds.Line) string { return x.Get(e) }, no, r)
+		}
 	case cpcds.DiagnosisLevel:
 		return func(c *cpcds.Claim, r *report) {
-			failFirst(c.Diagnoses, func(x *cpcds.Diagnosis) string { return x.Get(e) }, r)
+			failFirst(c.Diagnoses, func(x *cpcds.Diagnosis) string { return x.Get(e) }, no, r)
 		}
 	case cpcds.ProcedureLevel:
 		return func(c *cpcds.Claim, r *report) {
-			failFirst(c.Procedures, func(x *cpcds.Procedure) string { return x.Get(e) }, r)
+			failFirst(c.Procedures, func(x *cpcds.Procedure) string { return x.Get(e) }, no, r)
 		}
 	case cpcds.CareTeamLevel:
 		return func(c *cpcds.Claim, r *report) {
-			failFirst(c.CareTeam, func(x *cpcds.CareTeam) string { return x.Get(e) }, r)
+			failFirst(c.CareTeam, func(x *cpcds.CareTeam) string { return x.Get(e) }, no, r)
 		}
 	}
 	return func(c *cpcds.Claim, r *report) {
-		if c.Header.Get(e) != "" {
+		if v := c.Header.Get(e); v != "" && v != no {
 			r.fail(-1)
 		}
 	}
 }
 
-func failFirst[T any](records []T, get func(*T) string, r *report) {
+// failFirst fails at the first record that has a value other than no.
+func failFirst[T any](records []T, get func(*T) string, no string, r *report) {
 	for i := range records {
-		if get(&records[i]) != "" {
+		if v := get(&records[i]); v != "" && v != no {
 			r.fail(i)
 			return
 		}

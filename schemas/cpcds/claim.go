@@ -73,6 +73,30 @@ func (c *Claim) Reset() {
 	c.Undivided = c.Undivided[:0]
 }
 
+// Clear empties an element in every record of the claim that has it.
+func (c *Claim) Clear(e Element) {
+	switch e.Info().Level {
+	case HeaderLevel:
+		c.Set(e, "")
+	case LineLevel:
+		for i := range c.Lines {
+			c.Lines[i].Set(e, "")
+		}
+	case DiagnosisLevel:
+		for i := range c.Diagnoses {
+			c.Diagnoses[i].Set(e, "")
+		}
+	case ProcedureLevel:
+		for i := range c.Procedures {
+			c.Procedures[i].Set(e, "")
+		}
+	case CareTeamLevel:
+		for i := range c.CareTeam {
+			c.CareTeam[i].Set(e, "")
+		}
+	}
+}
+
 // Version orders records of the same claim: the greater text is the newer record.
 func (c *Claim) Version() string {
 	if v := c.Get(ClaimSourceVersion); v != "" {
