@@ -98,20 +98,15 @@ const directoryMagic = "cpcds2fhir directory 2\n"
 // directoryFile is the file of the directory in a state folder.
 func directoryFile(state string) string { return filepath.Join(state, "directory") }
 
-// save writes the directory beside its old file and renames it.
-func (d *directory) save(state string) (err error) {
-	path := directoryFile(state)
-	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
+func (d *directory) save(state string) error {
+	if err := replaceFile(directoryFile(state), d.write); err != nil {
 		return fmt.Errorf("save directory: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			err = fmt.Errorf("save directory: %w", err)
-		}
-	}()
-	w := bufio.NewWriterSize(f, 1<<16)
+	return nil
+}
+
+// write writes the directory in the form that load reads.
+func (d *directory) write(w *bufio.Writer) {
 	w.WriteString(directoryMagic)
 	count := func(n int) { w.Write(binary.LittleEndian.AppendUint64(nil, uint64(n))) }
 	flag := func(b bool) byte {
@@ -157,16 +152,6 @@ func (d *directory) save(state string) (err error) {
 		w.Write(p.id[:])
 		w.WriteByte(flag(p.practitioner))
 	}
-	if err = w.Flush(); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(path+".tmp", path)
 }
 
 // load adds what a state folder knows; a folder without a directory adds nothing.

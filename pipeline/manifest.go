@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -131,13 +132,7 @@ func (m *Manifest) Write(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("write manifest: %w", err)
-	}
-	if err := os.WriteFile(path+".tmp", append(b, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write manifest: %w", err)
-	}
-	if err := os.Rename(path+".tmp", path); err != nil {
+	if err := replaceFile(path, func(w *bufio.Writer) { w.Write(append(b, '\n')) }); err != nil {
 		return fmt.Errorf("write manifest: %w", err)
 	}
 	return nil

@@ -1,11 +1,14 @@
 package pipeline
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"cpcds2fhir/schemas/layouts"
 )
 
 // stateFile is an append-only file of a lane in the state folder. Its length is
@@ -71,4 +74,57 @@ func (s *stateFile) close() {
 	if s.f != nil {
 		s.f.Close()
 	}
+}
+
+// replaceFile writes a file that its owner alone can read. A crash leaves the old
+// file or the new one, never a part. What w meets is reported at the end.
+func replaceFile(path string, write func(w *bufio.Writer)) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(f, 1<<16)
+	write(w)
+	err = w.Flush()
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(path+".tmp", path)
+}
+
+func layoutFile(state, hash string) string { return filepath.Join(state, "layouts", hash+".json") }
+
+// KeepLayout keeps the layout of a load in the state folder, so that its rejects
+// can be replayed when the layout's own files have changed or are gone.
+func KeepLayout(state string, l *layouts.Layout) error {
+	path := layoutFile(state, l.Hash)
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	archive, err := l.Archive()
+	if err == nil {
+		err = replaceFile(path, func(w *bufio.Writer) { w.Write(archive) })
+	}
+	if err != nil {
+		return fmt.Errorf("keep layout: %w", err)
+	}
+	return nil
+}
+
+// KeptLayout is the layout with a hash that a load kept, nil if none did.
+func KeptLayout(state, hash string) (*layouts.Layout, error) {
+	archive, err := os.ReadFile(layoutFile(state, hash))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read kept layout: %w", err)
+	}
+	return layouts.OpenArchive(archive)
 }

@@ -234,7 +234,7 @@ func (j *job) do(ctx context.Context, x *extract, run *pipeline.Run, command str
 	if again != nil {
 		return again, nil
 	}
-	if err := errors.Join(keepLayout(j.state, x.layout), m.Begin(j.state)); err != nil {
+	if err := errors.Join(pipeline.KeepLayout(j.state, x.layout), m.Begin(j.state)); err != nil {
 		return nil, err
 	}
 	loader := run.Loader

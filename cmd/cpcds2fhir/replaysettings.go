@@ -2,11 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,29 +11,6 @@ import (
 	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/layouts"
 )
-
-// layoutFile is where a state folder keeps a layout that loads have used.
-func layoutFile(state, hash string) string { return filepath.Join(state, "layouts", hash+".json") }
-
-// keepLayout keeps the layout of a load, so that its rejects can be replayed when
-// the layout's own files have changed or are gone.
-func keepLayout(state string, l *layouts.Layout) error {
-	path := layoutFile(state, l.Hash)
-	if _, err := os.Stat(path); err == nil {
-		return nil
-	}
-	archive, err := l.Archive()
-	if err != nil {
-		return fmt.Errorf("keep layout: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("keep layout: %w", err)
-	}
-	if err := os.WriteFile(path+".tmp", archive, 0o600); err != nil {
-		return fmt.Errorf("keep layout: %w", err)
-	}
-	return os.Rename(path+".tmp", path)
-}
 
 // replaySettings are those of the loads whose rejects are replayed, for the flags
 // that are not given.
@@ -96,12 +68,9 @@ func (f *loadFlags) replaySettings(c *cobra.Command, state string, runs []string
 	if err != nil {
 		return nil, err
 	}
-	archive, err := os.ReadFile(layoutFile(state, hash))
-	if errors.Is(err, fs.ErrNotExist) {
+	l, err := pipeline.KeptLayout(state, hash)
+	if err == nil && l == nil {
 		return nil, usagef("the layout of the load was not kept; give --layout")
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read kept layout: %w", err)
-	}
-	return layouts.OpenArchive(archive)
+	return l, err
 }
