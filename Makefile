@@ -7,7 +7,7 @@ STATICCHECK_VERSION := v0.8.2
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  := $(if $(VERSION),-X main.version=$(VERSION))
 FUZZTIME ?= 10s
-FUZZED   := schemas/layouts:FuzzRead schemas/layouts:FuzzFormats pipeline/csvio:FuzzCSV loaders/ndjson:FuzzFoldJournal
+FUZZED   := schemas/layouts:FuzzRead schemas/layouts:FuzzFormats pipeline/csvio:FuzzCSV loaders/ndjson:FuzzFoldJournal internal/verify:FuzzResource
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build install test race vet lint staticcheck golden mapping docs generate fuzz bench cover tidy-check clean ci
@@ -18,11 +18,12 @@ help: ## list the targets
 demo: ## make a synthetic extract, load it, look at it
 	go run ./cmd/cpcds2fhir demo
 
-build: ## build bin/cpcds2fhir
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/cpcds2fhir ./cmd/cpcds2fhir
+build: ## build bin/cpcds2fhir and bin/cpcds2fhir-verify
+	@mkdir -p bin
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
-install: ## install cpcds2fhir into GOBIN
-	go install -trimpath -ldflags '$(LDFLAGS)' ./cmd/cpcds2fhir
+install: ## install both programs into GOBIN
+	go install -trimpath -ldflags '$(LDFLAGS)' ./cmd/...
 
 test: ## run all tests
 	go test ./...

@@ -56,7 +56,7 @@ a layout is wrong; 3 the environment is (a missing file, a full disk, a locked s
 	root.SetFlagErrorFunc(flagError)
 	root.SetVersionTemplate(versionLine())
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newLoad(), newRejects(), newReconcile(), newStore(), newLayout(), newRules(), newMapping(), newSynth(), newDemo(), newVersion())
+	root.AddCommand(newLoad(), newRejects(), newReconcile(), newVerify(), newStore(), newLayout(), newRules(), newMapping(), newSynth(), newDemo(), newVersion())
 	addCompletion(root)
 	for _, c := range root.Commands() {
 		fixArgs(c)

@@ -6,10 +6,15 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"cpcds2fhir/internal/verify/strict"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"cpcds2fhir": main})
+	testscript.Main(m, map[string]func(){
+		"cpcds2fhir":        main,
+		"cpcds2fhir-verify": func() { os.Exit(strict.Main(os.Args[1:])) },
+	})
 }
 
 // TestScripts runs the scripts of testdata/script: each is something that a user

@@ -42,7 +42,10 @@ var rooms = []room{
 	{packages: "loaders/...", imports: []string{"pipeline", "schemas/fhir"}},
 	{packages: "internal/store", imports: []string{"schemas/fhir"}},
 	{packages: "internal/synth", imports: []string{"schemas/cpcds", "schemas/carin"}},
+	{packages: "internal/verify", imports: []string{"internal/store"}},
+	{packages: "internal/verify/strict", imports: []string{"internal/verify", "internal/store"}},
 	{packages: "internal/rooms"},
+	{packages: "cmd/cpcds2fhir-verify", imports: []string{"internal/verify/strict"}},
 	{packages: "cmd/...", imports: []string{"..."}},
 }
 
@@ -60,7 +63,7 @@ var confined = map[string][]string{
 	"github.com/spf13/cobra":           {"cmd/..."},
 	"github.com/vbauerster/mpb":        {"cmd/..."},
 	"go.uber.org/zap":                  {"cmd/..."},
-	"github.com/google/fhir":           nil,
+	"github.com/google/fhir":           {"internal/verify/strict"},
 	"github.com/rogpeppe/go-internal":  nil,
 	"github.com/google/go-cmp":         {"loaders/loadertest"},
 	"testing":                          {"loaders/loadertest"},
@@ -125,6 +128,9 @@ func TestJudge(t *testing.T) {
 		{"internal/store", "cpcds2fhir/pipeline", true},
 		{"cmd/cpcds2fhir", "cpcds2fhir/loaders/ndjson", false},
 		{"cmd/cpcds2fhir", "github.com/google/fhir/go/jsonformat", true},
+		{"internal/verify/strict", "github.com/google/fhir/go/jsonformat", false},
+		{"internal/verify", "cpcds2fhir/mappers", true},
+		{"internal/verify", "cpcds2fhir/schemas/carin", true},
 		{"cmd/cpcds2fhir", "testing", true},
 	} {
 		i := slices.IndexFunc(rooms, func(r room) bool { return matches(r.packages, c.name) })

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"cpcds2fhir/internal/verify"
+)
+
+func newVerify() *cobra.Command {
+	var memory, output string
+	q := &verify.Request{}
+	c := &cobra.Command{
+		Use:   "verify TARGET|FILE...",
+		Short: "Read finished FHIR again with a strict parser, and follow its references",
+		Long: `Verify reads what is finished as a stranger would. It uses nothing of the mapping
+and nothing of the accounts, and finds out of every resource whether
+
+  - a strict parser of FHIR R4, google/fhir, reads it, and no name stands in it twice
+  - its id is one that FHIR allows, and no other resource has it
+  - its meta.profile is a profile of the guide for this type, with a release
+  - each relative reference leads to a resource that is there
+
+and counts resources by type, profile and release. What it cannot see is whether a
+profile's rules are kept: these are checked before anything is mapped (see rules).
+
+TARGET is store:DIR or ndjson:DIR. FILE is a file of NDJSON or JSON (resources or
+Bundles; also .gz, .zst), a folder of such files, or - for NDJSON from standard
+input. Give all files that refer to each other in one command.
+
+The list of problems names files, lines, resources and elements, never a value. The
+strict parser does some 500 to 1,000 claims a second and CPU; --every 100 has it read
+one resource of a hundred, while the other checks see all.
+
+Exit codes: 0 nothing is wrong; 1 something is, or could not be read; 2 the command
+line is wrong; 3 an input is missing, or the program cpcds2fhir-verify is, which does
+the reading and stands beside this one.`,
+		Example: `  cpcds2fhir verify store:./fhir-store
+  cpcds2fhir verify ndjson:./out --output json
+  cpcds2fhir verify --every 100 ./bundles/*.json patients.ndjson.gz
+  zcat claims.ndjson.gz | cpcds2fhir verify -`,
+		Args: needs("a target or files, such as store:./fhir-store", true),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return []string{"store:", "ndjson:"}, cobra.ShellCompDirectiveDefault
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := checkWorkers(q.Workers); err != nil {
+				return err
+			}
+			if q.Every < 1 {
+				return usagef("--every %d: at least 1, which is every resource", q.Every)
+			}
+			if q.Keep < 0 {
+				return usagef("--problems %d: 0 lists all of them", q.Keep)
+			}
+			var err error
+			if q.Memory, err = parseMemory(memory); err != nil {
+				return err
+			}
+			if q.Inputs, err = verifyInputs(args); err != nil {
+				return err
+			}
+			r, err := runVerify(c.Context(), q)
+			if err != nil {
+				return err
+			}
+			return reportVerify(c.OutOrStdout(), r, q, output)
+		},
+	}
+	fl := c.Flags()
+	fl.IntVar(&q.Workers, "workers", runtime.GOMAXPROCS(0), "resources read at the same time")
+	fl.StringVar(&memory, "memory", "128MiB", "`SIZE` of ids and references kept in memory; the rest goes to temporary files")
+	fl.StringVar(&q.Temp, "temp", "", "`DIR` of these files (default: that of the system)")
+	fl.IntVar(&q.Every, "every", 1, "have the strict parser read every `N`-th resource only")
+	fl.IntVar(&q.Keep, "problems", 100, "list the first `N` problems; 0 lists all")
+	fl.BoolVar(&q.Quiet, "quiet", false, "print no progress, and nothing if nothing is wrong")
+	cobra.CheckErr(c.MarkFlagDirname("temp"))
+	choiceFlag(c, &output, "output", "text or json", "text", "json")
+	for _, number := range []string{"workers", "memory", "every", "problems"} {
+		completeFlag(c, number, cobra.NoFileCompletions)
+	}
+	return c
+}
+
+// verifyInputs finds out what is wrong with targets before another program is started.
+func verifyInputs(args []string) ([]string, error) {
+	for _, arg := range args {
+		if !strings.HasPrefix(arg, "store:") && !strings.HasPrefix(arg, "ndjson:") {
+			continue
+		}
+		t, err := parseTargetOf("verify", arg, "store:DIR or ndjson:DIR, or name files")
+		if err != nil {
+			return nil, err
+		}
+		if err := folder("target "+arg, t.dir); err != nil {
+			return nil, err
+		}
+	}
+	return args, nil
+}
+
+// runVerify has cpcds2fhir-verify do it.
+func runVerify(ctx context.Context, q *verify.Request) (*verify.Report, error) {
+	request, err := json.Marshal(q)
+	if err != nil {
+		return nil, err
+	}
+	command, err := verifier(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var answer bytes.Buffer
+	c := exec.CommandContext(ctx, command[0], append(command[1:], string(request))...) //nolint:gosec // the program that stands beside this one
+	c.Stdin, c.Stdout, c.Stderr = os.Stdin, &answer, os.Stderr
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
+	c.WaitDelay = 10 * time.Second
+	runErr := c.Run()
+	if err := ctx.Err(); err != nil {
+		return nil, errors.New("stopped; nothing was changed")
+	}
+	var r verify.Report
+	if err := json.Unmarshal(answer.Bytes(), &r); err != nil || runErr != nil {
+		return nil, environmentf("%s did not finish: %w", command[0], errors.Join(runErr, err))
+	}
+	switch {
+	case r.Environment:
+		return nil, environmentf("verify: %s", r.Error)
+	case r.Error != "":
+		return nil, fmt.Errorf("verify: %s", r.Error)
+	}
+	return &r, nil
+}
+
+const verifierName = "cpcds2fhir-verify"
+
+// verifier finds the program that links google/fhir: beside this one, in PATH, or, for
+// whoever works on the product and runs it with 'go run', in the checkout.
+func verifier(ctx context.Context) ([]string, error) {
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(self), verifierName)
+		if info, err := os.Stat(beside); err == nil && info.Mode().IsRegular() {
+			return []string{beside}, nil
+		}
+	}
+	if path, err := exec.LookPath(verifierName); err == nil {
+		return []string{path}, nil
+	}
+	const pkg = "cpcds2fhir/cmd/" + verifierName
+	if err := exec.CommandContext(ctx, "go", "list", pkg).Run(); err == nil {
+		return []string{"go", "run", pkg}, nil
+	}
+	return nil, environmentf("%s is neither beside this program nor in PATH: it is a program of its own, 'go install ./cmd/...' or 'make build' makes both", verifierName)
+}
+
+// reportVerify prints what was found. Problems are an error.
+func reportVerify(w io.Writer, r *verify.Report, q *verify.Request, output string) error {
+	switch {
+	case output == "json":
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		if err := e.Encode(r); err != nil {
+			return err
+		}
+	case !q.Quiet || r.Found > 0:
+		verifyText(w, r)
+	}
+	if r.Found > 0 {
+		return fmt.Errorf("%s found", many(r.Found, "problem"))
+	}
+	return nil
+}
+
+func verifyText(w io.Writer, r *verify.Report) {
+	for _, typ := range slices.Sorted(maps.Keys(r.Types)) {
+		c := r.Types[typ]
+		fmt.Fprintf(w, "%12s  %s\n", comma(c.Resources), typ)
+		for _, p := range slices.Sorted(maps.Keys(c.Profiles)) {
+			fmt.Fprintf(w, "%12s      %s\n", comma(c.Profiles[p]), p[strings.LastIndexByte(p, '/')+1:])
+		}
+	}
+	f := r.References
+	fmt.Fprintf(w, "%s to %s: %s not there", many(f.Checked, "reference"), many(f.Distinct, "resource"), comma(f.Nowhere))
+	if f.Within > 0 {
+		fmt.Fprintf(w, "; %s to contained resources", comma(f.Within))
+	}
+	if f.Outside > 0 {
+		fmt.Fprintf(w, "; %s to other servers, not followed", comma(f.Outside))
+	}
+	fmt.Fprintln(w, ".")
+	for i := range r.Problems {
+		p := &r.Problems[i]
+		fmt.Fprintf(w, "%s:%d: %s: %s", p.Input, p.Line, p.Check, p.Message)
+		if p.Resource != "" {
+			fmt.Fprintf(w, " (%s)", p.Resource)
+		}
+		fmt.Fprintln(w)
+	}
+	if more := r.Found - int64(len(r.Problems)); more > 0 {
+		fmt.Fprintf(w, "and %s; --problems 0 lists all\n", many(more, "more problem"))
+	}
+	if r.Found == 0 {
+		parsed := "all of them read by the strict parser"
+		if r.Parsed < r.Resources {
+			parsed = comma(r.Parsed) + " of them read by the strict parser"
+		}
+		fmt.Fprintf(w, "Nothing is wrong with %s, %s, in %s.\n", many(r.Resources, "resource"), parsed, time.Duration(r.Seconds*float64(time.Second)).Round(time.Millisecond))
+	}
+}
