@@ -80,24 +80,33 @@ func (r *reader) resource(raw []byte, at place, folder, in string) error {
 
 // bundle reads what the entries of a Bundle hold.
 func (r *reader) bundle(raw []byte, at place) error {
+	entries, ok := entriesOf(raw)
+	if !ok {
+		r.problems.add(Problem{Check: CheckJSON, Resource: "Bundle", Message: "its entries are no list of objects", at: at})
+	}
+	for i, resource := range entries {
+		if resource == nil { // the answer to a transaction
+			continue
+		}
+		if err := r.resource(resource, at, "", fmt.Sprintf("entry[%d]: ", i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entriesOf returns the resources of a Bundle, nil where an entry has none.
+func entriesOf(raw []byte) (list []json.RawMessage, ok bool) {
 	var b struct {
 		Entry []struct {
 			Resource json.RawMessage `json:"resource"`
 		} `json:"entry"`
 	}
-	if json.Unmarshal(raw, &b) != nil {
-		r.problems.add(Problem{Check: CheckJSON, Resource: "Bundle", Message: "its entries are no list of objects", at: at})
-		return nil
-	}
+	ok = json.Unmarshal(raw, &b) == nil
 	for i := range b.Entry {
-		if b.Entry[i].Resource == nil { // the answer to a transaction
-			continue
-		}
-		if err := r.resource(b.Entry[i].Resource, at, "", fmt.Sprintf("entry[%d]: ", i)); err != nil {
-			return err
-		}
+		list = append(list, b.Entry[i].Resource)
 	}
-	return nil
+	return list, ok
 }
 
 // count counts the resource by type and profile.
