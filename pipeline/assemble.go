@@ -63,7 +63,7 @@ func (a *assembled) assemble(segments []segment) {
 // an empty value says nothing, two different ones are a problem.
 func (a *assembled) header(s segment) {
 	c, b := &a.claim, s.b
-	for _, h := range b.plan.header {
+	for _, h := range b.slots().header {
 		col := &b.batch.Columns[h.column]
 		last := int32(-1)
 		for i := s.from; i < s.to; i++ {
@@ -103,8 +103,8 @@ func (a *assembled) headerProblem(rule string, e cpcds.Element) {
 
 // row adds the line, diagnoses, procedures and care team entries of a row.
 func (a *assembled) row(b *bound, i int) {
-	c, p := &a.claim, b.plan
-	if b.filled(p.lineWhen, i) {
+	c, p := &a.claim, b.slots()
+	if b.filled(b.plan.lineWhen, i) {
 		n := len(c.Lines)
 		c.Lines = append(c.Lines, cpcds.Line{})
 		a.lines = append(a.lines, rowRef{b, i})
@@ -146,7 +146,7 @@ func (a *assembled) row(b *bound, i int) {
 
 // diagnoses adds the diagnoses of a row.
 func (a *assembled) diagnoses(b *bound, i int) {
-	c, p := &a.claim, b.plan
+	c, p := &a.claim, b.slots()
 	for g := range p.diagnoses {
 		if v, ok := present(b, &p.diagnoses[g], i); ok {
 			var d cpcds.Diagnosis

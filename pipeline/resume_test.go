@@ -60,7 +60,7 @@ func (m *memory) texts() map[string]string {
 }
 
 // openRun opens an extract with a layout and sets up a run with its state in state.
-func openRun(t *testing.T, dir, layout, state string, lenient bool, loader pipeline.Loader) *pipeline.Run {
+func openRun(t testing.TB, dir, layout, state string, lenient bool, loader pipeline.Loader) *pipeline.Run {
 	t.Helper()
 	l, err := layouts.Open(layout)
 	if err != nil {

@@ -66,6 +66,8 @@ type Run struct {
 
 	mapper  *mappers.Mapper
 	checker *carin.Checker
+
+	unchecked bool // of benchmarks alone
 	dir     *directory
 	keys    *keySet
 	seen    atomic.Int64

@@ -17,6 +17,8 @@ type bound struct {
 	rows  cpcds.Rows
 	batch cpcds.Batch
 	plan  *plan
+	used  slots // those of the plan that have values in these rows
+	known bool  // used is made
 }
 
 // segment is a run of rows of a slab.
@@ -34,11 +36,56 @@ type plan struct {
 	number   int   // column of the line number, -1 if none
 	lineWhen []int // a row is a service line if one of these is filled
 
-	header     []slot
-	line       []slot
-	diagnoses  []group // one per repetition
-	procedures []group
-	careTeam   []group
+	slots
+}
+
+// slots are the columns of a claim by level; of what repeats, a group for each
+// repetition.
+type slots struct {
+	header, line                    []slot
+	diagnoses, procedures, careTeam []group
+}
+
+// sift finds what of the plan has values in these rows, once they are complete. Most
+// columns of an extract are empty in most slabs, and passing over them for every row
+// took a fifth of the time of assembling.
+func (b *bound) sift() {
+	u := &b.used
+	u.header, u.line = b.sifted(u.header, b.plan.header), b.sifted(u.line, b.plan.line)
+	u.diagnoses, u.procedures, u.careTeam = b.siftedGroups(u.diagnoses, b.plan.diagnoses), b.siftedGroups(u.procedures, b.plan.procedures), b.siftedGroups(u.careTeam, b.plan.careTeam)
+	b.known = true
+}
+
+func (b *bound) sifted(to, from []slot) []slot {
+	to = to[:0]
+	for _, s := range from {
+		if len(b.batch.Columns[s.column].Values) > 0 {
+			to = append(to, s)
+		}
+	}
+	return to
+}
+
+func (b *bound) siftedGroups(to, from []group) []group {
+	to = to[:0]
+	for _, g := range from {
+		for _, c := range []int{g.present, g.typ} {
+			if c >= 0 && len(b.batch.Columns[c].Values) > 0 {
+				to = append(to, g)
+				break
+			}
+		}
+	}
+	return to
+}
+
+// slots returns what can have values in these rows: what sift found, else all of the
+// plan.
+func (b *bound) slots() *slots {
+	if b.known {
+		return &b.used
+	}
+	return &b.plan.slots
 }
 
 // slot is a column and the element it fills.
@@ -215,6 +262,7 @@ func (b *bound) hold(src *bound, from, to int) {
 	}
 	b.rows.N += to - from
 	b.batch.N = b.rows.N
+	b.known = false
 }
 
 func holdColumn(dst, src *cpcds.Column, from, to int) {
@@ -250,7 +298,7 @@ func holdNote(dst, src []string, k int32, n int) []string {
 // reset empties the slab and keeps its memory.
 func (b *bound) reset() {
 	b.rows.Reset()
-	b.batch.N = 0
+	b.batch.N, b.known = 0, false
 	for c := range b.batch.Columns {
 		b.batch.Columns[c].Reset()
 	}

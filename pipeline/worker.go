@@ -117,6 +117,7 @@ func (r *Run) streamLane(ctx context.Context, lane claimLane, account *Account) 
 		if cur.plan == nil {
 			cur.plan = newPlan(&cur.batch, binding.Reps(), binding.Table())
 		}
+		cur.sift()
 		if err := w.slab(ctx, cur, held); err != nil {
 			return err
 		}
@@ -166,6 +167,7 @@ func (w *worker) release(ctx context.Context, held *bound) error {
 	if held.rows.N == 0 {
 		return nil
 	}
+	held.sift()
 	err := w.take(ctx, segment{held, 0, held.rows.N})
 	held.reset()
 	return err

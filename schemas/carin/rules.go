@@ -39,6 +39,8 @@ type Rule struct {
 type Verdict struct {
 	Errors   []cpcds.Problem
 	Warnings []cpcds.Problem
+
+	amounts amountTable // of the claim that is judged
 }
 
 // Reset empties the verdict and keeps its memory.
@@ -52,6 +54,7 @@ type report struct {
 	rule    *Rule
 	version *Version
 	profile Profile
+	amounts *amountTable // of claims
 	out     *Verdict
 }
 
@@ -106,7 +109,8 @@ func (k *Checker) Rules() []Rule { return k.rules }
 // reading and assembling found count as errors.
 func (k *Checker) Claim(c *cpcds.Claim, p Profile, out *Verdict) {
 	out.Errors = append(out.Errors, c.Problems...)
-	r := report{version: k.version, profile: p, out: out}
+	out.amounts.fill(c)
+	r := report{version: k.version, profile: p, amounts: &out.amounts, out: out}
 	for _, rule := range k.claims[p] {
 		r.rule = rule
 		rule.claim(c, &r)

@@ -13,85 +13,93 @@ import (
 type identity struct {
 	id, text    string
 	profiles    []Profile
-	need        []string // codes of Amounts
-	left, right []string
+	need        []int // places in Amounts
+	left, right []int
 }
 
 // identities are those that testers of the guide are asked to attest (requirements
 // 143, 154, 155, 190 to 196 of release 2.0.0).
 var identities = []identity{
 	{"amounts-eligible", "the eligible amount should be what was submitted less what is not covered and the discount", allButRx,
-		[]string{"submitted", "eligible"}, []string{"eligible", "noncovered", "discount"}, []string{"submitted"}},
+		places("submitted", "eligible"), places("eligible", "noncovered", "discount"), places("submitted")},
 	{"amounts-member-liability", "the member's liability should be deductible, coinsurance, copay and what is not covered", all,
-		[]string{"memberliability"}, []string{"memberliability"}, []string{"deductible", "coinsurance", "copay", "noncovered"}},
+		places("memberliability"), places("memberliability"), places("deductible", "coinsurance", "copay", "noncovered")},
 	{"amounts-paid", "what is paid to provider and patient should be the eligible amount less the member's deductible, coinsurance and copay, and what another payer paid", all,
-		[]string{"eligible", "memberliability", "paidtoprovider"}, []string{"paidtoprovider", "paidtopatient", "deductible", "coinsurance", "copay", "priorpayerpaid"}, []string{"eligible"}},
+		places("eligible", "memberliability", "paidtoprovider"), places("paidtoprovider", "paidtopatient", "deductible", "coinsurance", "copay", "priorpayerpaid"), places("eligible")},
 }
 
-func amountOf(code string) *Amount {
-	return &Amounts[slices.IndexFunc(Amounts[:], func(a Amount) bool { return a.Code == code })]
+// places returns where codes stand in Amounts.
+func places(codes ...string) (list []int) {
+	for _, code := range codes {
+		list = append(list, slices.IndexFunc(Amounts[:], func(a Amount) bool { return a.Code == code }))
+	}
+	return list
 }
 
-// holds reports whether an identity holds, or cannot be judged.
-func (x *identity) holds(get func(a *Amount) string) bool {
-	for _, code := range x.need {
-		if get(amountOf(code)) == "" {
+// holds reports whether an identity holds for a record, or cannot be judged.
+func (x *identity) holds(r *amountRecord, need uint32) bool {
+	return !r.has(need) || r.sum(x.left) == r.sum(x.right)
+}
+
+// holdsExactly is the same for amounts of any length.
+func (x *identity) holdsExactly(get func(a *Amount) string) bool {
+	for _, i := range x.need {
+		if get(&Amounts[i]) == "" {
 			return true
 		}
 	}
 	var left, right cpcds.Sum
-	for _, code := range x.left {
-		left.Add(get(amountOf(code)))
+	for _, i := range x.left {
+		left.Add(get(&Amounts[i]))
 	}
-	for _, code := range x.right {
-		right.Add(get(amountOf(code)))
+	for _, i := range x.right {
+		right.Add(get(&Amounts[i]))
 	}
 	return left.Same(&right)
+}
+
+// check fails at the first record of a claim for which the identity does not hold.
+func (x *identity) check(need uint32) func(c *cpcds.Claim, r *report) {
+	about := Amounts[x.need[0]]
+	return func(c *cpcds.Claim, r *report) {
+		t := r.amounts
+		ok := t.odd && x.holdsExactly(func(a *Amount) string { return c.Get(a.Header) }) || !t.odd && x.holds(&t.header, need)
+		if !ok {
+			r.fail(-1)
+			return
+		}
+		for i := range c.Lines {
+			ok := t.odd && x.holdsExactly(func(a *Amount) string { return c.Lines[i].Get(a.Line) }) || !t.odd && x.holds(&t.lines[i], need)
+			if !ok {
+				r.failAt(about.Line, i)
+				return
+			}
+		}
+	}
 }
 
 func identityRules() []Rule {
 	var rules []Rule
 	for i := range identities {
 		x := &identities[i]
-		rules = append(rules, warning(claimRule(x.id, x.profiles, amountOf(x.need[0]).Header, x.text, func(c *cpcds.Claim, r *report) {
-			if !x.holds(func(a *Amount) string { return c.Get(a.Header) }) {
-				r.fail(-1)
-				return
-			}
-			for i := range c.Lines {
-				if !x.holds(func(a *Amount) string { return c.Lines[i].Get(a.Line) }) {
-					r.failAt(amountOf(x.need[0]).Line, i)
-					return
-				}
-			}
-		})))
+		var need uint32
+		for _, i := range x.need {
+			need |= 1 << i
+		}
+		rules = append(rules, warning(claimRule(x.id, x.profiles, Amounts[x.need[0]].Header, x.text, x.check(need))))
 	}
 	return append(rules,
 		warning(claimRule("amounts-of-lines", all, cpcds.ClaimTotalSubmittedAmount, "an amount of the header should be the sum of the lines that have it",
-			func(c *cpcds.Claim, r *report) {
-				for i := range Amounts {
-					a := &Amounts[i]
-					var sum cpcds.Sum
-					for j := range c.Lines {
-						if !Ingredient(r.profile, &c.Lines[j]) {
-							sum.Add(c.Lines[j].Get(a.Line))
-						}
-					}
-					if header := c.Get(a.Header); header != "" && !sum.Empty() && !sum.Equal(header) {
-						r.failAt(a.Header, -1)
-						return
-					}
-				}
-			})),
+			amountsOfLines)),
 		warning(claimRule("amount-negative", all, cpcds.ClaimTotalSubmittedAmount, "an amount is negative: adjustments should replace a claim, not subtract from it",
 			func(c *cpcds.Claim, r *report) {
 				for i := range Amounts {
-					if v := c.Get(Amounts[i].Header); v != "" && v[0] == '-' {
+					if t := r.amounts; t.header.has(1<<i) && (t.header.units[i] < 0 || t.odd && c.Get(Amounts[i].Header)[0] == '-') {
 						r.failAt(Amounts[i].Header, -1)
 						return
 					}
-					for j := range c.Lines {
-						if v := c.Lines[j].Get(Amounts[i].Line); v != "" && v[0] == '-' {
+					for j := range r.amounts.lines {
+						if x := &r.amounts.lines[j]; x.has(1<<i) && (x.units[i] < 0 || r.amounts.odd && c.Lines[j].Get(Amounts[i].Line)[0] == '-') {
 							r.failAt(Amounts[i].Line, j)
 							return
 						}
@@ -125,4 +133,38 @@ func identityRules() []Rule {
 				}
 			})),
 	)
+}
+
+// amountsOfLines fails at the first amount of the header that its lines do not add up
+// to. Ingredients of a compound are within the amount of their parent.
+func amountsOfLines(c *cpcds.Claim, r *report) {
+	t := r.amounts
+	for i := range Amounts {
+		a := &Amounts[i]
+		if !t.header.has(1 << i) {
+			continue
+		}
+		same := true
+		if t.odd {
+			var sum cpcds.Sum
+			for j := range c.Lines {
+				if !Ingredient(r.profile, &c.Lines[j]) {
+					sum.Add(c.Lines[j].Get(a.Line))
+				}
+			}
+			same = sum.Empty() || sum.Equal(c.Get(a.Header))
+		} else {
+			sum, some := int64(0), false
+			for j := range t.lines {
+				if t.lines[j].has(1<<i) && !Ingredient(r.profile, &c.Lines[j]) {
+					sum, some = sum+t.lines[j].units[i], true
+				}
+			}
+			same = !some || sum == t.header.units[i]
+		}
+		if !same {
+			r.failAt(a.Header, -1)
+			return
+		}
+	}
 }

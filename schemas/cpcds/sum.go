@@ -87,6 +87,14 @@ func tenThousandths(v string) (n int64, decimals int, ok bool) {
 	return n, decimals, true
 }
 
+// Units parses canonical money to ten-thousandths of its unit. ok is false if it has
+// more decimals, or so many digits that sums of thousands of such amounts could
+// overflow.
+func Units(v string) (n int64, ok bool) {
+	n, _, ok = tenThousandths(v)
+	return n, ok && n < 1<<50 && n > -1<<50
+}
+
 // Equal reports whether the sum is the amount v.
 func (s *Sum) Equal(v string) bool {
 	var o Sum

@@ -1,0 +1,85 @@
+// Command bench measures cpcds2fhir against the least that its work can cost, and
+// against what others do. Every figure is a ratio of two programs that run in turn, so
+// that it holds on a slow or a busy machine. Run it with 'make bench'; it writes
+// RESULTS.md, results.json and chart.svg beside itself.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if len(os.Args) > 1 && os.Args[1] == "floor" {
+		err = runFloor(os.Args[2:])
+	} else {
+		err = run(ctx, os.Args[1:])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	var only string
+	var check bool
+	s := &session{ctx: ctx, extracts: map[string]string{}}
+	fl := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fl.IntVar(&s.claims, "claims", 400_000, "claims of the extract")
+	fl.IntVar(&s.runs, "runs", 3, "pairs of runs of each measure")
+	fl.StringVar(&s.work, "work", "bench/data", "folder of extracts and results, which may take 20 GB")
+	fl.StringVar(&only, "only", "", "numbers of the measures to take, such as 1,2,5; the others keep their last figures")
+	fl.BoolVar(&check, "check", false, "write nothing; fail if a ratio is more than 20% worse than in baseline.json")
+	fl.BoolVar(&s.large, "large", false, "also load 4 and 20 million claims (measure 8; an hour, 40 GB)")
+	if err := fl.Parse(args); err != nil {
+		return err
+	}
+	var numbers []int
+	for _, n := range strings.FieldsFunc(only, func(r rune) bool { return r == ',' }) {
+		number, err := strconv.Atoi(n)
+		if err != nil {
+			return fmt.Errorf("--only %s: %w", only, err)
+		}
+		numbers = append(numbers, number)
+	}
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	var results []result
+	for _, m := range measures {
+		if len(numbers) > 0 && !slices.Contains(numbers, m.number) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "\n%d. %s\n", m.number, m.name)
+		list, err := m.take(s)
+		var skip *skipError
+		if errors.As(err, &skip) {
+			fmt.Fprintf(os.Stderr, "   skipped: %s\n", skip.why)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("measure %d: %w", m.number, err)
+		}
+		for i := range list {
+			list[i].Measure = m.number
+			fmt.Fprintf(os.Stderr, "   %s\n", list[i].line())
+		}
+		results = append(results, list...)
+	}
+	if check {
+		return compare("bench/baseline.json", results)
+	}
+	return report("bench", s, results)
+}

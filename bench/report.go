@@ -1,0 +1,170 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+func (r *result) value() string {
+	format := "%.0f"
+	if r.Unit == "x" && r.Value < 20 {
+		format = "%.2f"
+	}
+	return fmt.Sprintf(format+" %s", r.Value, r.Unit)
+}
+
+func (r *result) bar() string {
+	word := "at least"
+	if r.Least {
+		word = "at most"
+	}
+	return fmt.Sprintf("%s %g %s", word, r.Bar, r.Unit)
+}
+
+func (r *result) line() string {
+	verdict := "meets the bar"
+	if !r.meets() {
+		verdict = "misses the bar"
+	}
+	return fmt.Sprintf("%s: %s (%s): %s. %s", r.Name, r.value(), r.bar(), verdict, r.Detail)
+}
+
+// report writes what was found, and keeps the last figures of what was not measured.
+func report(dir string, s *session, results []result) error {
+	path := filepath.Join(dir, "results.json")
+	var earlier []result
+	if err := readJSON(path, &earlier); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	taken := map[int]bool{}
+	for _, r := range results {
+		taken[r.Measure] = true
+	}
+	for _, r := range earlier {
+		if !taken[r.Measure] {
+			results = append(results, r)
+		}
+	}
+	slices.SortStableFunc(results, func(a, b result) int { return cmp.Compare(a.Measure, b.Measure) })
+	text, err := json.MarshalIndent(results, "", " ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil { //nolint:gosec // figures, no data
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "RESULTS.md"), table(s, results), 0o644); err != nil { //nolint:gosec // figures, no data
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "chart.svg"), chart(results), 0o644) //nolint:gosec // figures, no data
+}
+
+func table(s *session, results []result) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Measured\n\nWritten by `make bench` on %s: %d CPUs, %s, %d claims, the median of %d pairs of runs each.\n"+
+		"What the rows mean, and what stops those that miss their bar, stands in [docs/performance.md](../docs/performance.md).\n\n![how near each figure is to its bar](chart.svg)\n",
+		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.Version(), s.claims, s.runs)
+	last := 0
+	for i := range results {
+		r := &results[i]
+		if r.Measure != last {
+			last = r.Measure
+			fmt.Fprintf(&b, "\n## %d. %s\n\n| | measured | bar | | |\n|---|---|---|---|---|\n", r.Measure, nameOf(r.Measure))
+		}
+		verdict := "met"
+		if !r.meets() {
+			verdict = "**missed**"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", r.Name, r.value(), r.bar(), verdict, r.Detail)
+	}
+	return []byte(b.String())
+}
+
+func nameOf(number int) string {
+	for _, m := range measures {
+		if m.number == number {
+			return m.name
+		}
+	}
+	return ""
+}
+
+// nearness is how far a figure is beyond its bar: 1 is at the bar, more is better.
+func (r *result) nearness() float64 {
+	if !r.Least {
+		return r.Value / r.Bar
+	}
+	if r.Value <= 0 {
+		return math.Inf(1)
+	}
+	return r.Bar / r.Value
+}
+
+// chart draws a bar for each figure, from a quarter of its bar to four times.
+func chart(results []result) []byte {
+	const left, width, row = 330, 420, 22
+	var b strings.Builder
+	height := row*len(results) + 50
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n", left+width+90, height)
+	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" fill="white"/>`+"\n")
+	at := func(nearness float64) float64 {
+		n := min(max(nearness, 0.25), 4)
+		return (math.Log2(n) + 2) / 4 * width
+	}
+	for i := range results {
+		r := &results[i]
+		color := "#2a7f5f"
+		if !r.meets() {
+			color = "#c0504d"
+		}
+		y := 30 + i*row
+		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%d. %s</text>`+"\n", left-8, y+13, r.Measure, r.Name)
+		fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/>`+"\n", left, y, at(r.nearness()), row-6, color)
+		fmt.Fprintf(&b, `<text x="%.1f" y="%d">%s</text>`+"\n", left+at(r.nearness())+6, y+13, r.value())
+	}
+	x := left + at(1)
+	fmt.Fprintf(&b, `<line x1="%.1f" y1="24" x2="%.1f" y2="%d" stroke="black" stroke-dasharray="4 3"/>`+"\n", x, x, height-14)
+	fmt.Fprintf(&b, `<text x="%.1f" y="18" text-anchor="middle">the bar</text>`+"\n</svg>\n", x)
+	return []byte(b.String())
+}
+
+// tolerance is how much worse than the baseline a figure may be.
+const tolerance = 0.20
+
+// compare fails if a figure is worse than in the baseline.
+func compare(path string, results []result) error {
+	var baseline []result
+	if err := readJSON(path, &baseline); err != nil {
+		return err
+	}
+	compared, worse := 0, 0
+	for i := range results {
+		r := &results[i]
+		at := slices.IndexFunc(baseline, func(b result) bool { return b.Measure == r.Measure && b.Name == r.Name })
+		if at < 0 {
+			continue
+		}
+		compared++
+		if r.nearness() < (1-tolerance)*baseline[at].nearness() {
+			worse++
+			fmt.Fprintf(os.Stderr, "%d. %s: %s, in the baseline %s\n", r.Measure, r.Name, r.value(), baseline[at].value())
+		}
+	}
+	if compared == 0 {
+		return fmt.Errorf("none of the figures is in %s", path)
+	}
+	if worse > 0 {
+		return fmt.Errorf("%d of %d figures are more than %.0f%% worse than in %s", worse, compared, tolerance*100, path)
+	}
+	fmt.Fprintf(os.Stderr, "%d figures, none more than %.0f%% worse than in %s\n", compared, tolerance*100, path)
+	return nil
+}
