@@ -26,7 +26,7 @@ import (
 //	floor csv DIR EXTRACT                 split the fields of every line
 func runFloor(args []string) error {
 	if len(args) < 3 {
-		return errors.New("floor NAME DIR EXTRACT ...")
+		return errors.New("a floor needs its name, a folder and an extract")
 	}
 	name, dir, extract, rest := args[0], args[1], args[2], args[3:]
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -53,7 +53,7 @@ type rowGroup struct {
 
 func floorFiles(dir, extract string, compress bool, args []string) error {
 	if len(args) < 1 || compress && len(args) < 2 {
-		return errors.New("floor ndjson DIR EXTRACT BYTES [SAMPLE]")
+		return errors.New("the floor of files needs bytes, and with zstd a sample")
 	}
 	total, err := strconv.ParseInt(args[0], 10, 64)
 	if err != nil {

@@ -268,11 +268,11 @@ func againMeasure(s *session) ([]result, error) {
 	first := s.load(extract, "store")
 	again := s.load(extract, "store")
 	again.before = settle // the first of the pair was loaded just before
-	firsts, agains, err := s.pairs(first, again)
+	firsts, repeats, err := s.pairs(first, again)
 	if err != nil {
 		return nil, err
 	}
-	return []result{{Name: "faster", Value: ratio(agains, firsts, wall), Bar: 3, Unit: "x", Detail: fmt.Sprintf("first %s, again %s", s.rate(firsts), s.rate(agains))}}, nil
+	return []result{{Name: "faster", Value: ratio(repeats, firsts, wall), Bar: 3, Unit: "x", Detail: fmt.Sprintf("first %s, again %s", s.rate(firsts), s.rate(repeats))}}, nil
 }
 
 func csvMeasure(s *session) ([]result, error) {

@@ -68,10 +68,10 @@ type Run struct {
 	checker *carin.Checker
 
 	unchecked bool // of benchmarks alone
-	dir     *directory
-	keys    *keySet
-	seen    atomic.Int64
-	refused atomic.Int64
+	dir       *directory
+	keys      *keySet
+	seen      atomic.Int64
+	refused   atomic.Int64
 
 	obsolete sync.Map // of a replay: ids of rejects of which the target has something newer
 }

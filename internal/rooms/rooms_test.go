@@ -45,6 +45,7 @@ var rooms = []room{
 	{packages: "internal/verify", imports: []string{"internal/store"}},
 	{packages: "internal/verify/strict", imports: []string{"internal/verify", "internal/store"}},
 	{packages: "internal/rooms"},
+	{packages: "bench"}, // it measures programs from outside
 	{packages: "cmd/cpcds2fhir-verify", imports: []string{"internal/verify/strict"}},
 	{packages: "cmd/...", imports: []string{"..."}},
 }
@@ -56,8 +57,8 @@ var pure = []string{"io", "os", "net", "time", "math/rand", "encoding/json"}
 // import any.
 var confined = map[string][]string{
 	"github.com/apache/arrow":          {"pipeline/arrowio", "pipeline/spill"},
-	"github.com/parquet-go/parquet-go": {"pipeline/parquetio", "internal/synth"},
-	"github.com/cockroachdb/pebble":    {"internal/store", "loaders/store"},
+	"github.com/parquet-go/parquet-go": {"pipeline/parquetio", "internal/synth", "bench"},
+	"github.com/cockroachdb/pebble":    {"internal/store", "loaders/store", "bench"},
 	"cel.dev/cel-go":                   {"schemas/layouts"},
 	"github.com/goccy/go-yaml":         {"schemas/layouts"},
 	"github.com/spf13/cobra":           {"cmd/..."},

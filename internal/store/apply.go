@@ -2,8 +2,9 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
+
+	"github.com/zeebo/xxh3"
 
 	"cpcds2fhir/schemas/fhir"
 )
@@ -85,25 +86,24 @@ func (a *applier) look(s *Store, b *fhir.Batch) error {
 		if err := checkID(r.ID); err != nil {
 			return fmt.Errorf("resource %d: %w", i, err)
 		}
-		sum := sha256.Sum256(r.JSON)
-		a.sums = append(a.sums, hash(sum[:16]))
+		a.sums = append(a.sums, xxh3.Hash128(r.JSON).Bytes())
 
 		name := resourceName{r.Type, r.ID}
 		d := decision{Created, true}
 		// What is written twice in a batch is decided in order, under the lock.
 		if _, again := a.seen[name]; !again {
-			var h head
-			found, err := a.readHead(s, r.Type, r.ID, &h)
+			p, err := a.find(s, name)
 			if err != nil {
 				return err
 			}
-			if found {
-				d = h.decide(a.sums[i], r.SourceVersion)
+			if p.found {
+				d = p.head.decide(a.sums[i], r.SourceVersion)
 			}
-		}
-		if d.writes {
-			a.seen[name] = notYet
-			a.held = append(a.held, s.locks.of(r.Type, r.ID))
+			if d.writes {
+				a.seen[name] = len(a.pending)
+				a.pending = append(a.pending, p)
+				a.held = append(a.held, p.stripe)
+			}
 		}
 		a.writes = append(a.writes, d.writes)
 		a.outcomes = append(a.outcomes, d.outcome)

@@ -44,10 +44,11 @@ func (a *applier) delete(s *Store, t fhir.Type, id, lastUpdated, sourceVersion s
 }
 
 func (a *applier) tombstone(s *Store, t fhir.Type, id, lastUpdated, sourceVersion string) (bool, error) {
-	old, err := a.current(s, resourceName{t, id})
+	found, err := a.find(s, resourceName{t, id}) // under the lock
 	if err != nil {
 		return false, err
 	}
+	old := &found
 	if !old.found || old.head.deleted || sourceVersion < string(old.head.sourceVersion) {
 		return false, nil
 	}

@@ -25,13 +25,17 @@ func (e *InUseError) Error() string {
 	return fmt.Sprintf("store %s is in use by another process", e.Dir)
 }
 
-// VersionError says that the store was written by a newer program.
+// VersionError says that the store was written by a newer program, or by one from
+// before the first release.
 type VersionError struct {
 	Dir          string
 	Found, Known int // schema versions
 }
 
 func (e *VersionError) Error() string {
+	if e.Found < e.Known {
+		return fmt.Sprintf("store %s has schema version %d, this program knows %d: load it afresh", e.Dir, e.Found, e.Known)
+	}
 	return fmt.Sprintf("store %s has schema version %d, this program knows up to %d: use a newer cpcds2fhir", e.Dir, e.Found, e.Known)
 }
 

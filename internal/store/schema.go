@@ -27,7 +27,7 @@ const (
 	newSchemaFile = schemaFile + ".new"
 	lockName      = "LOCK"
 	schemaPrefix  = "cpcds2fhir store schema "
-	schemaVersion = 1
+	schemaVersion = 2 // 1 had SHA-256 as the hash of content
 )
 
 // prepare refuses a folder that is no store, before anything is written into it,
@@ -99,7 +99,7 @@ func readSchema(disk vfs.FS, dir, name string) error {
 	switch {
 	case !ok || !ended || err != nil || found < 1:
 		return &NotStoreError{dir}
-	case found > schemaVersion:
+	case found != schemaVersion:
 		return &VersionError{Dir: dir, Found: found, Known: schemaVersion}
 	}
 	return nil

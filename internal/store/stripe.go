@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"cpcds2fhir/schemas/fhir"
 )
@@ -13,7 +14,14 @@ import (
 // some hundred different resources rarely share one.
 type stripes struct {
 	seed  maphash.Seed
-	locks [1 << 14]sync.Mutex
+	locks [1 << 14]stripe
+}
+
+// stripe counts how often it was unlocked. What was read without the lock, after
+// the count, still holds under the lock if the count is the same then.
+type stripe struct {
+	sync.Mutex
+	unlocked atomic.Uint64
 }
 
 func (s *stripes) of(t fhir.Type, id string) uint16 {
@@ -33,6 +41,7 @@ func (s *stripes) lock(held []uint16) []uint16 {
 
 func (s *stripes) unlock(held []uint16) {
 	for _, i := range held {
+		s.locks[i].unlocked.Add(1)
 		s.locks[i].Unlock()
 	}
 }

@@ -16,7 +16,7 @@ type applier struct {
 	sums     []hash
 	writes   []bool               // resources that look decides under the lock
 	held     []uint16             // stripes
-	seen     map[resourceName]int // resources to write: index into pending, or notYet
+	seen     map[resourceName]int // resources to write: index into pending
 	pending  []pendingResource
 	text     []byte // what pending and heads refer to
 	key, val []byte
@@ -29,11 +29,13 @@ type resourceName struct {
 	id  string
 }
 
-const notYet = -1
-
-// pendingResource is what this batch has written of a resource, for when the same
-// resource comes again.
+// pendingResource is what is there of a resource: in the store, and then what this
+// batch has written of it, for when the same resource comes again.
 type pendingResource struct {
+	stripe   uint16
+	unlocked uint64 // the stripe's count before the store was read
+	locked   bool   // the lock is held and it was seen that nobody wrote since
+
 	found bool
 	head  head
 	row   []byte // value of the row; nil if it was not needed yet
@@ -66,7 +68,8 @@ func (a *applier) write(s *Store, r *fhir.Resource, sum hash) (Outcome, error) {
 	if !d.writes {
 		return d.outcome, nil
 	}
-	next := pendingResource{found: true, head: old.head, row: old.row}
+	next := *old
+	next.found = true
 	next.head.sourceVersion = keep(a, r.SourceVersion)
 	if d.outcome != Unchanged {
 		next.head.deleted, next.head.hash = false, sum
@@ -86,20 +89,32 @@ func (a *applier) write(s *Store, r *fhir.Resource, sum hash) (Outcome, error) {
 	return d.outcome, a.putHead(r.Type, r.ID, &next.head)
 }
 
-// current returns what is there of a resource, after what this batch has written.
-// The pointer holds until the next call.
+// find reads what the store has of a resource, without a lock.
+func (a *applier) find(s *Store, name resourceName) (p pendingResource, err error) {
+	p.stripe = s.locks.of(name.typ, name.id)
+	p.unlocked = s.locks.locks[p.stripe].unlocked.Load()
+	p.found, err = a.readHead(s, name.typ, name.id, &p.head)
+	return p, err
+}
+
+// current returns what is there of a resource that find has found and whose lock is
+// held, after what this batch has written. It reads the store again only if somebody
+// wrote under the lock since: a read costs as much as mapping a claim. The pointer
+// holds until pending grows.
 func (a *applier) current(s *Store, name resourceName) (*pendingResource, error) {
-	if at, ok := a.seen[name]; ok && at != notYet {
-		return &a.pending[at], nil
+	p := &a.pending[a.seen[name]]
+	if p.locked {
+		return p, nil
 	}
-	var p pendingResource
-	var err error
-	if p.found, err = a.readHead(s, name.typ, name.id, &p.head); err != nil {
-		return nil, err
+	if s.locks.locks[p.stripe].unlocked.Load() != p.unlocked {
+		p.head = head{}
+		var err error
+		if p.found, err = a.readHead(s, name.typ, name.id, &p.head); err != nil {
+			return nil, err
+		}
 	}
-	a.seen[name] = len(a.pending)
-	a.pending = append(a.pending, p)
-	return &a.pending[len(a.pending)-1], nil
+	p.locked = true
+	return p, nil
 }
 
 // readHead reads a head that is in the store; its texts are kept in a.text.

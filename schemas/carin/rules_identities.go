@@ -144,7 +144,7 @@ func amountsOfLines(c *cpcds.Claim, r *report) {
 		if !t.header.has(1 << i) {
 			continue
 		}
-		same := true
+		var same bool
 		if t.odd {
 			var sum cpcds.Sum
 			for j := range c.Lines {
