@@ -190,8 +190,10 @@ func (w *worker) add(key string, segments ...segment) {
 
 // part makes the resource of one part of a claim.
 func (w *worker) part(key string, p *part) fate {
-	a, d := &w.asm, &w.delta
+	a, d, stages := &w.asm, &w.delta, w.run.Stages
+	began := stages.Now()
 	a.assemble(p.segments)
+	began = stages.Since(StageAssemble, began)
 	var rows int64
 	for _, s := range p.segments {
 		rows += s.b.inputRows(s.from, s.to)
@@ -229,6 +231,7 @@ func (w *worker) part(key string, p *part) fate {
 			w.run.checker.Claim(&a.claim, profile, &w.verdict)
 		}
 	}
+	began = stages.Since(StageRules, began)
 	if len(a.claim.Undivided) > 0 {
 		w.verdict.Warnings = append(w.verdict.Warnings, cpcds.Problem{Rule: ruleUndivided, Element: a.claim.Undivided[0], Row: -1})
 	}
@@ -245,6 +248,7 @@ func (w *worker) part(key string, p *part) fate {
 		}
 	}
 	w.run.mapper.Map(&w.out, &a.claim)
+	stages.Since(StageMap, began)
 	w.mentions.accept()
 	return accepted
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
@@ -46,6 +47,14 @@ type Manifest struct {
 	Skips           map[string]int64         `json:"skips"`    // rows by rule
 	Warnings        map[string]int64         `json:"warnings"` // claims and rows by rule
 	Balanced        bool                     `json:"balanced"`
+	Stats           *ManifestStats           `json:"stats,omitempty"` // with --stats
+}
+
+// ManifestStats says where the time of a call went.
+type ManifestStats struct {
+	Seconds   float64            `json:"seconds"`    // from the first to the last act of the engine
+	JSONBytes int64              `json:"json_bytes"` // of the resources that were mapped
+	Stages    map[string]float64 `json:"stages"`     // seconds of all lanes together
 }
 
 // ManifestLayout names the layout of a run.
@@ -207,4 +216,15 @@ func ReadManifest(path string) (*Manifest, error) {
 		return nil, fmt.Errorf("read manifest %s: it has version %d, this program knows up to %d", path, m.ManifestVersion, ManifestVersion)
 	}
 	return m, nil
+}
+
+// Measure takes over what a call measured, if it did.
+func (m *Manifest) Measure(s *Stages, took time.Duration) {
+	if s == nil {
+		return
+	}
+	m.Stats = &ManifestStats{Seconds: took.Seconds(), JSONBytes: s.Encoded(), Stages: map[string]float64{}}
+	for stage := range NumStages {
+		m.Stats.Stages[stage.String()] = s.Spent(stage).Seconds()
+	}
 }

@@ -55,14 +55,15 @@ type Run struct {
 	Version  *carin.Version
 	Identity *fhir.Identity
 	Loader   Loader
-	State    string // folder of rejects, mentions and the directory
-	Workers  int    // 0 is 1
-	Budget   Budget // zero is no limit
-	Events   Events // zero is silent
-	Replay   bool   // the inputs are rejects: the directory of the state folder is what claims refer to
-	Unloaded bool   // dry run: nothing is loaded and nothing is remembered
-	Known    string // state folder of which the directory is read; "" is State
-	Appends  bool   // the target cannot change what it has: a replay adds to it
+	State    string  // folder of rejects, mentions and the directory
+	Workers  int     // 0 is 1
+	Budget   Budget  // zero is no limit
+	Events   Events  // zero is silent
+	Replay   bool    // the inputs are rejects: the directory of the state folder is what claims refer to
+	Unloaded bool    // dry run: nothing is loaded and nothing is remembered
+	Known    string  // state folder of which the directory is read; "" is State
+	Appends  bool    // the target cannot change what it has: a replay adds to it
+	Stages   *Stages // where time is added up; nil measures nothing
 
 	mapper  *mappers.Mapper
 	checker *carin.Checker

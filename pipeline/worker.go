@@ -106,6 +106,7 @@ func (r *Run) streamLane(ctx context.Context, lane claimLane, account *Account) 
 	binding := in.Binding.Clone()
 	cur, held := &bound{input: in}, &bound{}
 	for {
+		began := r.Stages.Now()
 		err := src.Next(ctx, &cur.rows)
 		if errors.Is(err, io.EOF) {
 			break
@@ -113,11 +114,13 @@ func (r *Run) streamLane(ctx context.Context, lane claimLane, account *Account) 
 		if err != nil {
 			return err
 		}
+		began = r.Stages.Since(StageDecode, began)
 		binding.Convert(&cur.batch, &cur.rows)
 		if cur.plan == nil {
 			cur.plan = newPlan(&cur.batch, binding.Reps(), binding.Table())
 		}
 		cur.sift()
+		r.Stages.Since(StageLayout, began)
 		if err := w.slab(ctx, cur, held); err != nil {
 			return err
 		}
@@ -220,6 +223,7 @@ func (w *worker) flush(ctx context.Context, done bool) error {
 		cp.Mentions, err = w.mentions.log.sync()
 		return cp, err
 	}
+	w.run.Stages.encoded(w.out.Size())
 	if err := w.run.Loader.Load(ctx, w.lane, &w.out, seal); err != nil {
 		return fmt.Errorf("load lane %s: %w", w.lane, err)
 	}

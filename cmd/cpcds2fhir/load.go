@@ -33,7 +33,7 @@ type loadFlags struct {
 	memory, maxRejects, state   string
 	manifest, output, logLevel  string
 	workers                     int
-	dryRun, quiet               bool
+	dryRun, quiet, stats        bool
 	noRepair                    []string
 	profile                     profileFlags
 }
@@ -54,6 +54,7 @@ func (f *loadFlags) register(c *cobra.Command) {
 	fl.StringVar(&f.manifest, "manifest", "", "write the account as JSON to `FILE`, whose folder must be there")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "read, check and map everything, load nothing")
 	fl.BoolVar(&f.quiet, "quiet", false, "print no progress and no account; warnings and errors stay")
+	fl.BoolVar(&f.stats, "stats", false, "also print where the time went, stage by stage")
 	choiceFlag(c, &f.output, "output", "print the account as text or json", "text", "json")
 	fl.StringVar(&f.logLevel, "log", "", "also log to standard error as `json or console`")
 	completeLoadFlags(c, f)
@@ -195,7 +196,7 @@ func (j *job) newRun(x *extract, inputs string) *pipeline.Run {
 	off := slices.Sorted(slices.Values(j.flags.noRepair))
 	fmt.Fprint(h, inputs, "\x00", x.layout.Hash, "\x00", j.version.Name, "\x00", j.flags.profiles, "\x00", j.flags.mode, "\x00", off, "\x00",
 		j.identity.Fingerprint(), "\x00", mappers.Revision, "\x00", j.target.compress)
-	return &pipeline.Run{
+	run := &pipeline.Run{
 		ID:       hex.EncodeToString(h.Sum(nil)[:8]),
 		Inputs:   x.inputs,
 		Layout:   x.layout,
@@ -207,6 +208,10 @@ func (j *job) newRun(x *extract, inputs string) *pipeline.Run {
 		Workers:  j.flags.workers,
 		Budget:   j.budget,
 	}
+	if j.flags.stats {
+		run.Stages = new(pipeline.Stages)
+	}
+	return run
 }
 
 // do opens the target, makes the run and returns its manifest, which is kept in
@@ -262,7 +267,7 @@ func (j *job) openLoader(run *pipeline.Run) (*pipeline.Manifest, error) {
 		return nil, err
 	}
 	if j.target.kind == "store" {
-		l, err := storeloader.Open(j.target.dir, storeloader.Options{Run: run.ID, KeyFingerprint: j.identity.Fingerprint()})
+		l, err := storeloader.Open(j.target.dir, storeloader.Options{Run: run.ID, KeyFingerprint: j.identity.Fingerprint(), Stages: run.Stages})
 		if err != nil {
 			return nil, err
 		}
@@ -281,7 +286,7 @@ func (j *job) openLoader(run *pipeline.Run) (*pipeline.Manifest, error) {
 	}
 	l, err := ndjson.Open(j.target.dir, ndjson.Options{
 		Compress: j.target.compress, Run: run.ID, KeyFingerprint: j.identity.Fingerprint(), State: j.state,
-		TransactionTime: transactionTime, Part: replayPart(run),
+		TransactionTime: transactionTime, Part: replayPart(run), Stages: run.Stages,
 	})
 	if err != nil {
 		return nil, err
@@ -341,6 +346,7 @@ func (j *job) manifest(x *extract, run *pipeline.Run, command string) *pipeline.
 
 // execute runs the engine with progress and logs, and fills in the manifest.
 func (j *job) execute(ctx context.Context, x *extract, run *pipeline.Run, m *pipeline.Manifest) error {
+	began := time.Now()
 	p := newProgress(j.flags, run)
 	run.Events = p.events(m)
 	for _, w := range x.warnings {
@@ -379,6 +385,7 @@ func (j *job) execute(ctx context.Context, x *extract, run *pipeline.Run, m *pip
 	}
 	m.Finished = stamp(time.Now())
 	m.Count(account)
+	m.Measure(run.Stages, time.Since(began))
 	return nil
 }
 

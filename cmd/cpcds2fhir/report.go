@@ -87,8 +87,30 @@ func (j *job) writeAccount(w io.Writer, m *pipeline.Manifest) {
 		fmt.Fprintf(w, ", %s a second", comma(int64(float64(fresh)/s)))
 	}
 	fmt.Fprintln(w, ".")
+	if m.Stats != nil {
+		writeStats(w, m, fresh)
+	}
 	if len(m.Rejects) > 0 && !m.DryRun {
 		fmt.Fprintf(w, "See what was rejected, and why: %s\n", j.listRejects())
+	}
+}
+
+// writeStats prints where the time of a call went. Shares are of the time of all lanes.
+func writeStats(w io.Writer, m *pipeline.Manifest, claims int64) {
+	s, all := m.Stats, 0.0
+	for _, t := range s.Stages {
+		all += t
+	}
+	var rows int64
+	for _, r := range m.Rows {
+		rows += r.Read
+	}
+	per := func(n float64) string { return comma(int64(n / max(s.Seconds, 1e-9))) }
+	fmt.Fprintf(w, "\n%s rows, %s claims and %s MB of JSON a second. Of the time of all lanes (%.2f s):\n", per(float64(rows)), per(float64(claims)), per(float64(s.JSONBytes)/1e6), all)
+	for stage := range pipeline.NumStages {
+		if t := s.Stages[stage.String()]; t > 0 {
+			fmt.Fprintf(w, "  %-16s %4.1f%%  %7.2f s\n", stage, 100*t/all, t)
+		}
 	}
 }
 

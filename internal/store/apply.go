@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/zeebo/xxh3"
 
@@ -53,13 +54,17 @@ func (s *Store) Apply(ctx context.Context, b *fhir.Batch, seal Seal) error {
 }
 
 func (a *applier) apply(ctx context.Context, s *Store, b *fhir.Batch, seal Seal) error {
+	t := stopwatch{observe: s.observe}
+	t.start()
 	if err := a.look(s, b); err != nil {
 		return fmt.Errorf("apply batch: %w", err)
 	}
+	t.lap(Comparing)
 	a.held = s.locks.lock(a.held)
 	// Compressed bodies, rows and heads are about a quarter of the batch.
 	a.batch = s.db.NewBatchWithSize(b.Size()/4 + 4096)
 	err := a.fill(s, b)
+	t.lap(Writing)
 	if err != nil {
 		err = fmt.Errorf("apply batch: %w", err)
 	} else if err = ctx.Err(); err == nil && seal != nil {
@@ -72,7 +77,29 @@ func (a *applier) apply(ctx context.Context, s *Store, b *fhir.Batch, seal Seal)
 	if err := s.commit(a.batch, func() { s.locks.unlock(a.held) }); err != nil {
 		return fmt.Errorf("apply batch: %w", err)
 	}
+	t.lap(Syncing)
 	return nil
+}
+
+// stopwatch tells an observer how long parts took.
+type stopwatch struct {
+	observe func(Part, time.Duration)
+	last    time.Time
+}
+
+func (t *stopwatch) start() {
+	if t.observe != nil {
+		t.last = time.Now()
+	}
+}
+
+// lap ends a part and begins the next.
+func (t *stopwatch) lap(p Part) {
+	if t.observe != nil {
+		now := time.Now()
+		t.observe(p, now.Sub(t.last))
+		t.last = now
+	}
 }
 
 // look decides, without a lock, which resources need no write. That is the usual

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -29,10 +30,25 @@ type Options struct {
 	// little unless the writer was killed.
 	ReadOnly bool
 
+	// Observe is told how long the parts of an Apply took; nil measures nothing. It
+	// is called by several goroutines at once.
+	Observe func(p Part, took time.Duration)
+
 	// FS replaces the disk; nil means the disk. It is there for fault tests. A
 	// given FS decides itself about permissions and locks.
 	FS vfs.FS
 }
+
+// Part is a part of the work of Apply.
+type Part uint8
+
+// The parts.
+const (
+	Comparing   Part = iota // with what is there
+	Compressing             // bodies
+	Writing                 // the rest of the batch
+	Syncing                 // until it is durable
+)
 
 // Store is an open store. Its methods are safe for concurrent use.
 type Store struct {
@@ -44,6 +60,7 @@ type Store struct {
 	locks    stripes
 	fault    *fault
 	scratch  sync.Pool // of *applier
+	observe  func(Part, time.Duration)
 
 	mu      sync.Mutex
 	users   int // operations under way
@@ -66,7 +83,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, lockError(dir, err)
 	}
-	s := &Store{dir: dir, lock: lock, readOnly: o.ReadOnly, fault: newFault(dir), idle: make(chan struct{})}
+	s := &Store{dir: dir, lock: lock, readOnly: o.ReadOnly, fault: newFault(dir), idle: make(chan struct{}), observe: o.Observe}
 	s.locks.seed = maphash.MakeSeed()
 	s.scratch.New = func() any { return newApplier() }
 	creating, err := checkSchema(disk, dir, o.ReadOnly)

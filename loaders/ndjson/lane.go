@@ -43,12 +43,14 @@ func (ln *lane) load(ctx context.Context, b *fhir.Batch, cp pipeline.Checkpoint,
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	began := ln.l.opts.Stages.Now()
 	if err := ln.sync(); err != nil {
 		return err
 	}
 	if err := ln.commit(cp); err != nil {
 		return err
 	}
+	ln.l.opts.Stages.Since(pipeline.StageSync, began)
 	ln.live = true
 	// The commit stands. A name that cannot be given now is given by the next
 	// Load, or by Finish, which report why they cannot.

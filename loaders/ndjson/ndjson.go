@@ -54,6 +54,10 @@ type Options struct {
 	// "replay-0001". It comes before the lane in the names of these parts. ""
 	// is the load that made the folder.
 	Part string
+
+	// Stages is where the time of compressing, writing and syncing is added up; nil
+	// measures nothing.
+	Stages *pipeline.Stages
 }
 
 const (

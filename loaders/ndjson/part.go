@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/fhir"
 )
 
@@ -54,18 +55,19 @@ func (l *Loader) laneOfTemp(name string) (string, bool) {
 // partWriter appends to one part under its temporary name.
 type partWriter struct {
 	partState
-	path  string // the final one
-	file  file
-	hash  hash.Hash
-	dirty bool // written to since the last sync
-	fresh bool // its name may not be durable yet
+	path   string // the final one
+	file   file
+	hash   hash.Hash
+	stages *pipeline.Stages
+	dirty  bool // written to since the last sync
+	fresh  bool // its name may not be durable yet
 }
 
 // createPart starts a part. Its folder is made when it is first needed, so that a
 // type without resources leaves no trace.
 func (l *Loader) createPart(t fhir.Type, lane string, seq int) (*partWriter, error) {
 	path := l.partPath(t, lane, seq)
-	w := &partWriter{partState: partState{Type: typeName(t), Seq: seq}, path: path, hash: sha256.New(), fresh: true}
+	w := &partWriter{partState: partState{Type: typeName(t), Seq: seq}, path: path, hash: sha256.New(), stages: l.opts.Stages, fresh: true}
 	if l.taken[path] {
 		return nil, fmt.Errorf("create part: an earlier load has written %s", path)
 	}
@@ -83,7 +85,7 @@ func (l *Loader) createPart(t fhir.Type, lane string, seq int) (*partWriter, err
 func (l *Loader) reopenPart(lane string, s partState) (*partWriter, error) {
 	path := l.partPath(fhir.Type(s.Type), lane, s.Seq)
 	temp := tempPath(path)
-	w := &partWriter{partState: s, path: path, hash: sha256.New()}
+	w := &partWriter{partState: s, path: path, hash: sha256.New(), stages: l.opts.Stages}
 	if err := w.hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(s.Hash); err != nil {
 		return nil, fmt.Errorf("resume digest of %s: %w", path, err)
 	}
@@ -111,12 +113,14 @@ func (l *Loader) reopenPart(lane string, s partState) (*partWriter, error) {
 // grown.
 func (w *partWriter) append(raw []byte, lines int64, compress compressor, packed []byte) ([]byte, error) {
 	out := raw
+	began := w.stages.Now()
 	if compress != nil {
 		var err error
 		if packed, err = compress(packed[:0], raw); err != nil {
 			return packed, fmt.Errorf("compress %s: %w", w.path, err)
 		}
 		out = packed
+		began = w.stages.Since(pipeline.StageCompress, began)
 	}
 	w.dirty = true
 	if _, err := w.file.WriteAt(out, w.Bytes); err != nil {
@@ -126,6 +130,7 @@ func (w *partWriter) append(raw []byte, lines int64, compress compressor, packed
 	w.Bytes += int64(len(out))
 	w.Raw += int64(len(raw))
 	w.Lines += lines
+	w.stages.Since(pipeline.StageWrite, began)
 	return packed, nil
 }
 

@@ -30,6 +30,10 @@ type Options struct {
 	// id.
 	KeyFingerprint string
 
+	// Stages is where the time of comparing, compressing, writing and syncing is
+	// added up; nil measures nothing.
+	Stages *pipeline.Stages
+
 	fs vfs.FS // for fault tests; nil is the disk
 }
 
@@ -61,7 +65,7 @@ func Open(dir string, o Options) (*Loader, error) {
 	if o.Run == "" {
 		return nil, errors.New("open loader: no run is named")
 	}
-	s, err := store.Open(dir, store.Options{FS: o.fs})
+	s, err := store.Open(dir, store.Options{FS: o.fs, Observe: observer(o.Stages)})
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +74,26 @@ func Open(dir string, o Options) (*Loader, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return l, nil
+}
+
+// observer adds what a store measures to the stages.
+func observer(s *pipeline.Stages) func(store.Part, time.Duration) {
+	if s == nil {
+		return nil
+	}
+	return func(p store.Part, took time.Duration) {
+		s.Add(stageOf[p], took)
+		if p == store.Compressing { // it is within writing
+			s.Add(pipeline.StageWrite, -took)
+		}
+	}
+}
+
+var stageOf = [...]pipeline.Stage{
+	store.Comparing:   pipeline.StageCompare,
+	store.Compressing: pipeline.StageCompress,
+	store.Writing:     pipeline.StageWrite,
+	store.Syncing:     pipeline.StageSync,
 }
 
 func (l *Loader) checkKey(given string) error {
