@@ -57,7 +57,7 @@ type Mapper interface {
 
 // Loader makes resources durable in one target and remembers, in the same act,
 // how far each lane has got. It is safe for concurrent use by different lanes;
-// one lane calls it from one goroutine.
+// a lane calls it once at a time.
 type Loader interface {
 	// Resume returns the checkpoint that Load last made durable for the lane, and
 	// brings the target back to exactly that state: what Load did afterwards, or

@@ -105,8 +105,10 @@ func (s *RejectStore) SetState(changes map[string]RejectState) error {
 	}
 	defer log.close()
 	log.write(b)
-	s.size, err = log.sync()
-	return err
+	if s.size, err = log.flush(); err != nil {
+		return err
+	}
+	return log.sync()
 }
 
 // Runs lists the runs that have rejects, oldest first by name.

@@ -234,8 +234,10 @@ func (s *shuffler) load(ctx context.Context, p int, account *Account) error {
 	if err != nil {
 		return err
 	}
-	defer w.close()
-	defer func() { account.Add(&w.base) }()
+	defer func() {
+		w.close()
+		account.Add(&w.base)
+	}()
 	if w.done {
 		return nil
 	}

@@ -19,6 +19,8 @@ type stateFile struct {
 	f    *os.File
 	buf  []byte
 	size int64 // length with buf
+
+	dirty bool // written to since the last sync
 }
 
 // openStateFile opens the file of a lane and cuts it to the length that the
@@ -44,14 +46,14 @@ func (s *stateFile) open() error {
 	return err
 }
 
-// write appends to the buffer; sync reports what goes wrong.
+// write appends to the buffer; flush reports what goes wrong.
 func (s *stateFile) write(b []byte) {
 	s.buf = append(s.buf, b...)
 	s.size += int64(len(b))
 }
 
-// sync makes everything that was written durable and returns the length.
-func (s *stateFile) sync() (int64, error) {
+// flush writes the buffer to the file and returns the length.
+func (s *stateFile) flush() (int64, error) {
 	if len(s.buf) == 0 {
 		return s.size, nil
 	}
@@ -63,11 +65,20 @@ func (s *stateFile) sync() (int64, error) {
 	if _, err := s.f.Write(s.buf); err != nil {
 		return 0, fmt.Errorf("write %s: %w", s.path, err)
 	}
-	s.buf = s.buf[:0]
-	if err := s.f.Sync(); err != nil {
-		return 0, fmt.Errorf("sync %s: %w", s.path, err)
-	}
+	s.buf, s.dirty = s.buf[:0], true
 	return s.size, nil
+}
+
+// sync makes durable what was flushed. It may run beside write, not beside flush.
+func (s *stateFile) sync() error {
+	if !s.dirty {
+		return nil
+	}
+	if err := s.f.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", s.path, err)
+	}
+	s.dirty = false
+	return nil
 }
 
 func (s *stateFile) close() {

@@ -38,12 +38,14 @@ type worker struct {
 
 	undivided []cpcds.Element // of the claim that is split
 
-	row     int64 // rows of the lane that are accounted for with this batch
-	base    Account
-	delta   Account
+	row     int64   // rows of the lane that are accounted for with this batch
+	base    Account // of the checkpoint that is durable
+	delta   Account // of the batch
 	pending []pendingClaim
 	fresh   int64 // rows since the last flush
-	done    bool
+	done    bool  // the lane is durable to its end
+
+	flight flight
 }
 
 // pendingClaim is a claim with resources in the batch.
@@ -81,7 +83,10 @@ func (r *Run) newWorker(ctx context.Context, lane string, input int) (*worker, e
 	return w, nil
 }
 
+// close ends the worker. What is on its way to the target gets there or does not;
+// base says which.
 func (w *worker) close() {
+	_ = w.land() // whoever closes without finishing has an error of his own
 	w.rejects.file.close()
 	w.mentions.log.close()
 }
@@ -92,8 +97,10 @@ func (r *Run) streamLane(ctx context.Context, lane claimLane, account *Account) 
 	if err != nil {
 		return err
 	}
-	defer w.close()
-	defer func() { account.Add(&w.base) }()
+	defer func() {
+		w.close()
+		account.Add(&w.base)
+	}()
 	if w.done {
 		return nil
 	}
@@ -205,46 +212,96 @@ func (w *worker) finish(ctx context.Context) error {
 	if w.done {
 		return nil
 	}
-	return w.flush(ctx, true)
+	if err := w.flush(ctx, true); err != nil {
+		return err
+	}
+	return w.land()
 }
 
-// flush loads the batch with its checkpoint.
+// flight is a batch on its way to the target, with all that its checkpoint will say.
+// The worker makes the next batch meanwhile, so that a lane need not wait for the disk.
+// There is one flight at a time: checkpoints become durable in their order.
+type flight struct {
+	out     fhir.Batch
+	pending []pendingClaim
+	delta   Account
+	fresh   int64
+	cp      Checkpoint // without the account until it is sealed
+	landed  chan error // nil if there is no flight
+}
+
+// flush sends the batch off, once the one before has landed.
 func (w *worker) flush(ctx context.Context, done bool) error {
-	var cp Checkpoint
-	seal := func(outcomes []Outcome) (Checkpoint, error) {
-		cp = Checkpoint{Row: w.row, Done: done, RejectCount: w.rejects.n}
-		cp.Account.Add(&w.base)
-		cp.Account.Add(&w.delta)
-		w.settle(&cp.Account, outcomes)
-		var err error
-		if cp.Rejects, err = w.rejects.file.sync(); err != nil {
-			return cp, err
-		}
-		cp.Mentions, err = w.mentions.log.sync()
-		return cp, err
+	if err := w.land(); err != nil {
+		return err
 	}
-	w.run.Stages.encoded(w.out.Size())
-	if err := w.run.Loader.Load(ctx, w.lane, &w.out, seal); err != nil {
+	f := &w.flight
+	f.cp = Checkpoint{Row: w.row, Done: done, RejectCount: w.rejects.n}
+	var err error
+	if f.cp.Rejects, err = w.rejects.file.flush(); err != nil {
+		return err
+	}
+	if f.cp.Mentions, err = w.mentions.log.flush(); err != nil {
+		return err
+	}
+	f.out, w.out = w.out, f.out
+	f.pending, w.pending = w.pending, f.pending[:0]
+	f.delta, w.delta = w.delta, Account{}
+	f.fresh, w.fresh = w.fresh, 0
+	w.out.Reset()
+	w.run.Stages.encoded(f.out.Size())
+	landed := make(chan error, 1)
+	f.landed = landed
+	go func() { landed <- w.load(ctx, f) }()
+	return nil
+}
+
+// load makes a flight durable. Of the worker it uses what does not change before the
+// flight has landed.
+func (w *worker) load(ctx context.Context, f *flight) error {
+	seal := func(outcomes []Outcome) (Checkpoint, error) {
+		f.cp.Account = Account{}
+		f.cp.Account.Add(&w.base)
+		f.cp.Account.Add(&f.delta)
+		w.settle(&f.cp.Account, f, outcomes)
+		if err := w.rejects.file.sync(); err != nil {
+			return f.cp, err
+		}
+		return f.cp, w.mentions.log.sync()
+	}
+	if err := w.run.Loader.Load(ctx, w.lane, &f.out, seal); err != nil {
 		return fmt.Errorf("load lane %s: %w", w.lane, err)
 	}
-	seen, refused := w.delta.Claims.Seen, w.delta.Claims.Rejected
-	for t := range cpcds.Claims {
-		seen += w.delta.Rows[t].Read
-		refused += w.delta.Rows[t].Rejected
+	return nil
+}
+
+// land waits for the flight, if there is one, and takes over what it made durable.
+func (w *worker) land() error {
+	f := &w.flight
+	if f.landed == nil {
+		return nil
 	}
-	w.run.Events.progress(w.input, w.fresh, w.delta.Claims.Seen, refused)
-	w.base, w.delta = cp.Account, Account{}
-	w.out.Reset()
-	w.pending, w.fresh, w.done = w.pending[:0], 0, done
+	err := <-f.landed
+	f.landed = nil
+	if err != nil {
+		return err
+	}
+	w.base, w.done = f.cp.Account, f.cp.Done
+	seen, refused := f.delta.Claims.Seen, f.delta.Claims.Rejected
+	for t := range cpcds.Claims {
+		seen += f.delta.Rows[t].Read
+		refused += f.delta.Rows[t].Rejected
+	}
+	w.run.Events.progress(w.input, f.fresh, f.delta.Claims.Seen, refused)
 	return w.run.overBudget(seen, refused)
 }
 
 // settle adds to an account what the target did with the batch.
-func (w *worker) settle(a *Account, outcomes []Outcome) {
-	for i, r := range w.out.All() {
+func (w *worker) settle(a *Account, f *flight, outcomes []Outcome) {
+	for i, r := range f.out.All() {
 		a.Resources[r.Type].count(outcomes[i])
 	}
-	for _, p := range w.pending {
+	for _, p := range f.pending {
 		var n [numOutcomes]int
 		for _, o := range outcomes[p.from:p.to] {
 			n[o]++

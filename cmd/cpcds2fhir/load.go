@@ -47,7 +47,7 @@ func (f *loadFlags) register(c *cobra.Command) {
 	choiceFlag(c, &f.mode, "mode", "strict rejects what the profile calls an error; lenient repairs first what it can", "strict", "lenient")
 	fl.StringSliceVar(&f.noRepair, "no-repair", nil, "`REPAIR`s that lenient mode must not apply")
 	fl.StringVar(&f.idKey, "id-key", "", "key of the resource ids, `FILE or env:NAME` (default: your own, created on first use)")
-	fl.IntVar(&f.workers, "workers", min(runtime.NumCPU(), mostWorkers), "lanes that run at the same time")
+	fl.IntVar(&f.workers, "workers", min(runtime.NumCPU(), mostWorkers), "CPUs to use, and lanes that run at the same time")
 	fl.StringVar(&f.memory, "memory", "512MiB", "`SIZE` of memory that the process may use, at least 64MiB")
 	fl.StringVar(&f.maxRejects, "max-rejects", "", "stop when more than `N or P%` of the claims and rows are rejected (default: no limit)")
 	fl.StringVar(&f.state, "state", "", "`DIR` of rejects, manifests and resume points (default: the target's name with .state)")
@@ -125,6 +125,11 @@ func (f *loadFlags) prepare(out io.Writer) (*job, error) {
 	}
 	if err := checkWorkers(f.workers); err != nil {
 		return nil, err
+	}
+	// A lane makes the next batch while the target compresses and writes the one
+	// before: without this, one worker would use two CPUs.
+	if f.workers < runtime.GOMAXPROCS(0) {
+		runtime.GOMAXPROCS(f.workers)
 	}
 	if f.logLevel != "" && f.logLevel != "json" && f.logLevel != "console" {
 		return nil, usagef("--log %q: use json or console", f.logLevel)
