@@ -201,6 +201,9 @@ func address(b []byte, a addressParts) []byte {
 	b = fieldState.Put(b, a.state)
 	b = fieldZIP.Put(b, a.zip)
 	b = fieldCountry.Put(b, a.country)
+	if a.to < a.from { // per-1
+		a.to = ""
+	}
 	if a.from != "" || a.to != "" {
 		b = append(b, `"period":{`...)
 		b = fieldStart.Put(b, a.from)

@@ -9,9 +9,11 @@ import (
 
 // Rules of assembling.
 const (
-	ruleHeaderDisagrees = "header-disagrees"   // the rows of a claim repeat a header element with different values
-	ruleDuplicateLine   = "duplicate-line"     // two lines of a claim have the same number
-	ruleNoKey           = "required-claim-key" // a row has no claim key
+	ruleHeaderDisagrees = "header-disagrees"    // the rows of a claim repeat a header element with different values
+	ruleDuplicateLine   = "duplicate-line"      // two lines of a claim have the same number
+	ruleNoKey           = "required-claim-key"  // a row has no claim key
+	ruleNoNumber        = "line-without-number" // a row has a service and no line number
+	ruleNoCode          = "entry-without-code"  // a diagnosis, procedure or member of the care team says all but what it is
 
 	ruleCoverageMember = "coverage-of-other-member" // the coverage of a claim is another member's
 )
@@ -25,6 +27,8 @@ type assembled struct {
 	px    []rowRef
 	team  []rowRef
 	fixes map[fix]int64 // repairs, of this claim
+
+	warnings []cpcds.Problem // what is left out, of this claim
 
 	dropCopies bool // the repair of duplicate lines is on
 }
@@ -48,6 +52,7 @@ func (a *assembled) assemble(segments []segment) {
 	c.Reset()
 	a.lines, a.dx, a.px, a.team = a.lines[:0], a.dx[:0], a.px[:0], a.team[:0]
 	clear(a.fixes)
+	a.warnings = a.warnings[:0]
 	for _, s := range segments {
 		a.header(s)
 	}
@@ -104,8 +109,12 @@ func (a *assembled) headerProblem(rule string, e cpcds.Element) {
 // row adds the line, diagnoses, procedures and care team entries of a row.
 func (a *assembled) row(b *bound, i int) {
 	c, p := &a.claim, b.slots()
-	if b.filled(b.plan.lineWhen, i) {
+	service := b.filled(b.plan.lineWhen, i)
+	if service || b.plan.numbered && b.filled(p.services, i) {
 		n := len(c.Lines)
+		if !service {
+			c.Problems = append(c.Problems, cpcds.Problem{Rule: ruleNoNumber, Element: cpcds.LineNumber, Row: n})
+		}
 		c.Lines = append(c.Lines, cpcds.Line{})
 		a.lines = append(a.lines, rowRef{b, i})
 		l := &c.Lines[n]
@@ -130,6 +139,8 @@ func (a *assembled) row(b *bound, i int) {
 				c.Procedures = append(c.Procedures, x)
 				a.px = append(a.px, rowRef{b, i})
 			}
+		} else {
+			a.uncoded(b, &p.procedures[g], i, cpcds.InpatientProcedureCode)
 		}
 	}
 	for g := range p.careTeam {
@@ -140,6 +151,8 @@ func (a *assembled) row(b *bound, i int) {
 				c.CareTeam = append(c.CareTeam, t)
 				a.team = append(a.team, rowRef{b, i})
 			}
+		} else {
+			a.uncoded(b, &p.careTeam[g], i, cpcds.CareTeamRole)
 		}
 	}
 }
@@ -155,7 +168,17 @@ func (a *assembled) diagnoses(b *bound, i int) {
 				c.Diagnoses = append(c.Diagnoses, d)
 				a.dx = append(a.dx, rowRef{b, i})
 			}
+		} else {
+			a.uncoded(b, &p.diagnoses[g], i, cpcds.DiagnosisCode)
 		}
+	}
+}
+
+// uncoded warns of a repetition that is filled and lacks the element without which
+// it is not there.
+func (a *assembled) uncoded(b *bound, g *group, i int, code cpcds.Element) {
+	if b.filled(g.facts, i) {
+		a.warnings = append(a.warnings, cpcds.Problem{Rule: ruleNoCode, Element: code, Row: -1})
 	}
 }
 
@@ -189,12 +212,17 @@ func (a *assembled) fill(b *bound, i int, slots []slot, record int, set func(cpc
 
 // hasDiagnosis reports whether the claim has the diagnosis already: the same code
 // of the same type. Rows repeat their diagnoses; what they add to one that is
-// there (a missing POA) is taken over.
+// there (a missing POA or text) is taken over.
 func (a *assembled) hasDiagnosis(d *cpcds.Diagnosis, code string) bool {
 	for i := range a.claim.Diagnoses {
 		x := &a.claim.Diagnoses[i]
 		if x.Get(cpcds.DiagnosisCode) == code && x.Get(cpcds.DiagnosisType) == d.Get(cpcds.DiagnosisType) &&
 			x.Get(cpcds.DiagnosisCodeType) == d.Get(cpcds.DiagnosisCodeType) {
+			for _, e := range [2]cpcds.Element{cpcds.DiagnosisDescription, cpcds.IsECode} {
+				if x.Get(e) == "" {
+					x.Set(e, d.Get(e))
+				}
+			}
 			if poa := d.Get(cpcds.PresentOnAdmission); poa != x.Get(cpcds.PresentOnAdmission) {
 				switch {
 				case x.Get(cpcds.PresentOnAdmission) == "":

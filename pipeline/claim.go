@@ -232,6 +232,7 @@ func (w *worker) part(key string, p *part) fate {
 		}
 	}
 	began = stages.Since(StageRules, began)
+	w.verdict.Warnings = append(w.verdict.Warnings, a.warnings...)
 	if len(a.claim.Undivided) > 0 {
 		w.verdict.Warnings = append(w.verdict.Warnings, cpcds.Problem{Rule: ruleUndivided, Element: a.claim.Undivided[0], Row: -1})
 	}

@@ -144,7 +144,7 @@ func (k *keyReader) read(src *cpcds.Rows, at func(i int) *cpcds.Column) {
 		k.rows.Columns[place] = empty[i]
 	}
 	if k.plan == nil {
-		k.plan = newPlan(&k.batch, k.binding.Reps(), k.table)
+		k.plan = newPlan(&k.batch, k.binding)
 	}
 }
 

@@ -88,7 +88,13 @@ func (r *resolver) claim(a *assembled, key, part string) (skip bool) {
 	}
 	if other := c.Get(cpcds.OtherCoverageID); other != "" {
 		if o, ok := r.coverageByID(other); ok {
-			f.OtherCoverage = o.id.Reference(fhir.Coverage)
+			// The claim's own coverage is no other payer's.
+			if ref := o.id.Reference(fhir.Coverage); ref != f.Coverage {
+				f.OtherCoverage = ref
+			}
+			if f.Patient != "" && o.member.Reference(fhir.Patient) != f.Patient {
+				c.Problems = append(c.Problems, cpcds.Problem{Rule: ruleCoverageMember, Element: cpcds.OtherCoverageID, Row: -1})
+			}
 		}
 	}
 
@@ -288,23 +294,31 @@ func (r *resolver) lookup(k providerKey) (providerEntry, bool) {
 }
 
 // payee returns the party of the payee: the member, the subscriber if a member
-// too, the provider, or a related person who is named.
+// too, the provider, or a related person who is named. Nobody stands in for one
+// that the claim names and that is not known: it would say that he was paid.
 func (r *resolver) payee(c *cpcds.Claim) string {
 	id, name := c.Get(cpcds.ClaimPayee), c.Get(cpcds.ClaimPayeeName)
 	switch c.Get(cpcds.ClaimPayeeTypeCode) {
 	case "beneficiary":
+		if id != "" && id != c.Get(cpcds.MemberID) {
+			return ""
+		}
 		return c.Refs.Patient
 	case "subscriber":
 		if ref := r.patient(id); ref != "" || id == "" && name == "" {
 			return ref
 		}
 	case "provider":
-		if id != "" {
-			if e, ok := r.lookup(providerKey{npi: id, id: id, organization: true}); ok {
-				return e.reference()
-			}
+		if id == "" || id == c.Get(cpcds.BillingProviderNPI) || id == c.Get(cpcds.BillingProviderID) {
+			return c.Refs.Providers[cpcds.Billing]
 		}
-		return c.Refs.Providers[cpcds.Billing]
+		if e, ok := r.lookup(providerKey{npi: id, id: id, organization: true}); ok {
+			return e.reference()
+		}
+		if carin.ValidNPI(id) {
+			return r.provider(providerKey{npi: id, organization: true}, name, "")
+		}
+		return ""
 	case "other":
 		if id != "" {
 			if e, ok := r.lookup(providerKey{npi: id, id: id, organization: true}); ok {

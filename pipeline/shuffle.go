@@ -347,7 +347,7 @@ func (s *shuffler) read(group, p int, slabs []*bound) error {
 		}
 		binding := b.input.Binding.Clone()
 		binding.Convert(&b.batch, &b.rows)
-		b.plan = newPlan(&b.batch, binding.Reps(), binding.Table())
+		b.plan = newPlan(&b.batch, binding)
 		b.sift()
 	}
 	return nil

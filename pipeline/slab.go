@@ -35,6 +35,7 @@ type plan struct {
 	split    int   // column that splits the claim, -1 if none
 	number   int   // column of the line number, -1 if none
 	lineWhen []int // a row is a service line if one of these is filled
+	numbered bool  // these are the line number alone
 
 	slots
 }
@@ -43,6 +44,7 @@ type plan struct {
 // repetition.
 type slots struct {
 	header, line                    []slot
+	services                        []int // columns of lines that a row without a line number should not fill
 	diagnoses, procedures, careTeam []group
 }
 
@@ -52,6 +54,12 @@ type slots struct {
 func (b *bound) sift() {
 	u := &b.used
 	u.header, u.line = b.sifted(u.header, b.plan.header), b.sifted(u.line, b.plan.line)
+	u.services = u.services[:0]
+	for _, c := range b.plan.services {
+		if b.anyValue(c) {
+			u.services = append(u.services, c)
+		}
+	}
 	u.diagnoses, u.procedures, u.careTeam = b.siftedGroups(u.diagnoses, b.plan.diagnoses), b.siftedGroups(u.procedures, b.plan.procedures), b.siftedGroups(u.careTeam, b.plan.careTeam)
 	b.known = true
 }
@@ -69,14 +77,21 @@ func (b *bound) sifted(to, from []slot) []slot {
 func (b *bound) siftedGroups(to, from []group) []group {
 	to = to[:0]
 	for _, g := range from {
-		for _, c := range []int{g.present, g.typ} {
-			if c >= 0 && len(b.batch.Columns[c].Values) > 0 {
-				to = append(to, g)
-				break
-			}
+		if b.anyValue(g.present, g.typ) || b.anyValue(g.facts...) {
+			to = append(to, g)
 		}
 	}
 	return to
+}
+
+// anyValue reports whether one of the columns has a value in some row; -1 is none.
+func (b *bound) anyValue(columns ...int) bool {
+	for _, c := range columns {
+		if c >= 0 && len(b.batch.Columns[c].Values) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // slots returns what can have values in these rows: what sift found, else all of the
@@ -100,13 +115,19 @@ type slot struct {
 type group struct {
 	present int
 	typ     int
+	facts   []int // what nobody would say of one that is not there
 	slots   []slot
 }
 
 // newPlan makes the plan of a binding. reps says of each column which repetition
 // of a diagnosis, procedure or care team entry it belongs to; -1 is all of them.
-func newPlan(b *cpcds.Batch, reps []int, t *layouts.Table) *plan {
-	p := &plan{split: -1, number: -1}
+func newPlan(b *cpcds.Batch, binding *layouts.Binding) *plan {
+	reps, t := binding.Reps(), binding.Table()
+	// A layout's constant stands on every row, whether it has a record or not.
+	said := func(i int, e cpcds.Element) bool {
+		return len(binding.Columns(e)) > 0 && !(reps[i] >= 0 && e == cpcds.DiagnosisType)
+	}
+	p := &plan{split: -1, number: -1, numbered: slices.Equal(t.LineWhen, []cpcds.Element{cpcds.LineNumber})}
 	groups := map[cpcds.Level]*[]group{cpcds.DiagnosisLevel: &p.diagnoses, cpcds.ProcedureLevel: &p.procedures, cpcds.CareTeamLevel: &p.careTeam}
 	for i, e := range b.Elements {
 		level := e.Info().Level
@@ -133,6 +154,9 @@ func newPlan(b *cpcds.Batch, reps []int, t *layouts.Table) *plan {
 			if e == cpcds.LineNumber {
 				p.number = i
 			}
+			if said(i, e) {
+				p.services = append(p.services, i)
+			}
 		}
 		if slices.Contains(t.Key, e) {
 			p.key = append(p.key, i)
@@ -157,6 +181,11 @@ func newPlan(b *cpcds.Batch, reps []int, t *layouts.Table) *plan {
 				g.present = i
 			case cpcds.DiagnosisCodeType:
 				g.typ = i
+			case cpcds.InpatientProcedureCodeType: // says nothing alone
+			default:
+				if said(i, e) {
+					g.facts = append(g.facts, i)
+				}
 			}
 		}
 	}

@@ -124,7 +124,7 @@ func (r *Run) streamLane(ctx context.Context, lane claimLane, account *Account) 
 		began = r.Stages.Since(StageDecode, began)
 		binding.Convert(&cur.batch, &cur.rows)
 		if cur.plan == nil {
-			cur.plan = newPlan(&cur.batch, binding.Reps(), binding.Table())
+			cur.plan = newPlan(&cur.batch, binding)
 		}
 		cur.sift()
 		r.Stages.Since(StageLayout, began)

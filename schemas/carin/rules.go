@@ -228,6 +228,7 @@ func allRules(v *Version) []Rule {
 	rules := headerRules(v)
 	rules = append(rules, lineRules()...)
 	rules = append(rules, partRules()...)
+	rules = append(rules, pharmacyRules()...)
 	rules = append(rules, amountRules()...)
 	rules = append(rules, identityRules()...)
 	rules = append(rules, unusedRules()...)

@@ -48,7 +48,7 @@ func headerRules(v *Version) []Rule {
 					r.fail(-1)
 				}
 			}),
-		warning(claimRule("unknown-other-coverage", all, cpcds.OtherCoverageID, "the coverage of another payer must be in the coverages table; it is left out",
+		warning(claimRule("unknown-other-coverage", all, cpcds.OtherCoverageID, "the coverage of another payer must be in the coverages table, and another than the claim's own; it is left out",
 			func(c *cpcds.Claim, r *report) {
 				if c.Get(cpcds.OtherCoverageID) != "" && c.Refs.OtherCoverage == "" {
 					r.fail(-1)
@@ -78,6 +78,32 @@ func headerRules(v *Version) []Rule {
 					r.fail(-1)
 				}
 			}),
+		warning(claimRule("unknown-payee", all, cpcds.ClaimPayee,
+			"claim_payee must name the claim's member if the payee is the beneficiary, a member if he is the subscriber (or have a name), a provider by a key of a table or an NPI if he is one; the payee is left without a party",
+			func(c *cpcds.Claim, r *report) {
+				if c.Get(cpcds.ClaimPayee) != "" && c.Get(cpcds.ClaimPayeeTypeCode) != "" && c.Refs.Payee == "" {
+					r.fail(-1)
+				}
+			})),
+		warning(claimRule("payee-without-type", all, cpcds.ClaimPayeeTypeCode, "a payee must have a type (payee.type 1..1); one without is left out",
+			func(c *cpcds.Claim, r *report) {
+				if c.Get(cpcds.ClaimPayeeTypeCode) == "" &&
+					(c.Get(cpcds.ClaimPayee) != "" || c.Get(cpcds.ClaimPayeeName) != "" || c.Get(cpcds.ClaimPayeeRelationship) != "") {
+					r.fail(-1)
+				}
+			})),
+		warning(claimRule("payee-name-unused", all, cpcds.ClaimPayeeName,
+			"name and relationship are for a payee who is no member and no provider; of one who is, they are left out",
+			func(c *cpcds.Claim, r *report) {
+				if c.Get(cpcds.ClaimPayeeTypeCode) == "" || strings.HasPrefix(c.Refs.Payee, "RelatedPerson/") {
+					return
+				}
+				for _, e := range [2]cpcds.Element{cpcds.ClaimPayeeName, cpcds.ClaimPayeeRelationship} {
+					if c.Get(e) != "" {
+						r.failAt(e, -1)
+					}
+				}
+			})),
 		claimRule("point-of-origin", institutional, cpcds.PointOfOriginCode,
 			"a newborn admission (type 4) must have a point of origin for newborns, any other admission one that is not (EOB-inst-pointoforigin, both directions)",
 			func(c *cpcds.Claim, r *report) {

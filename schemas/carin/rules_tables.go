@@ -17,6 +17,13 @@ func rowRules() []Rule {
 		}),
 		codeRow(cpcds.Members, cpcds.MembersEthnicity, "an OMB ethnicity category", oneOf(ethnicities)),
 		warning(codeRow(cpcds.Members, cpcds.MembersState, "a USPS state abbreviation", states)),
+		warning(rowRule("address-dates", cpcds.Members, cpcds.MembersAddressEndDate, "address_end_date must not lie before address_begin_date (per-1); it is left out", func(get get) bool {
+			end := get(cpcds.MembersAddressEndDate)
+			return end == "" || end >= get(cpcds.MembersAddressBeginDate)
+		})),
+		warning(rowRule("deceased", cpcds.Members, cpcds.MembersDeceased, "deceased must not be false beside date_of_death; the date counts", func(get get) bool {
+			return get(cpcds.MembersDeceased) != "false" || get(cpcds.MembersDateOfDeath) == ""
+		})),
 
 		requiredRow(cpcds.Coverages, cpcds.CoveragesCoverageID, "it is the key of the table"),
 		requiredRow(cpcds.Coverages, cpcds.CoveragesMemberID, "it becomes beneficiary"),

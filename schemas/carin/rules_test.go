@@ -90,6 +90,30 @@ var breaks = map[string]func(c *cpcds.Claim){
 		}
 	},
 	"unknown-other-coverage": func(c *cpcds.Claim) { c.Set(cpcds.OtherCoverageID, "C9") },
+	"unknown-payee": func(c *cpcds.Claim) {
+		c.Set(cpcds.ClaimPayeeTypeCode, "provider")
+		c.Set(cpcds.ClaimPayee, "F-77")
+	},
+	"payee-without-type": func(c *cpcds.Claim) { c.Set(cpcds.ClaimPayee, "M1") },
+	"payee-name-unused": func(c *cpcds.Claim) {
+		c.Set(cpcds.ClaimPayeeTypeCode, "beneficiary")
+		c.Set(cpcds.ClaimPayeeName, "Alvarez, Rosa")
+		c.Refs.Payee = c.Refs.Patient
+	},
+	"fill-facts-differ": func(c *cpcds.Claim) {
+		l := c.Lines[0]
+		l.Set(cpcds.LineNumber, "2")
+		l.Set(cpcds.DaysSupply, "10")
+		l.Set(cpcds.LineSubmittedAmount, "0.00") // the header says the sum
+		c.Lines = append(c.Lines, l)
+	},
+	"ingredient-facts": func(c *cpcds.Claim) {
+		l := c.Lines[0]
+		l.Set(cpcds.LineNumber, "2")
+		l.Set(cpcds.CompoundParentLineNumber, "1")
+		l.Set(cpcds.LineSubmittedAmount, "4.00")
+		c.Lines = append(c.Lines, l)
+	},
 	"admission-dates": func(c *cpcds.Claim) {
 		c.Set(cpcds.MemberAdmissionDate, "2024-03-05")
 		c.Set(cpcds.MemberDischargeDate, "2024-03-04")

@@ -1,0 +1,70 @@
+package carin
+
+import (
+	"slices"
+
+	"cpcds2fhir/schemas/cpcds"
+)
+
+// fillFacts stand on the lines in practice and once in the profile: the first line
+// gives them.
+var fillFacts = []cpcds.Element{cpcds.RxServiceReferenceNumber, cpcds.DaysSupply, cpcds.DawProductSelectionCode, cpcds.RefillNumber,
+	cpcds.RefillsAuthorized, cpcds.PrescriptionOriginCode, cpcds.PlanReportedBrandGenericCode, cpcds.CompoundCode}
+
+// ingredientFacts are what the row of an ingredient says of it; detailFacts may be
+// those of the compound too, which every row of a claim may repeat.
+var (
+	ingredientFacts = []cpcds.Element{cpcds.LineNumber, cpcds.CompoundParentLineNumber, cpcds.NationalDrugCode, cpcds.DrugDescription,
+		cpcds.QuantityDispensed, cpcds.QuantityQualifierCode}
+	detailFacts = func() (list []cpcds.Element) {
+		for _, e := range cpcds.Columns(cpcds.Claims) {
+			if e.Info().Level == cpcds.LineLevel && !slices.Contains(ingredientFacts, e) {
+				list = append(list, e)
+			}
+		}
+		return list
+	}()
+)
+
+// pharmacyRules warn of what the lines of a pharmacy claim say and the profile has
+// no second place for.
+func pharmacyRules() []Rule {
+	rx := []Profile{Pharmacy}
+	return []Rule{
+		warning(claimRule("fill-facts-differ", rx, cpcds.DaysSupply,
+			"what a pharmacy claim has once (days supply, refills, codes and number of the prescription) must not differ from line to line; that of the first line counts",
+			func(c *cpcds.Claim, r *report) {
+				for i := 1; i < len(c.Lines); i++ {
+					if Ingredient(r.profile, &c.Lines[i]) {
+						continue
+					}
+					for _, e := range fillFacts {
+						if v := c.Lines[i].Get(e); v != "" && v != c.Lines[0].Get(e) {
+							r.failAt(e, i)
+						}
+					}
+				}
+			})),
+		warning(claimRule("ingredient-facts", rx, cpcds.LineSubmittedAmount,
+			"the row of an ingredient becomes drug code, description and quantity of a detail; what else it says, other than its compound, is left out",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Lines {
+					l := &c.Lines[i]
+					if !Ingredient(r.profile, l) {
+						continue
+					}
+					parent := slices.IndexFunc(c.Lines, func(x cpcds.Line) bool {
+						return x.Get(cpcds.LineNumber) == l.Get(cpcds.CompoundParentLineNumber)
+					})
+					if parent < 0 { // the claim is rejected
+						continue
+					}
+					for _, e := range detailFacts {
+						if v := l.Get(e); v != "" && v != c.Lines[parent].Get(e) && Uses(r.profile, e) {
+							r.failAt(e, i)
+						}
+					}
+				}
+			})),
+	}
+}
