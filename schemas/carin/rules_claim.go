@@ -95,7 +95,12 @@ func headerRules(v *Version) []Rule {
 		warning(claimRule("payee-name-unused", all, cpcds.ClaimPayeeName,
 			"name and relationship are for a payee who is no member and no provider; of one who is, they are left out",
 			func(c *cpcds.Claim, r *report) {
-				if c.Get(cpcds.ClaimPayeeTypeCode) == "" || strings.HasPrefix(c.Refs.Payee, "RelatedPerson/") {
+				if c.Get(cpcds.ClaimPayeeTypeCode) == "" {
+					return
+				}
+				switch typ, _, _ := strings.Cut(c.Refs.Payee, "/"); typ {
+				case "", "Patient", "Practitioner", "Organization":
+				default:
 					return
 				}
 				for _, e := range [2]cpcds.Element{cpcds.ClaimPayeeName, cpcds.ClaimPayeeRelationship} {
