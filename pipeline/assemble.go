@@ -110,7 +110,7 @@ func (a *assembled) headerProblem(rule string, e cpcds.Element) {
 func (a *assembled) row(b *bound, i int) {
 	c, p := &a.claim, b.slots()
 	service := b.filled(b.plan.lineWhen, i)
-	if service || b.plan.numbered && b.filled(p.services, i) {
+	if service || b.plan.numbered && b.written(p.services, i) {
 		n := len(c.Lines)
 		if !service {
 			c.Problems = append(c.Problems, cpcds.Problem{Rule: ruleNoNumber, Element: cpcds.LineNumber, Row: n})
@@ -177,7 +177,7 @@ func (a *assembled) diagnoses(b *bound, i int) {
 // uncoded warns of a repetition that is filled and lacks the element without which
 // it is not there.
 func (a *assembled) uncoded(b *bound, g *group, i int, code cpcds.Element) {
-	if b.filled(g.facts, i) {
+	if b.written(g.facts, i) {
 		a.warnings = append(a.warnings, cpcds.Problem{Rule: ruleNoCode, Element: code, Row: -1})
 	}
 }

@@ -136,6 +136,7 @@ type outcome struct {
 	target  *memory
 	account *pipeline.Account
 	rejects []*pipeline.Reject
+	inputs  []*pipeline.Input
 }
 
 // run loads the case with the real engine into memory.
@@ -158,7 +159,7 @@ func (g *golden) run(t *testing.T, workers int) *outcome {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { file.Close() })
+		defer file.Close()
 		headers = append(headers, layouts.File{Path: path, Fields: file.Fields()})
 		files = append(files, file)
 	}
@@ -179,7 +180,7 @@ func (g *golden) run(t *testing.T, workers int) *outcome {
 			inputs = append(inputs, in)
 		}
 	}
-	o := &outcome{target: newMemory()}
+	o := &outcome{target: newMemory(), inputs: inputs}
 	run := &pipeline.Run{
 		ID: "golden", Inputs: inputs, Layout: g.layout, Lenient: g.lenient, Version: g.version,
 		Identity: fhir.NewIdentity([]byte(g.key)), Loader: o.target,

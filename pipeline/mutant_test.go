@@ -1,58 +1,164 @@
 package pipeline_test
 
 import (
-	"bytes"
-	"encoding/json"
-	"maps"
+	"fmt"
+	"hash/fnv"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/google/fhir/go/fhirversion"
-	"github.com/google/fhir/go/jsonformat"
+	"github.com/rogpeppe/go-internal/txtar"
 
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/cpcds"
-	"cpcds2fhir/schemas/fhir"
+	"cpcds2fhir/schemas/layouts"
 )
 
-// TestMutants spoils one value of a good claim at a time, in every column and every
-// way. Each mutant must be rejected with a rule that names the column, or become a
-// resource that a strict reader accepts; and what it says must not be lost without a
-// warning that names the column. MUTANTS_OUT=DIR keeps the resources of the accepted
-// ones, for a validator.
+// Kinds of mutants.
+const (
+	kindBlank     = "blanked"
+	kindUnknown   = "unknown code or text"
+	kindForm      = "wrong form"
+	kindAmount    = "spoiled amount or number"
+	kindControl   = "control characters"
+	kindBeyond    = "beyond the BMP"
+	kindReference = "wrong reference"
+	kindDates     = "swapped dates"
+	kindTwice     = "duplicated row"
+	kindRemoved   = "removed row"
+	kindLayout    = "claims of another layout"
+)
+
+// Outcomes of mutants.
+const (
+	isRejected = "rejected"
+	isOther    = "loaded as something else"
+	isSame     = "loaded as if nothing had happened"
+	isGone     = "gone with its only row"
+)
+
+// TestMutants spoils claims in which every column is filled, under both releases:
+// every value in every way, references that lead elsewhere, dates that changed
+// places, rows that come twice or not at all. Each mutant must be rejected with a rule
+// that names what was changed, or become a resource that a strict reader accepts; and
+// what it says must not be lost without a warning. MUTANTS_OUT=DIR keeps the resources
+// that come of them, for a validator.
 func TestMutants(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the mutants take a while")
 	}
-	for _, f := range filledClaims {
-		if f.only != nil {
-			continue
+	var y tally
+	t.Run("claims", func(t *testing.T) {
+		for _, v := range []*carin.Version{carin.V220, carin.V200} {
+			for _, f := range filledClaims {
+				if f.only != nil {
+					continue
+				}
+				name := f.name + "-" + v.Name
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					c := newCase(t, name, f.golden(t, v, nil))
+					if c.claims[0].json == "" {
+						t.Fatalf("the claim with everything filled is rejected: %v", c.claims[0].problems)
+					}
+					var list []*mutant
+					list = append(list, c.spoil(c.claims[0], always)...)
+					list = append(list, c.misreference(c.claims[0])...)
+					list = append(list, c.changeRows(c.claims[0])...)
+					c.judge(t, &y, list)
+
+					ordered := newCase(t, name+"-dates", f.golden(t, v, inOrder))
+					ordered.judge(t, &y, ordered.swapDates(ordered.claims[0]))
+				})
+			}
 		}
-		t.Run(f.name, func(t *testing.T) {
-			t.Parallel()
-			var n, rejected, valid int
-			for _, e := range cpcds.Columns(cpcds.Claims) {
-				m := f.mutate(t, e)
-				n, rejected, valid = n+len(m.values), rejected+m.rejected, valid+m.valid
-			}
-			t.Logf("%d mutants: %d rejected, %d valid", n, rejected, valid)
-			if rejected == 0 || valid == 0 {
-				t.Error("mutants that are all alike test nothing")
-			}
-		})
+	})
+	both := []string{isRejected, isOther}
+	y.report(t, map[string][]string{kindBlank: both, kindUnknown: both, kindForm: both, kindAmount: both, kindControl: {isRejected}, kindBeyond: both,
+		kindReference: both, kindDates: {isOther}, kindTwice: {isRejected}, kindRemoved: {isGone}})
+}
+
+// TestGoldenMutants does the same to the rows of the golden claims, whatever their
+// layout, mode, release and grain. Not every value is tried in every cell, unless
+// MUTANTS_OUT is set.
+func TestGoldenMutants(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the mutants take a while")
 	}
+	files, err := filepath.Glob(filepath.Join("..", "testdata", "claims", "*.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var y tally
+	t.Run("claims", func(t *testing.T) {
+		for _, file := range files {
+			name := strings.TrimSuffix(filepath.Base(file), ".txtar")
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				c := newCase(t, "golden-"+name, readGolden(t, file))
+				var list []*mutant
+				for _, b := range c.claims {
+					list = append(list, c.spoil(b, sometimes(name))...)
+					list = append(list, c.misreference(b)...)
+					list = append(list, c.swapDates(b)...)
+					list = append(list, c.changeRows(b)...)
+				}
+				c.judge(t, &y, list)
+			})
+		}
+	})
+	both := []string{isRejected, isOther, isSame}
+	y.report(t, map[string][]string{kindBlank: both, kindUnknown: both, kindForm: both, kindAmount: both, kindControl: {isRejected}, kindBeyond: both,
+		kindReference: both, kindDates: {isOther}, kindTwice: {isRejected, isSame}, kindRemoved: {isRejected, isOther, isGone},
+		kindLayout: {isRejected, isOther}})
+}
+
+// golden is the extract of the filled claim as a case, with dates of its own.
+func (f *filledClaim) golden(t *testing.T, v *carin.Version, dates map[cpcds.Element]string) *golden {
+	t.Helper()
+	layout, err := layouts.Open("cpcds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &golden{archive: &txtar.Archive{}, layout: layout, version: v, key: "a key for tests only"}
+	c := &mutantCase{golden: g}
+	add := func(table cpcds.Table, rows [][]string) {
+		var header []string
+		for _, e := range cpcds.Columns(table) {
+			header = append(header, e.Column())
+		}
+		g.archive.Files = append(g.archive.Files, txtar.File{Name: table.String() + ".csv", Data: c.write(header, rows)})
+	}
+	for table := range cpcds.Claims {
+		rows := f.smallRows(table, cpcds.NoElement)
+		if table == cpcds.Coverages { // of another member
+			other := slices.Clone(rows[1])
+			other[slices.Index(cpcds.Columns(table), cpcds.CoveragesCoverageID)] = "C6"
+			other[slices.Index(cpcds.Columns(table), cpcds.CoveragesMemberID)] = "M2"
+			rows = append(rows, other)
+		}
+		add(table, rows)
+	}
+	add(cpcds.Claims, f.lines(func(e cpcds.Element, old values) string {
+		if d, ok := dates[e]; ok {
+			return d
+		}
+		// Before release 2.1 a person bills an oral claim.
+		if e == cpcds.BillingProviderNPI && v == carin.V200 && f.profile == carin.Oral {
+			return npi(90001)
+		}
+		return old.a
+	}))
+	return g
 }
 
 // spoiled are the values that a column is given, by its kind; the first is none.
-func spoiled(e cpcds.Element) []string {
+func spoiled(kind cpcds.Kind) []string {
 	list := []string{"", "no such value", "ZZZ9", "a\x01b", "𝒜 😀 \u202e", `quote " and \ back`, strings.Repeat("long ", 100)}
-	switch e.Info().Kind {
+	switch kind {
 	case cpcds.DateKind, cpcds.InstantKind:
 		return append(list, "2023-13-45", "2024-02-30", "20240101", "0001-01-01", "9999-12-31", "31690708-07-05", "2024-01-01T25:00:00Z")
 	case cpcds.MoneyKind, cpcds.QuantityKind:
@@ -67,199 +173,234 @@ func spoiled(e cpcds.Element) []string {
 	return append(list, "0", " padded ", "two\nlines")
 }
 
-// blamed are the elements whose rules may notice that another one is wrong.
-var blamed = map[cpcds.Element][]cpcds.Element{
-	cpcds.CoverageID:                 {cpcds.ClaimPayerIdentifier},
-	cpcds.ClaimPayerIdentifier:       {cpcds.CoverageID},
-	cpcds.ClaimSubType:               {cpcds.ClaimType},
-	cpcds.MemberID:                   {cpcds.CoverageID},
-	cpcds.AdmissionTypeCode:          {cpcds.PointOfOriginCode},
-	cpcds.DiagnosisCodeType:          {cpcds.DiagnosisCode},
-	cpcds.InpatientProcedureCodeType: {cpcds.InpatientProcedureCode},
-	cpcds.ToothNumber:                {cpcds.ToothSurface},
-	cpcds.OralCavityArea:             {cpcds.ToothSurface},
-	cpcds.AdditionalToothNumbers:     {cpcds.ToothSurface},
-	cpcds.CompoundCode:               {cpcds.NationalDrugCode},
-	cpcds.ClaimPayeeTypeCode:         {cpcds.ClaimPayee},
-	cpcds.ClaimPayeeName:             {cpcds.ClaimPayee},
-	cpcds.BillingProviderID:          {cpcds.BillingProviderNPI},
-	cpcds.LineNumber:                 {cpcds.CompoundParentLineNumber, cpcds.ServiceFromDate}, // the ingredient is the first line then
+// kindOf sorts spoiled values.
+func kindOf(value string, kind cpcds.Kind) string {
+	switch {
+	case value == "":
+		return kindBlank
+	case strings.ContainsAny(value, "\x01\n"):
+		return kindControl
+	case strings.ContainsRune(value, '😀'):
+		return kindBeyond
+	}
+	switch kind {
+	case cpcds.MoneyKind, cpcds.QuantityKind:
+		return kindAmount
+	case cpcds.DateKind, cpcds.InstantKind, cpcds.NPIKind, cpcds.FlagKind:
+		return kindForm
+	}
+	return kindUnknown
 }
 
-// keys are columns that lead to a row of a small table, or order records: where
-// another key leads there too they make no difference.
-var keys = []cpcds.Element{cpcds.ClaimSourceVersion, cpcds.BillingProviderID, cpcds.ServiceFacilityID}
+// always and sometimes say whether a spoiled value is tried in a cell.
+func always(int, int, int) bool { return true }
 
-// mutants are what became of the spoiled values of one column.
-type mutants struct {
-	values          []string
-	rejected, valid int
+func sometimes(name string) func(row, column, value int) bool {
+	if os.Getenv("MUTANTS_OUT") != "" {
+		return always
+	}
+	return func(row, column, value int) bool {
+		h := fnv.New32a()
+		fmt.Fprintf(h, "%s %d %d", name, row, column)
+		return value == 0 || (value+int(h.Sum32()%5))%5 == 0
+	}
 }
 
-// mutate loads a claim for each spoiled value of a column.
-func (f *filledClaim) mutate(t *testing.T, e cpcds.Element) mutants {
-	t.Helper()
-	m := mutants{values: spoiled(e)}
-	dir, state := t.TempDir(), t.TempDir()
-	for table := range cpcds.Claims {
-		writeTable(t, dir, table, f.smallRows(table, cpcds.NoElement))
+// elementOf is the element of a column of a claims file, NoElement if the layout
+// gives columns other names.
+func (c *mutantCase) elementOf(f, column int) cpcds.Element {
+	if e, ok := cpcds.Lookup(cpcds.Claims, c.files[f].header[column]); ok && c.layout.Name == "cpcds" {
+		return e
 	}
-	name := func(i int) string { return "mutant-" + string(rune('a'+i)) }
-	var rows [][]string
-	for i, v := range m.values {
-		rows = append(rows, f.lines(func(x cpcds.Element, old values) string {
-			switch x {
-			case e:
-				return v
-			case cpcds.ClaimUniqueIdentifier:
-				return name(i)
-			}
-			return old.a
-		})...)
-	}
-	writeTable(t, dir, cpcds.Claims, rows)
-	target := newMemory()
-	account, err := openRun(t, dir, "cpcds", state, false, target).Load(t.Context())
-	if err != nil {
-		t.Fatalf("%s of %s: %v", e, f.name, err)
-	}
-	if !account.Balanced() {
-		t.Errorf("%s of %s: the account does not balance: %+v", e, f.name, account)
-	}
-	checkClaims(t, target)
-	keepMutants(t, target, f.name+"-"+e.Column())
-
-	rejects := map[string][]pipeline.RejectProblem{}
-	store, err := pipeline.OpenRejects(state)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if runs, err := store.Runs(); err != nil {
-		t.Fatal(err)
-	} else if len(runs) > 0 {
-		err := store.Each(runs[0], func(r *pipeline.Reject) error {
-			rejects[r.Claim] = r.Problems
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	resources := eobs(t, target)
-	if e == cpcds.ClaimUniqueIdentifier { // each mutant has a name of its own
-		m.rejected, m.valid = len(rejects), len(resources)
-		return m
-	}
-	warned := int64(0)
-	for _, r := range carin.NewChecker(carin.V220).Rules() {
-		if r.Element == e && r.Severity == carin.Warning {
-			warned += account.Warnings[r.ID]
-		}
-	}
-	lost := int64(0)
-	for i, v := range m.values {
-		problems, isRejected := rejects[name(i)]
-		resource, isValid := resources[name(i)]
-		switch {
-		case isRejected && isValid:
-			t.Errorf("%s of %s, mutant %d: it was rejected and loaded", e, f.name, i)
-		case isRejected:
-			m.rejected++
-			if !blames(problems, e) {
-				t.Errorf("%s of %s, mutant %d: the reject blames %+v", e, f.name, i, problems)
-			}
-		case isValid:
-			m.valid++
-			if blank, ok := resources[name(0)]; i > 0 && strings.TrimSpace(v) != "" && ok && reflect.DeepEqual(resource, blank) {
-				lost++
-			}
-		default:
-			t.Errorf("%s of %s, mutant %d: it is neither loaded nor rejected", e, f.name, i)
-		}
-	}
-	if lost > warned && inEOB(f.profile, e) && !slices.Contains(keys, e) {
-		t.Errorf("%s of %s: %d values make no difference, %d warnings name the column", e, f.name, lost, warned)
-	}
-	return m
+	return cpcds.NoElement
 }
 
-// strictReader is a strict reader of FHIR that this project did not write.
-var strictReader = sync.OnceValues(func() (*jsonformat.Unmarshaller, error) { return jsonformat.NewUnmarshaller("UTC", fhirversion.R4) })
+// change copies the rows of a claim with one cell changed.
+func (b *baseClaim) change(f, row, column int, value string) [][][]string {
+	rows := slices.Clone(b.rows)
+	rows[f] = slices.Clone(rows[f])
+	rows[f][row] = slices.Clone(rows[f][row])
+	rows[f][row][column] = value
+	return rows
+}
 
-// checkClaims reads the ExplanationOfBenefits with it. The other resources are those
-// of the claim that is not spoiled.
-func checkClaims(t *testing.T, target *memory) {
-	t.Helper()
-	reader, err := strictReader()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, ref := range target.references(fhir.ExplanationOfBenefit) {
-		data := target.resources[ref].json
-		if _, err := reader.Unmarshal(data); err != nil {
-			t.Errorf("%s: a strict FHIR reader refuses it: %v", ref, err)
-		}
-		for _, to := range referencesIn(t, data) {
-			if _, ok := target.resources[to]; !ok {
-				t.Errorf("%s refers to %s, which was not loaded", ref, to)
+// spoil spoils the cells of a claim.
+func (c *mutantCase) spoil(b *baseClaim, try func(row, column, value int) bool) []*mutant {
+	var list []*mutant
+	for f, rows := range b.rows {
+		for r, row := range rows {
+			for x := range row {
+				if x == c.files[f].key {
+					continue
+				}
+				e, kind := c.elementOf(f, x), cpcds.CodeKind
+				if e != cpcds.NoElement {
+					kind = e.Info().Kind
+				}
+				var blank *mutant
+				for i, v := range spoiled(kind) {
+					if v == row[x] || !try(r, x, i) {
+						continue
+					}
+					m := &mutant{kind: kindOf(v, kind), claim: b, rows: b.change(f, r, x, v), columns: []string{c.files[f].header[x]}, element: e, value: v, was: row[x], blank: blank}
+					if v == "" {
+						blank = m
+					}
+					list = append(list, m)
+				}
 			}
 		}
 	}
+	return list
 }
 
-func blames(problems []pipeline.RejectProblem, e cpcds.Element) bool {
-	return slices.ContainsFunc(problems, func(p pipeline.RejectProblem) bool {
-		return p.Element == e.Column() || slices.ContainsFunc(blamed[e], func(x cpcds.Element) bool { return p.Element == x.Column() })
-	})
+// references are the columns that name something else, and what they name.
+var references = map[cpcds.Element]struct {
+	table cpcds.Table
+	key   string
+}{
+	cpcds.MemberID: {cpcds.Members, "member_id"}, cpcds.CoverageID: {cpcds.Coverages, "coverage_id"}, cpcds.OtherCoverageID: {cpcds.Coverages, "coverage_id"},
+	cpcds.ClaimPayerIdentifier: {cpcds.Organizations, "organization_payer_identifier"}, cpcds.BillingProviderNPI: {cpcds.Organizations, "organization_npi"},
+	cpcds.BillingProviderID: {cpcds.Organizations, "organization_id"}, cpcds.ServiceFacilityID: {cpcds.Organizations, "organization_id"},
+	cpcds.ServiceFacilityNPI: {cpcds.Providers, "provider_npi"}, cpcds.AttendingProviderNPI: {cpcds.Organizations, "organization_npi"},
+	cpcds.PerformingProviderNPI: {cpcds.Organizations, "organization_npi"}, cpcds.PrescribingProviderNPI: {cpcds.Organizations, "organization_npi"},
+	cpcds.CareTeamProviderNPI: {cpcds.Organizations, "organization_npi"}, cpcds.ReferringProviderNPI: {cpcds.Providers, "provider_npi"},
+	cpcds.ClaimPayee: {cpcds.Members, "member_id"}, cpcds.ClaimAdjustedFromIdentifier: {cpcds.Claims, "claim_unique_identifier"},
+	cpcds.ClaimAdjustedToIdentifier: {cpcds.Claims, "claim_unique_identifier"}, cpcds.CompoundParentLineNumber: {cpcds.Claims, "line_number"},
 }
 
-// inEOB reports whether the mapping says that the column changes the claim's own
-// resource, or nothing at all: a name of a provider stands in another one.
-func inEOB(p carin.Profile, e cpcds.Element) bool {
-	for _, m := range carin.Mapping() {
-		if m.Element == e && m.Profile == p.String() {
-			return len(m.Paths) == 0 || slices.ContainsFunc(m.Paths, func(path string) bool { return strings.HasPrefix(path, "ExplanationOfBenefit.") })
+// misreference lets the references of a claim lead elsewhere: to whatever else the
+// extract has, to nothing that it has, and claims to themselves.
+func (c *mutantCase) misreference(b *baseClaim) []*mutant {
+	var list []*mutant
+	for f, rows := range b.rows {
+		for r, row := range rows {
+			for x := range row {
+				e := c.elementOf(f, x)
+				to, ok := references[e]
+				if !ok {
+					continue
+				}
+				targets := []string{"nobody", npi(77001)}
+				for _, file := range c.files {
+					if at := slices.Index(file.header, to.key); at >= 0 && file.table == to.table {
+						for _, other := range file.rows {
+							targets = append(targets, other[at])
+						}
+					}
+				}
+				slices.Sort(targets)
+				blank := &mutant{kind: kindReference, claim: b, rows: b.change(f, r, x, ""), columns: []string{c.files[f].header[x]}, element: e}
+				if row[x] == "" {
+					blank = nil
+				} else {
+					list = append(list, blank)
+				}
+				for _, v := range slices.Compact(targets) {
+					if v != "" && v != row[x] {
+						list = append(list, &mutant{kind: kindReference, claim: b, rows: b.change(f, r, x, v), columns: []string{c.files[f].header[x]}, element: e, value: v, blank: blank})
+					}
+				}
+			}
 		}
 	}
-	return false
+	return list
 }
 
-// eobs are the ExplanationOfBenefits by the number of their claim, without what
-// tells one claim from another.
-func eobs(t *testing.T, target *memory) map[string]map[string]any {
-	t.Helper()
-	out := map[string]map[string]any{}
-	for _, ref := range target.references(fhir.ExplanationOfBenefit) {
-		var v map[string]any
-		if err := json.Unmarshal(target.resources[ref].json, &v); err != nil {
-			t.Fatal(err)
-		}
-		list := v["identifier"].([]any)
-		number := list[len(list)-1].(map[string]any)["value"].(string)
-		delete(v, "id")
-		delete(list[len(list)-1].(map[string]any), "value")
-		out[number] = v
-	}
-	return out
+// datePairs are dates of which the first does not come after the second, with the
+// rule that notices when it does.
+var datePairs = []struct {
+	first, second cpcds.Element
+	rule          string
+}{
+	{cpcds.StatementFromDate, cpcds.StatementThruDate, "statement-dates"},
+	{cpcds.MemberAdmissionDate, cpcds.MemberDischargeDate, "admission-dates"},
+	{cpcds.ServiceFromDate, cpcds.ServiceToDate, "service-dates"},
+	{cpcds.ServiceFromDate, cpcds.StatementThruDate, "service-outside-statement"},
+	{cpcds.StatementFromDate, cpcds.ClaimReceivedDate, "received-before-service"},
+	{cpcds.AdjudicationDate, cpcds.ClaimPaidDate, "paid-before-adjudication"},
 }
 
-// keepMutants writes all resources for a validator.
-func keepMutants(t *testing.T, target *memory, name string) {
-	t.Helper()
-	dir := os.Getenv("MUTANTS_OUT")
-	if dir == "" {
-		return
+// inOrder are dates of a filled claim that are as they should be.
+var inOrder = map[cpcds.Element]string{cpcds.StatementFromDate: "2024-02-01", cpcds.StatementThruDate: "2024-02-10", cpcds.MemberAdmissionDate: "2024-02-01",
+	cpcds.MemberDischargeDate: "2024-02-10", cpcds.ServiceFromDate: "2024-02-02", cpcds.ServiceToDate: "2024-02-04", cpcds.ClaimReceivedDate: "2024-02-20",
+	cpcds.AdjudicationDate: "2024-03-01", cpcds.ClaimPaidDate: "2024-03-05"}
+
+// swapDates lets two dates that belong together change places on all rows of a claim.
+func (c *mutantCase) swapDates(b *baseClaim) []*mutant {
+	var list []*mutant
+	for _, p := range datePairs {
+		rows := make([][][]string, len(b.rows))
+		find := func(e cpcds.Element) string {
+			for f := range b.rows {
+				if x := slices.Index(c.files[f].header, e.Column()); x >= 0 {
+					for _, row := range b.rows[f] {
+						if row[x] != "" {
+							return row[x]
+						}
+					}
+				}
+			}
+			return ""
+		}
+		first, second := find(p.first), find(p.second)
+		if c.layout.Name != "cpcds" || first == "" || second == "" || first >= second {
+			continue
+		}
+		for f := range b.rows {
+			for _, row := range b.rows[f] {
+				row = slices.Clone(row)
+				for x, name := range c.files[f].header {
+					switch {
+					case row[x] == "":
+					case name == p.first.Column():
+						row[x] = second
+					case name == p.second.Column():
+						row[x] = first
+					}
+				}
+				rows[f] = append(rows[f], row)
+			}
+		}
+		list = append(list, &mutant{kind: kindDates, claim: b, rows: rows, columns: []string{p.first.Column(), p.second.Column()}, element: cpcds.NoElement, value: p.rule})
 	}
-	var b bytes.Buffer
-	for _, ref := range slices.Sorted(maps.Keys(target.resources)) {
-		if strings.HasPrefix(ref, fhir.ExplanationOfBenefit.String()) {
-			b.Write(append(target.resources[ref].json, '\n'))
+	return list
+}
+
+// changeRows repeats and removes each row of a claim.
+func (c *mutantCase) changeRows(b *baseClaim) []*mutant {
+	var list []*mutant
+	for f := range b.rows {
+		for r, row := range b.rows[f] {
+			twice, without := slices.Clone(b.rows), slices.Clone(b.rows)
+			twice[f] = slices.Insert(slices.Clone(b.rows[f]), r, row)
+			without[f] = slices.Delete(slices.Clone(b.rows[f]), r, r+1)
+			var filled []string
+			for x, v := range row {
+				if v != "" {
+					filled = append(filled, c.files[f].header[x])
+				}
+			}
+			list = append(list,
+				&mutant{kind: kindTwice, claim: b, rows: twice, columns: []string{cpcds.LineNumber.Column()}, element: cpcds.NoElement},
+				&mutant{kind: kindRemoved, claim: b, rows: without, columns: filled, element: cpcds.NoElement})
 		}
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
+	return list
+}
+
+// names reports whether a problem of a reject names what was changed, or an element
+// that may notice that.
+func (m *mutant) names(p pipeline.RejectProblem) bool {
+	// What is on the row makes it a service, or another one than its copy.
+	if p.Rule == "line-without-number" || p.Rule == "duplicate-line" {
+		return true
 	}
-	if err := os.WriteFile(filepath.Join(dir, name+".ndjson"), b.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
+	if m.element == cpcds.ClaimSourceVersion || m.element == cpcds.ClaimLastUpdatedDate {
+		return true // the other rows are an older record then
 	}
+	if slices.Contains(m.columns, p.Element) || slices.ContainsFunc(p.Columns, func(x string) bool { return slices.Contains(m.columns, x) }) {
+		return true
+	}
+	return slices.ContainsFunc(blamed[m.element], func(e cpcds.Element) bool { return p.Element == e.Column() })
 }

@@ -245,6 +245,17 @@ func (b *bound) filled(columns []int, i int) bool {
 	return false
 }
 
+// written is filled, and true of a value that cannot be read too.
+func (b *bound) written(columns []int, i int) bool {
+	for _, c := range columns {
+		col := &b.batch.Columns[c]
+		if k := col.Index[i]; k >= 0 && (col.Values[k] != "" || col.Bad != nil && col.Bad[k] != "") {
+			return true
+		}
+	}
+	return false
+}
+
 // inputRows counts the input rows that begin in [from, to).
 func (b *bound) inputRows(from, to int) int64 {
 	if len(b.rows.Whole) == 0 {

@@ -231,6 +231,7 @@ func allRules(v *Version) []Rule {
 	rules = append(rules, pharmacyRules()...)
 	rules = append(rules, amountRules()...)
 	rules = append(rules, identityRules()...)
+	rules = append(rules, aloneRules()...)
 	rules = append(rules, unusedRules()...)
 	return append(rules, rowRules()...)
 }

@@ -240,11 +240,19 @@ func lineRules() []Rule {
 				if c.Get(cpcds.ClaimBenefitPaymentStatus) != "" {
 					return
 				}
+				missing, some := -1, false
 				for i := range c.Lines {
-					if c.Lines[i].Get(cpcds.LineBenefitPaymentStatus) == "" && !Ingredient(r.profile, &c.Lines[i]) {
-						r.failAt(cpcds.LineBenefitPaymentStatus, i)
-						return
+					has := c.Lines[i].Get(cpcds.LineBenefitPaymentStatus) != ""
+					if some = some || has; !has && missing < 0 && !Ingredient(r.profile, &c.Lines[i]) {
+						missing = i
 					}
+				}
+				switch {
+				case missing < 0:
+				case some: // the source says it line by line
+					r.failAt(cpcds.LineBenefitPaymentStatus, missing)
+				default:
+					r.fail(-1)
 				}
 			}),
 		warning(claimRule("service-dates", []Profile{Inpatient, Professional, Oral}, cpcds.ServiceToDate, "service_to_date must not lie before service_from_date; it is left out",
@@ -367,6 +375,14 @@ func partRules() []Rule {
 					}
 				}
 			}),
+		warning(claimRule("masked-with-code", allButRx, cpcds.DiagnosisCode, "a masked diagnosis must not have a code; it is not shown",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Diagnoses {
+					if d := &c.Diagnoses[i]; d.Get(cpcds.DiagnosisCodeType) == "masked" && d.Get(cpcds.DiagnosisCode) != "" {
+						r.fail(i)
+					}
+				}
+			})),
 		claimRule("code-diagnosis_type", allButRx, cpcds.DiagnosisType, "diagnosis_type must be one that the profile knows",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Diagnoses {

@@ -45,6 +45,15 @@ func pharmacyRules() []Rule {
 					}
 				}
 			})),
+		warning(claimRule("compound-drug-code", rx, cpcds.NationalDrugCode,
+			"a compound (compound_code 2) has no drug code of its own, its ingredients have; it is left out",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Lines {
+					if l := &c.Lines[i]; l.Get(cpcds.CompoundCode) == "2" && l.Get(cpcds.NationalDrugCode) != "" && !Ingredient(r.profile, l) {
+						r.fail(i)
+					}
+				}
+			})),
 		warning(claimRule("ingredient-facts", rx, cpcds.LineSubmittedAmount,
 			"the row of an ingredient becomes drug code, description and quantity of a detail; what else it says, other than its compound, is left out",
 			func(c *cpcds.Claim, r *report) {

@@ -114,6 +114,16 @@ var breaks = map[string]func(c *cpcds.Claim){
 		l.Set(cpcds.LineSubmittedAmount, "4.00")
 		c.Lines = append(c.Lines, l)
 	},
+	"alone-service_to_date": func(c *cpcds.Claim) {
+		c.Lines[0].Set(cpcds.ServiceFromDate, "")
+		c.Lines[0].Set(cpcds.ServiceToDate, "2025-02-03")
+	},
+	"masked-with-code":   maskFirst,
+	"compound-drug-code": func(c *cpcds.Claim) { c.Lines[0].Set(cpcds.CompoundCode, "2") },
+	"no-orthodontics": func(c *cpcds.Claim) {
+		c.Set(cpcds.OrthodonticsTreatmentIndicator, "false")
+		c.Set(cpcds.OrthodontiaMonths, "12")
+	},
 	"admission-dates": func(c *cpcds.Claim) {
 		c.Set(cpcds.MemberAdmissionDate, "2024-03-05")
 		c.Set(cpcds.MemberDischargeDate, "2024-03-04")
@@ -195,8 +205,11 @@ func withoutAmounts(c *cpcds.Claim) {
 
 // alsoBroken are rules that cannot be broken alone: another one sees the same.
 var alsoBroken = map[string][]string{
-	"required-amount":              {"required-line-amount"},
-	"code-performing_provider_npi": {"rendering-needs-taxonomy"},
+	"masked-with-code":                  {"code-diagnosis_code"}, // of release 2.0.0
+	"code-drg_name":                     {"alone-drg_name"},
+	"code-performing_provider_taxonomy": {"alone-performing_provider_taxonomy"},
+	"required-amount":                   {"required-line-amount"},
+	"code-performing_provider_npi":      {"rendering-needs-taxonomy"},
 }
 
 // breakingOf returns how a rule is broken, nil if nobody says.
@@ -207,6 +220,8 @@ func breakingOf(r *carin.Rule) func(c *cpcds.Claim) {
 	value := ""
 	if strings.HasPrefix(r.ID, "code-") {
 		value = "no code"
+	} else if strings.HasPrefix(r.ID, carin.AloneRule) {
+		value = alone[r.Element]
 	} else if !strings.HasPrefix(r.ID, "required-") {
 		return nil
 	}
@@ -217,6 +232,19 @@ func breakingOf(r *carin.Rule) func(c *cpcds.Claim) {
 		return func(c *cpcds.Claim) { c.Lines[0].Set(r.Element, value) }
 	}
 	return nil
+}
+
+// alone are values of columns that say nothing without another one.
+var alone = map[cpcds.Element]string{cpcds.DRGVersion: "42", cpcds.DRGName: "MS-DRG", cpcds.PerformingProviderTaxonomy: "207R00000X",
+	cpcds.OrthodonticsTreatmentIndicator: "true", cpcds.OrthodonticsApplianceDate: "2024-01-01", cpcds.PriorProsthesisDate: "2019-01-01",
+	cpcds.QuantityQualifierCode: "UN"}
+
+// maskFirst withholds the first diagnosis of a claim and leaves its code.
+func maskFirst(c *cpcds.Claim) {
+	if len(c.Diagnoses) == 0 {
+		c.Diagnoses = make([]cpcds.Diagnosis, 1)
+	}
+	c.Diagnoses[0].Set(cpcds.DiagnosisCodeType, "masked")
 }
 
 // onlyBefore22 are the rules that release 2.2.0 no longer has to fear.
