@@ -64,7 +64,7 @@ func newCase(t *testing.T, name string, g *golden) *mutantCase {
 			continue
 		}
 		r := csv.NewReader(bytes.NewReader(f.Data))
-		r.Comma, r.FieldsPerRecord = rune(g.layout.CSV.Delimiter), -1
+		r.Comma, r.FieldsPerRecord = g.layout.CSV.Delimiter, -1
 		rows, err := r.ReadAll()
 		if err != nil {
 			t.Fatal(err)
@@ -140,7 +140,7 @@ func (c *mutantCase) archiveOf(claims func(f int) [][]string) *txtar.Archive {
 func (c *mutantCase) write(header []string, rows [][]string) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
-	w.Comma = rune(c.layout.CSV.Delimiter)
+	w.Comma = c.layout.CSV.Delimiter
 	if err := w.WriteAll(append([][]string{header}, rows...)); err != nil {
 		panic(err) // a buffer takes everything
 	}
