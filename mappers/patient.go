@@ -40,7 +40,7 @@ const (
 
 var categoryDisplay = map[string]string{
 	"1002-5": "American Indian or Alaska Native", "2028-9": "Asian", "2054-5": "Black or African American",
-	"2076-8": "Native Hawaiian or Other Pacific Islander", "2106-3": "White",
+	"2076-8": "Native Hawaiian or Other Pacific Islander", "2106-3": "White", "2131-1": "Other Race",
 	"2135-2": "Hispanic or Latino", "2186-5": "Not Hispanic or Latino",
 	"UNK": "Unknown", "ASKU": "Asked but unknown",
 }
@@ -69,7 +69,7 @@ func (m *Mapper) Patient(out *fhir.Batch, id string, r *cpcds.Member) {
 	b = append(b, updated...) // MapID 163, 190
 	closing, identifier, _ := strings.Cut(f.identifier, "\x00")
 	b = append(b, closing...)
-	b = demographics(b, r)
+	b = demographics(b, r, m.version)
 	b = append(b, identifier...)
 	b = append(b, r.Get(cpcds.MembersMemberID)...) // MapID 1, 184
 	if v := r.Get(cpcds.MembersUniqueMemberID); v != "" {
@@ -98,13 +98,13 @@ func (m *Mapper) Patient(out *fhir.Batch, id string, r *cpcds.Member) {
 }
 
 // demographics writes MapID 128, 129 and 153 as the US Core extensions.
-func demographics(b []byte, r *cpcds.Member) []byte {
+func demographics(b []byte, r *cpcds.Member, v *carin.Version) []byte {
 	from := len(b)
 	const open = `"extension":[`
 	b = append(b, open...)
-	b = categories(b, extRace, r.Get(cpcds.MembersRaceCode))
-	b = categories(b, extEthnicity, r.Get(cpcds.MembersEthnicity))
-	if sex := r.Get(cpcds.MembersBirthSex); sex != "" {
+	b = categories(b, extRace, r.Get(cpcds.MembersRaceCode), v)
+	b = categories(b, extEthnicity, r.Get(cpcds.MembersEthnicity), v)
+	if sex := r.Get(cpcds.MembersBirthSex); sex != "" && !v.Lacks(cpcds.MembersBirthSex, sex) {
 		b = append(b, `{"url":"`+extBirthSex+`","valueCode":"`...)
 		b = append(b, sex...)
 		b = append(b, `"},`...)
@@ -113,8 +113,9 @@ func demographics(b []byte, r *cpcds.Member) []byte {
 }
 
 // categories writes a US Core race or ethnicity extension. Ethnicity knows no
-// null flavors as category, so an unknown one is text only.
-func categories(b []byte, url, list string) []byte {
+// null flavors as category in all releases, so an unknown one is text only; so is a
+// race that the release has no code for.
+func categories(b []byte, url, list string, v *carin.Version) []byte {
 	if list == "" {
 		return b
 	}
@@ -127,6 +128,9 @@ func categories(b []byte, url, list string) []byte {
 			text += ", "
 		}
 		text += categoryDisplay[code]
+		if v.Lacks(cpcds.MembersRaceCode, code) {
+			continue
+		}
 		system := carin.SysOMB
 		if code == "UNK" || code == "ASKU" {
 			if url == extEthnicity {

@@ -1,6 +1,7 @@
 package carin_test
 
 import (
+	"strings"
 	"testing"
 
 	"cpcds2fhir/schemas/carin"
@@ -150,6 +151,47 @@ func TestProfileOf(t *testing.T) {
 		if got, ok := carin.ProfileOf(&c); got != test.want || ok != test.ok {
 			t.Errorf("%q, %q: got %v, %v, want %v, %v", test.typ, test.sub, got, ok, test.want, test.ok)
 		}
+	}
+}
+
+// TestClaimTypes holds ProfileOf against the value sets of type and sub type.
+func TestClaimTypes(t *testing.T) {
+	for p := range carin.NumProfiles {
+		subs := carin.ValueSet(cpcds.ClaimSubType, p).Codes()
+		if len(subs) == 0 {
+			subs = []string{""}
+		}
+		for _, typ := range carin.ValueSet(cpcds.ClaimType, p).Codes() {
+			for _, sub := range subs {
+				var c cpcds.Claim
+				c.Set(cpcds.ClaimType, typ)
+				c.Set(cpcds.ClaimSubType, sub)
+				if got, ok := carin.ProfileOf(&c); got != p || !ok {
+					t.Errorf("%q, %q: got %v, %v, want %v", typ, sub, got, ok, p)
+				}
+			}
+		}
+	}
+}
+
+func TestValueSets(t *testing.T) {
+	for _, test := range []struct {
+		element cpcds.Element
+		profile carin.Profile
+		want    string
+	}{
+		{cpcds.DiagnosisType, carin.Oral, "principal secondary"},
+		{cpcds.DiagnosisType, carin.Pharmacy, ""},       // it has no diagnoses
+		{cpcds.PlaceOfServiceCode, carin.Inpatient, ""}, // nor this one a place of service
+		{cpcds.ProcedureCode, carin.Professional, ""},   // judged by its form
+		{cpcds.MembersGenderCode, 0, "male female other unknown"},
+	} {
+		if got := strings.Join(carin.ValueSet(test.element, test.profile).Codes(), " "); got != test.want {
+			t.Errorf("%s in %s: %q, want %q", test.element, test.profile, got, test.want)
+		}
+	}
+	if !carin.V200.Lacks(cpcds.MembersRaceCode, "2131-1") || carin.V220.Lacks(cpcds.MembersRaceCode, "2131-1") || carin.V200.Lacks(cpcds.MembersRaceCode, "2106-3") {
+		t.Error("the releases do not differ in the race that US Core added")
 	}
 }
 

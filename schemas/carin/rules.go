@@ -210,8 +210,6 @@ func warning(r Rule) Rule {
 	return r
 }
 
-func oneOf(s CodeSet) func(string) bool { return s.Has }
-
 // each reports whether every code of a space-separated list passes.
 func each(ok func(string) bool) func(string) bool {
 	return func(list string) bool {
@@ -233,5 +231,5 @@ func allRules(v *Version) []Rule {
 	rules = append(rules, identityRules()...)
 	rules = append(rules, aloneRules()...)
 	rules = append(rules, unusedRules()...)
-	return append(rules, rowRules()...)
+	return append(rules, rowRules(v)...)
 }

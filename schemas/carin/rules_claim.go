@@ -15,26 +15,27 @@ var roleColumns = [cpcds.NumRoles]cpcds.Element{
 
 // headerRules judge what occurs once in a claim.
 func headerRules(v *Version) []Rule {
+	origins := valueSets[cpcds.PointOfOriginCode]
 	rules := []Rule{
 		required(all, cpcds.ClaimLastUpdatedDate, "it becomes meta.lastUpdated, which must be the system of record's date"),
 		required(all, cpcds.ClaimProcessingStatusCode, "it becomes status"),
-		code(all, cpcds.ClaimProcessingStatusCode, "active, cancelled, draft or entered-in-error", oneOf(eobStatus)),
+		code(all, cpcds.ClaimProcessingStatusCode, "active, cancelled, draft or entered-in-error", oneOf(cpcds.ClaimProcessingStatusCode)),
 		required(all, cpcds.AdjudicationDate, "it becomes created"),
 		required(allButRx, cpcds.StatementFromDate, "it becomes billablePeriod.start"),
 		required([]Profile{Inpatient}, cpcds.MemberAdmissionDate, "the profile demands the admission period"),
 		required([]Profile{Oral}, cpcds.PerformingProviderNetworkStatus, "the profile demands the rendering network status"),
-		code(all, cpcds.ClaimPaymentStatusCode, "paid, denied or partiallypaid", oneOf(payStatus)),
-		code(all, cpcds.ClaimBenefitPaymentStatus, "innetwork, outofnetwork or other", oneOf(benefitStatus)),
-		code(all, cpcds.ClaimPayeeTypeCode, "beneficiary, subscriber, provider or other", oneOf(payeeTypes)),
-		code(all, cpcds.BillingProviderNetworkStatus, "innetwork or outofnetwork", oneOf(networkStatus)),
-		code(byLine, cpcds.PerformingProviderNetworkStatus, "innetwork or outofnetwork", oneOf(networkStatus)),
+		code(all, cpcds.ClaimPaymentStatusCode, "paid, denied or partiallypaid", oneOf(cpcds.ClaimPaymentStatusCode)),
+		code(all, cpcds.ClaimBenefitPaymentStatus, "innetwork, outofnetwork or other", oneOf(cpcds.ClaimBenefitPaymentStatus)),
+		code(all, cpcds.ClaimPayeeTypeCode, "beneficiary, subscriber, provider or other", oneOf(cpcds.ClaimPayeeTypeCode)),
+		code(all, cpcds.BillingProviderNetworkStatus, "innetwork or outofnetwork", oneOf(cpcds.BillingProviderNetworkStatus)),
+		code(byLine, cpcds.PerformingProviderNetworkStatus, "innetwork or outofnetwork", oneOf(cpcds.PerformingProviderNetworkStatus)),
 		code(institutional, cpcds.ClaimTypeOfBillCode, "four characters, the first of them 0", func(s string) bool { return len(s) == 4 && s[0] == '0' && alnum(s) }),
-		code(institutional, cpcds.AdmissionTypeCode, "an NUBC priority (type) of admission", oneOf(admTypes)),
+		code(institutional, cpcds.AdmissionTypeCode, "an NUBC priority (type) of admission", oneOf(cpcds.AdmissionTypeCode)),
 		code(institutional, cpcds.PatientDischargeStatusCode, "an NUBC discharge status of two digits", func(s string) bool { return len(s) == 2 && digits(s) }),
-		code([]Profile{Inpatient}, cpcds.DRGName, "MS-DRG, AP-DRG or APR-DRG", oneOf(drgNames)),
+		code([]Profile{Inpatient}, cpcds.DRGName, "MS-DRG, AP-DRG or APR-DRG", oneOf(cpcds.DRGName)),
 		code([]Profile{Inpatient}, cpcds.DRGCode, "three or four digits", func(s string) bool { return digits(s) && (len(s) == 3 || len(s) == 4) }),
 		code([]Profile{Outpatient, Professional, Oral}, cpcds.PerformingProviderTaxonomy, "an NUCC taxonomy code of ten characters", func(s string) bool { return len(s) == 10 && alnum(s) }),
-		code([]Profile{Oral}, cpcds.MissingToothNumbers, "ADA universal tooth designations", each(toothCodes.Has)),
+		code([]Profile{Oral}, cpcds.MissingToothNumbers, "ADA universal tooth designations", each(oneOf(cpcds.MissingToothNumbers))),
 
 		claimRule("unknown-member", all, cpcds.MemberID, "member_id must name a member of the members table",
 			func(c *cpcds.Claim, r *report) {
@@ -113,7 +114,7 @@ func headerRules(v *Version) []Rule {
 			"a newborn admission (type 4) must have a point of origin for newborns, any other admission one that is not (EOB-inst-pointoforigin, both directions)",
 			func(c *cpcds.Claim, r *report) {
 				origin := c.Get(cpcds.PointOfOriginCode)
-				set := originCodes
+				set := origins
 				if c.Get(cpcds.AdmissionTypeCode) == "4" {
 					set = newbornOrigin
 				}
@@ -200,7 +201,7 @@ func lineRules() []Rule {
 		codeLine(institutional, cpcds.RevenueCenterCode, "four digits", func(s string) bool { return len(s) == 4 && digits(s) }),
 		requiredLine([]Profile{Outpatient, Professional, Oral, Pharmacy}, cpcds.ServiceFromDate, "it becomes item.serviced"),
 		requiredLine(byLine, cpcds.PlaceOfServiceCode, "the profile demands the place of service on every line"),
-		codeLine(byLine, cpcds.PlaceOfServiceCode, "a CMS place of service", oneOf(posCodes)),
+		codeLine(byLine, cpcds.PlaceOfServiceCode, "a CMS place of service", oneOf(cpcds.PlaceOfServiceCode)),
 		claimRule("required-procedure_code", byLine, cpcds.ProcedureCode,
 			"procedure_code must be filled on every line; only a vision claim may do without (EOB-vision-item-productorservice)",
 			func(c *cpcds.Claim, r *report) {
@@ -233,7 +234,7 @@ func lineRules() []Rule {
 					}
 				}
 			}),
-		codeLine(all, cpcds.LineBenefitPaymentStatus, "innetwork, outofnetwork or other", oneOf(benefitStatus)),
+		codeLine(all, cpcds.LineBenefitPaymentStatus, "innetwork, outofnetwork or other", oneOf(cpcds.LineBenefitPaymentStatus)),
 		claimRule("required-benefit-status", all, cpcds.ClaimBenefitPaymentStatus,
 			"the benefit payment status must be filled, for the claim or for every line",
 			func(c *cpcds.Claim, r *report) {
@@ -275,9 +276,9 @@ func lineRules() []Rule {
 					rxRequired(cpcds.RefillsAuthorized)(c, r)
 				}
 			}),
-		codeLine(rx, cpcds.DawProductSelectionCode, "one digit (NCPDP 408-D8)", oneOf(dawCodes)),
-		codeLine(rx, cpcds.PrescriptionOriginCode, "0 to 5 (NCPDP 419-DJ)", oneOf(rxOrigins)),
-		codeLine(rx, cpcds.CompoundCode, "0, 1 or 2 (NCPDP 406-D6)", oneOf(compoundCodes)),
+		codeLine(rx, cpcds.DawProductSelectionCode, "one digit (NCPDP 408-D8)", oneOf(cpcds.DawProductSelectionCode)),
+		codeLine(rx, cpcds.PrescriptionOriginCode, "0 to 5 (NCPDP 419-DJ)", oneOf(cpcds.PrescriptionOriginCode)),
+		codeLine(rx, cpcds.CompoundCode, "0, 1 or 2 (NCPDP 406-D6)", oneOf(cpcds.CompoundCode)),
 		claimRule("code-national_drug_code", rx, cpcds.NationalDrugCode,
 			"national_drug_code must be an NDC of 11 digits, unless compound_code is 2 (FDANDCOrCompound)",
 			func(c *cpcds.Claim, r *report) {
@@ -313,8 +314,8 @@ func lineRules() []Rule {
 					}
 				}
 			}),
-		codeLine([]Profile{Oral}, cpcds.AdditionalToothNumbers, "ADA tooth designations or areas of the oral cavity", each(func(s string) bool { return SiteSystem(s) != "" })),
-		codeLine([]Profile{Oral}, cpcds.ToothSurface, "ADA tooth surfaces", each(surfaceCodes.Has)),
+		codeLine([]Profile{Oral}, cpcds.AdditionalToothNumbers, "ADA tooth designations or areas of the oral cavity", each(oneOf(cpcds.AdditionalToothNumbers))),
+		codeLine([]Profile{Oral}, cpcds.ToothSurface, "ADA tooth surfaces", each(oneOf(cpcds.ToothSurface))),
 		claimRule("surface-needs-tooth", []Profile{Oral}, cpcds.ToothSurface,
 			"a line with a surface must name a tooth, one with additional teeth its first tooth or area (Oral-EOB-surface-subsite-requires-tooth-number, Oral-line-item-with-linked-additionalbody-site-requires-bodysite)",
 			func(c *cpcds.Claim, r *report) {
@@ -330,7 +331,7 @@ func lineRules() []Rule {
 					}
 				}
 			}),
-		codeLine([]Profile{Oral}, cpcds.OralCavityArea, "an ADA area of the oral cavity: 00, 01, 02, 10, 20, 30 or 40", OralArea),
+		codeLine([]Profile{Oral}, cpcds.OralCavityArea, "an ADA area of the oral cavity: 00, 01, 02, 10, 20, 30 or 40", oneOf(cpcds.OralCavityArea)),
 	}
 }
 
@@ -347,6 +348,8 @@ func rxRequired(e cpcds.Element) func(c *cpcds.Claim, r *report) {
 // partRules judge diagnoses, procedures and the care team.
 func partRules() []Rule {
 	diagnosed := []Profile{Inpatient, Outpatient, Professional}
+	types, onAdmission := profileSets[cpcds.DiagnosisType], oneOf(cpcds.PresentOnAdmission)
+	procedureSystem, procedureType := oneOf(cpcds.InpatientProcedureCodeType), oneOf(cpcds.InpatientProcedureType)
 	return []Rule{
 		claimRule("required-diagnosis", diagnosed, cpcds.DiagnosisCode, "the claim must have a diagnosis (diagnosis 1..*)",
 			func(c *cpcds.Claim, r *report) {
@@ -366,7 +369,7 @@ func partRules() []Rule {
 					case "icd9":
 						ok = ValidICD9CM(d.Get(cpcds.DiagnosisCode))
 					case "masked":
-						ok = r.version.MaskedDiagnosis
+						ok = !r.version.Lacks(cpcds.DiagnosisCodeType, "masked")
 					default:
 						ok = false
 					}
@@ -386,7 +389,7 @@ func partRules() []Rule {
 		claimRule("code-diagnosis_type", allButRx, cpcds.DiagnosisType, "diagnosis_type must be one that the profile knows",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Diagnoses {
-					if !diagnosisTypes[r.profile].Has(DiagnosisType(r.profile, c.Diagnoses[i].Get(cpcds.DiagnosisType), i == 0)) {
+					if !types[r.profile].Has(DiagnosisType(r.profile, c.Diagnoses[i].Get(cpcds.DiagnosisType), i == 0)) {
 						r.fail(i)
 					}
 				}
@@ -394,7 +397,7 @@ func partRules() []Rule {
 		claimRule("code-present_on_admission", []Profile{Inpatient}, cpcds.PresentOnAdmission, "present_on_admission must be Y, N, U, W or 1",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Diagnoses {
-					if v := c.Diagnoses[i].Get(cpcds.PresentOnAdmission); v != "" && !poaCodes.Has(v) {
+					if v := c.Diagnoses[i].Get(cpcds.PresentOnAdmission); v != "" && !onAdmission(v) {
 						r.fail(i)
 					}
 				}
@@ -427,7 +430,7 @@ func partRules() []Rule {
 		claimRule("code-inpatient_procedure_code_type", []Profile{Inpatient}, cpcds.InpatientProcedureCodeType, "inpatient_procedure_code_type must be icd10 or icd9; without one it is icd10",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Procedures {
-					if v := c.Procedures[i].Get(cpcds.InpatientProcedureCodeType); v != "" && v != "icd10" && v != "icd9" {
+					if v := c.Procedures[i].Get(cpcds.InpatientProcedureCodeType); v != "" && !procedureSystem(v) {
 						r.fail(i)
 					}
 				}
@@ -435,7 +438,7 @@ func partRules() []Rule {
 		claimRule("code-inpatient_procedure_type", []Profile{Inpatient}, cpcds.InpatientProcedureType, "inpatient_procedure_type must be principal or other",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Procedures {
-					if v := c.Procedures[i].Get(cpcds.InpatientProcedureType); v != "" && !procTypes.Has(v) {
+					if v := c.Procedures[i].Get(cpcds.InpatientProcedureType); v != "" && !procedureType(v) {
 						r.fail(i)
 					}
 				}

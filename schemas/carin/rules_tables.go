@@ -3,19 +3,23 @@ package carin
 import "cpcds2fhir/schemas/cpcds"
 
 // rowRules judge the rows of the small tables.
-func rowRules() []Rule {
+func rowRules(v *Version) []Rule {
 	type get = func(cpcds.Element) string
+	races := each(oneOf(cpcds.MembersRaceCode))
 	states := func(s string) bool { return len(s) == 2 && s[0] >= 'A' && s[1] >= 'A' && alnum(s) }
 	return []Rule{
 		requiredRow(cpcds.Members, cpcds.MembersMemberID, "it is the key of the table"),
 		requiredRow(cpcds.Members, cpcds.MembersMemberLastUpdatedDate, "it becomes meta.lastUpdated, which must be the system of record's date"),
 		requiredRow(cpcds.Members, cpcds.MembersGenderCode, "Patient.gender is required"),
-		codeRow(cpcds.Members, cpcds.MembersGenderCode, "male, female, other or unknown", oneOf(genders)),
-		codeRow(cpcds.Members, cpcds.MembersBirthSex, "M, F or UNK", oneOf(birthSexes)),
+		codeRow(cpcds.Members, cpcds.MembersGenderCode, "male, female, other or unknown", oneOf(cpcds.MembersGenderCode)),
+		codeRow(cpcds.Members, cpcds.MembersBirthSex, "M, F, UNK, ASKU or OTH", oneOf(cpcds.MembersBirthSex)),
 		codeRow(cpcds.Members, cpcds.MembersRaceCode, "OMB race categories; ASKU or UNK stand alone (us-core-23)", func(s string) bool {
-			return each(races.Has)(s) && (len(s) <= 4 || !hasWord(s, "UNK") && !hasWord(s, "ASKU"))
+			return races(s) && (len(s) <= 4 || !hasWord(s, "UNK") && !hasWord(s, "ASKU"))
 		}),
-		codeRow(cpcds.Members, cpcds.MembersEthnicity, "an OMB ethnicity category", oneOf(ethnicities)),
+		codeRow(cpcds.Members, cpcds.MembersEthnicity, "an OMB ethnicity category", oneOf(cpcds.MembersEthnicity)),
+		warning(rowRule("birth-sex-unknown", cpcds.Members, cpcds.MembersBirthSex, "this release has no code for a birth sex of ASKU or OTH; it is left out", func(get get) bool {
+			return !v.Lacks(cpcds.MembersBirthSex, get(cpcds.MembersBirthSex))
+		})),
 		warning(codeRow(cpcds.Members, cpcds.MembersState, "a USPS state abbreviation", states)),
 		warning(rowRule("address-dates", cpcds.Members, cpcds.MembersAddressEndDate, "address_end_date must not lie before address_begin_date (per-1); it is left out", func(get get) bool {
 			end := get(cpcds.MembersAddressEndDate)
@@ -30,9 +34,9 @@ func rowRules() []Rule {
 		requiredRow(cpcds.Coverages, cpcds.CoveragesPayerIdentifier, "it becomes payor"),
 		requiredRow(cpcds.Coverages, cpcds.CoveragesSubscriberID, "Coverage.subscriberId is required"),
 		requiredRow(cpcds.Coverages, cpcds.CoveragesCoverageStatus, "Coverage.status is required"),
-		codeRow(cpcds.Coverages, cpcds.CoveragesCoverageStatus, "active, cancelled, draft or entered-in-error", oneOf(fmStatus)),
+		codeRow(cpcds.Coverages, cpcds.CoveragesCoverageStatus, "active, cancelled, draft or entered-in-error", oneOf(cpcds.CoveragesCoverageStatus)),
 		requiredRow(cpcds.Coverages, cpcds.CoveragesRelationshipToSubscriber, "Coverage.relationship is required"),
-		codeRow(cpcds.Coverages, cpcds.CoveragesRelationshipToSubscriber, "a subscriber relationship", oneOf(relationships)),
+		codeRow(cpcds.Coverages, cpcds.CoveragesRelationshipToSubscriber, "a subscriber relationship", oneOf(cpcds.CoveragesRelationshipToSubscriber)),
 		requiredRow(cpcds.Coverages, cpcds.CoveragesCoverageLastUpdatedDate, "it becomes meta.lastUpdated, which must be the system of record's date"),
 		rowRule("period-order", cpcds.Coverages, cpcds.CoveragesEndDate, "end_date must not lie before start_date (per-1)", func(get get) bool {
 			end := get(cpcds.CoveragesEndDate)

@@ -248,7 +248,7 @@ func maskFirst(c *cpcds.Claim) {
 }
 
 // onlyBefore22 are the rules that release 2.2.0 no longer has to fear.
-var onlyBefore22 = []string{"provider-type", "required-refills_authorized", "health-account-unknown"}
+var onlyBefore22 = []string{"provider-type", "required-refills_authorized", "health-account-unknown", "members-birth-sex-unknown"}
 
 // judge returns the ids of the broken rules of a claim: errors, then warnings.
 func judge(k *carin.Checker, c *cpcds.Claim, p carin.Profile) (errors, warnings []string) {

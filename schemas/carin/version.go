@@ -21,7 +21,6 @@ type Version struct {
 	SysPOA          string // present on admission
 	SysToothSurface string
 
-	MaskedDiagnosis     bool // diagnosis may be data-absent-reason "masked"
 	PaidFromHealthAccnt bool // C4BBAdjudication has paidbypatienthealthaccount
 	RefillsAuthorized   bool // supportingInfo:refillsAuthorized is required
 	OneReason           bool // an item has at most one adjustmentreason or rejectreason
@@ -29,6 +28,8 @@ type Version struct {
 	TypeVersion         string
 	IdentifierVersion   string // of v2-0203, which patterns of 2.2.0 demand
 	AbsentVersion       string // of data-absent-reason
+
+	lacking map[cpcds.Element]CodeSet // codes of value sets that the release does not know
 }
 
 // The releases.
@@ -39,7 +40,6 @@ var (
 		SysICD9PCS:          "http://hl7.org/fhir/sid/icd-9-cm",
 		SysPOA:              "https://www.cms.gov/Medicare/Medicare-Fee-for-Service-Payment/HospitalAcqCond/Coding",
 		SysToothSurface:     "http://terminology.hl7.org/CodeSystem/ADAToothSurfaceCodes",
-		MaskedDiagnosis:     true,
 		PaidFromHealthAccnt: true,
 		TypeVersion:         "1.0.1",
 		IdentifierVersion:   "5.0.0",
@@ -53,6 +53,7 @@ var (
 		SysToothSurface:   "http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBSurfaceCodes",
 		RefillsAuthorized: true,
 		OneReason:         true,
+		lacking:           lacking200,
 	}
 )
 
