@@ -10,7 +10,7 @@ type price struct {
 	submitted, noncovered, discount, eligible int
 	deductible, coinsurance, copay            int
 	other, paid                               int
-	drug                                      int // price of the drug; only of a covered fill
+	drug                                      int // price of the drug; only of a covered one
 }
 
 func (p *price) liability() int { return p.deductible + p.coinsurance + p.copay }
@@ -56,6 +56,14 @@ func (g *generator) adjudicate(p *price, charge int, first, crossover bool) {
 		rest -= p.other
 	}
 	p.paid = rest
+}
+
+// limit prices a charge of which the plan covers two thirds.
+func (g *generator) limit(p *price, first, crossover bool) {
+	charge := p.submitted
+	g.adjudicate(p, charge*2/3, first, crossover)
+	p.noncovered = charge - p.submitted
+	p.submitted = charge
 }
 
 // amountColumns are the columns of the amounts at one level.

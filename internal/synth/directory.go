@@ -7,8 +7,9 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// practitioner is a person who renders services. One of npi and id is filled: an
-// atypical provider, such as a personal care attendant, has no NPI.
+// practitioner is a person who renders services, with an NPI, a number of the
+// payer's own or both: an atypical provider, such as a personal care attendant, has
+// no NPI.
 type practitioner struct {
 	npi, id  string
 	name     string
@@ -17,8 +18,8 @@ type practitioner struct {
 	row      cpcds.Provider
 }
 
-// organization is a facility, a practice or a payer. One of npi, id and payer is
-// filled.
+// organization is a facility, a practice or a payer. Facilities and practices have
+// an NPI, a number of the payer's own or both; payers have payer.
 type organization struct {
 	npi, id, payer string
 	name, address  string
@@ -168,6 +169,9 @@ func (b *directoryBuilder) practitioner(group string, in region) {
 		p.id, p.listed = fmt.Sprintf("PCA%05d", b.number), true
 	} else {
 		p.npi = b.arena.npi(b.number)
+		if len(b.dir.practitioners[in][group])%2 == 1 {
+			p.id = fmt.Sprintf("PRV%05d", b.number)
+		}
 	}
 	p.row.Set(cpcds.ProvidersProviderNPI, p.npi)
 	p.row.Set(cpcds.ProvidersProviderID, p.id)
@@ -195,9 +199,14 @@ func (b *directoryBuilder) facility(f facility, kind string, in region) {
 	b.number++
 	at := pick(&b.dice, b.codes.places[in])
 	o := b.body(at.city+" "+kind, at)
-	if f == groupHome || f == carrier && len(b.dir.facilities[in][f])%2 == 0 {
+	second := len(b.dir.facilities[in][f])%2 == 1
+	switch {
+	case f == groupHome || f == carrier && !second:
 		o.id = fmt.Sprintf("ATYP%05d", b.number)
-	} else {
+	case second:
+		o.id = fmt.Sprintf("PRV%05d", b.number)
+		fallthrough
+	default:
 		o.npi = b.arena.npi(b.number)
 	}
 	o.row.Set(cpcds.OrganizationsOrganizationNPI, o.npi)

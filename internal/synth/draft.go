@@ -64,8 +64,12 @@ type draft struct {
 	received, adjudged, paid day
 	updated                  day
 	crossover, headerPriced  bool
-	toMember                 bool // the member is paid, not the provider
-	method                   int  // how the patient paid; an index into amountColumns.byPatient
+	payee                    string // its type
+	toMember                 bool   // the member is paid, not the provider
+	later                    bool   // releases after 2.0.0 alone accept the claim
+	listed                   bool   // the source keeps the providers of all roles in a list
+	statusByLine             bool   // the benefit payment status stands on the lines alone
+	method                   int    // how the patient paid; an index into amountColumns.byPatient
 	icd10                    bool
 	masked                   bool
 
@@ -142,7 +146,31 @@ func (g *generator) line() *cpcds.Line {
 	return l
 }
 
-// careTeam adds a further provider.
+// roleColumns are the columns that name the one provider of a role.
+var roleColumns = map[cpcds.Role]struct{ npi, name cpcds.Element }{
+	cpcds.Attending:   {cpcds.AttendingProviderNPI, cpcds.AttendingProviderName},
+	cpcds.Rendering:   {cpcds.PerformingProviderNPI, cpcds.PerformingProviderName},
+	cpcds.Operating:   {cpcds.OperatingProviderNPI, cpcds.OperatingProviderName},
+	cpcds.Referring:   {cpcds.ReferringProviderNPI, cpcds.ReferringProviderName},
+	cpcds.Primary:     {cpcds.PCPNPI, cpcds.PCPName},
+	cpcds.Supervisor:  {cpcds.SupervisingProviderNPI, cpcds.SupervisingProviderName},
+	cpcds.Prescribing: {cpcds.PrescribingProviderNPI, cpcds.PrescribingProviderName},
+}
+
+// team names the provider of a role, if the profile has the role.
+func (g *generator) team(role cpcds.Role, p *practitioner) {
+	d := &g.draft
+	switch {
+	case !carin.HasRole(d.profile(), role.String()):
+	case d.listed:
+		g.careTeam(role.String(), p)
+	default:
+		d.Set(roleColumns[role].npi, p.npi)
+		d.Set(roleColumns[role].name, p.name)
+	}
+}
+
+// careTeam adds a provider to the list of the claim.
 func (g *generator) careTeam(role string, p *practitioner) {
 	var c cpcds.CareTeam
 	c.Set(cpcds.CareTeamRole, role)

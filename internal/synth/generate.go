@@ -1,6 +1,10 @@
 package synth
 
-import "cpcds2fhir/schemas/cpcds"
+import (
+	"cmp"
+
+	"cpcds2fhir/schemas/cpcds"
+)
 
 // generator makes the claims of members, one after the other. It is not safe for
 // concurrent use.
@@ -13,8 +17,9 @@ type generator struct {
 	arena arena
 
 	who         person
-	born        bool // the claim of the birth is made
+	born, seen  bool // the claims of the birth, and of the first visit after it, are made
 	draft, next draft
+	turns       turns
 
 	emit func(*draft) // is given each finished claim, in order
 }
@@ -32,7 +37,7 @@ var kindShares = [numKinds]int{inpatient: 50, outpatient: 150, professional: 415
 func (g *generator) claims(first uint64, n int) {
 	d := &g.dice
 	d.start(g.opt.Seed, claimStream, g.who.number)
-	g.born = false
+	g.born, g.seen = false, false
 	for made := 0; made < n; {
 		k, roll := kind(0), d.below(1000)
 		for roll >= kindShares[k] {
@@ -52,7 +57,6 @@ func (g *generator) claim() {
 	d.from = g.who.end - day(g.dice.below(span))
 	d.thru = d.from
 	d.method = g.dice.below(4)
-	d.toMember = g.dice.chance(70)
 	switch d.kind {
 	case inpatient:
 		g.inpatient()
@@ -74,6 +78,9 @@ func (g *generator) claim() {
 // thru and the features that matter for coverage are known, before the lines.
 func (g *generator) open(claimType, subType string) {
 	d, r := &g.draft, &g.dice
+	d.payee = g.code(cpcds.ClaimPayeeTypeCode, 9, "provider")
+	d.toMember = d.payee == "beneficiary" || d.payee == "subscriber"
+	d.listed = g.due(cpcds.CareTeamRole, 8)
 	d.icd10 = d.thru >= icd10Day
 	if !d.icd10 {
 		d.mark(icd9)
@@ -94,31 +101,37 @@ func (g *generator) open(claimType, subType string) {
 	}
 	d.Set(cpcds.ClaimType, claimType)
 	d.Set(cpcds.ClaimSubType, subType)
-	status := "active"
-	switch k := r.below(1000); {
-	case k < 3:
-		status = "draft"
-	case k < 6:
-		status = "entered-in-error"
-	}
-	d.Set(cpcds.ClaimProcessingStatusCode, status)
+	d.Set(cpcds.ClaimProcessingStatusCode, g.code(cpcds.ClaimProcessingStatusCode, 40, "active"))
 	if r.chance(600) {
 		d.Set(cpcds.MedicalRecordNumber, g.arena.number("MRN", scramble(g.who.number+uint64(d.kind))%1e7, 7))
 	}
 	if r.chance(750) {
 		d.Set(cpcds.PatientAccountNumber, g.arena.number("A", scramble(d.ordinal)%1e9, 9))
 	}
-	network := "innetwork"
-	if r.chance(80) {
-		network = "outofnetwork"
+	network := g.code(cpcds.BillingProviderNetworkStatus, 6, "innetwork")
+	if network == "outofnetwork" {
 		d.mark(outOfNetwork)
 	}
 	d.Set(cpcds.BillingProviderNetworkStatus, network)
-	d.Set(cpcds.ClaimBenefitPaymentStatus, network)
-	if d.crossover && r.chance(300) {
-		d.Set(cpcds.ClaimBenefitPaymentStatus, "other")
-	}
+	g.benefitStatus(network)
 	g.payee()
+}
+
+// benefitStatus says whether the plan paid as for its network. Some payers say so
+// of the lines alone.
+func (g *generator) benefitStatus(network string) {
+	d := &g.draft
+	status := g.code(cpcds.ClaimBenefitPaymentStatus, 30, network)
+	if d.crossover && g.dice.chance(300) {
+		status = "other"
+	}
+	switch d.kind {
+	case inpatient, outpatient, pharmacyClaim:
+		d.statusByLine = g.due(cpcds.LineBenefitPaymentStatus, 12)
+	}
+	if !d.statusByLine {
+		d.Set(cpcds.ClaimBenefitPaymentStatus, status)
+	}
 }
 
 // calendar sets what follows from the day on which a claim was received, and the
@@ -151,24 +164,18 @@ func (g *generator) statement() {
 
 // payee says who is paid. Payees of type provider are named by bill.
 func (g *generator) payee() {
-	d, r := &g.draft, &g.dice
-	if !d.toMember {
-		if r.chance(30) {
-			d.Set(cpcds.ClaimPayeeTypeCode, "other")
-			g.payeeByName()
-			return
-		}
-		d.Set(cpcds.ClaimPayeeTypeCode, "provider")
+	d := &g.draft
+	d.Set(cpcds.ClaimPayeeTypeCode, d.payee)
+	switch d.payee {
+	case "other":
+		g.payeeByName()
+		return
+	case "provider":
 		return
 	}
-	cover := &g.who.covered(d.from).row
 	d.Set(cpcds.ClaimPayee, g.who.row.Get(cpcds.MembersMemberID))
-	if r.chance(550) {
-		d.Set(cpcds.ClaimPayeeTypeCode, "beneficiary")
-		return
-	}
-	d.Set(cpcds.ClaimPayeeTypeCode, "subscriber")
-	if cover.Get(cpcds.CoveragesRelationshipToSubscriber) != "self" {
+	cover := &g.who.covered(d.from).row
+	if d.payee == "subscriber" && cover.Get(cpcds.CoveragesRelationshipToSubscriber) != "self" {
 		d.Set(cpcds.ClaimPayee, "")
 		d.Set(cpcds.ClaimPayeeName, g.arena.join(cover.Get(cpcds.CoveragesSubscriberGivenName), " ", cover.Get(cpcds.CoveragesSubscriberFamilyName)))
 		d.Set(cpcds.ClaimPayeeRelationship, "PRN")
@@ -182,7 +189,8 @@ func (g *generator) payeeByName() {
 	d.Set(cpcds.ClaimPayeeRelationship, pick(r, g.codes.codes["relative"]))
 }
 
-// bill names the organization that bills, by NPI or by the payer's own number.
+// bill names the organization that bills, by NPI, by the payer's own number or by
+// both.
 func (g *generator) bill(o *organization) {
 	g.billAs(o.npi, o.id, o.name)
 }
@@ -193,7 +201,7 @@ func (g *generator) billAs(npi, id, name string) {
 	d.Set(cpcds.BillingProviderID, id)
 	d.Set(cpcds.BillingProviderName, name)
 	if d.Get(cpcds.ClaimPayeeTypeCode) == "provider" {
-		d.Set(cpcds.ClaimPayee, npi+id)
+		d.Set(cpcds.ClaimPayee, cmp.Or(npi, id))
 	}
 }
 
@@ -201,9 +209,10 @@ func (g *generator) billAs(npi, id, name string) {
 // their contract.
 func (g *generator) perform(p *practitioner) {
 	d := &g.draft
-	d.Set(cpcds.PerformingProviderNPI, p.npi)
-	d.Set(cpcds.PerformingProviderName, p.name)
-	d.Set(cpcds.PerformingProviderTaxonomy, p.taxonomy)
+	g.team(cpcds.Rendering, p)
+	if !d.listed {
+		d.Set(cpcds.PerformingProviderTaxonomy, p.taxonomy)
+	}
 	status := d.Get(cpcds.BillingProviderNetworkStatus)
 	if g.dice.chance(20) {
 		status = "outofnetwork"
@@ -242,7 +251,7 @@ func (g *generator) diagnose(group, typ string) {
 	}
 	var x cpcds.Diagnosis
 	x.Set(cpcds.DiagnosisType, typ)
-	if (typ == "other" || typ == "secondary") && !d.masked && r.chance(8) {
+	if (typ == "other" || typ == "secondary") && !d.masked && g.due(cpcds.DiagnosisCodeType, 50) {
 		x.Set(cpcds.DiagnosisCodeType, "masked")
 		d.masked = true
 		d.mark(masked)
@@ -258,12 +267,10 @@ func (g *generator) diagnose(group, typ string) {
 		x.Set(cpcds.DiagnosisDescription, c.text)
 	}
 	if d.kind == inpatient && typ != "admitting" {
-		x.Set(cpcds.PresentOnAdmission, pick(r, poa))
+		x.Set(cpcds.PresentOnAdmission, g.code(cpcds.PresentOnAdmission, 6, "Y", "Y", "Y", "Y", "Y", "N"))
 	}
 	d.Diagnoses = append(d.Diagnoses, x)
 }
-
-var poa = []string{"Y", "Y", "Y", "Y", "Y", "Y", "Y", "N", "N", "U", "W", "1"}
 
 // diagnoseMore adds up to n further diagnoses.
 func (g *generator) diagnoseMore(n int, typ string, groups ...string) {
@@ -292,6 +299,9 @@ func (g *generator) modifiers(l *cpcds.Line, list string) {
 		n = 2
 	case k < 30:
 		n = 1
+	}
+	if g.due(cpcds.ProcedureModifierCode4, 25) {
+		n = 4
 	}
 	at := r.below(len(from))
 	for i := range n {

@@ -1,6 +1,9 @@
 package synth
 
-import "cpcds2fhir/schemas/cpcds"
+import (
+	"cpcds2fhir/schemas/carin"
+	"cpcds2fhir/schemas/cpcds"
+)
 
 // inpatient makes a stay in a hospital or a nursing home.
 func (g *generator) inpatient() {
@@ -76,26 +79,37 @@ func (g *generator) admission(days int) {
 	} else {
 		d.Set(cpcds.PatientDischargeStatusCode, "30")
 	}
-	if d.has(newborn) {
-		d.Set(cpcds.AdmissionTypeCode, "4")
-		d.Set(cpcds.PointOfOriginCode, pick(r, g.codes.codes["newborn origin"]))
+	g.arrival(d.has(newborn))
+}
+
+// newbornType is the type of admission that has points of origin of its own.
+const newbornType = "4"
+
+// arrival says how urgent the admission or visit was and where the patient came
+// from.
+func (g *generator) arrival(justBorn bool) {
+	d := &g.draft
+	if justBorn {
+		d.Set(cpcds.AdmissionTypeCode, newbornType)
+		d.Set(cpcds.PointOfOriginCode, g.deal(&g.turns.newborns[d.profile()], carin.NewbornOrigins().Codes()))
 		return
 	}
-	d.Set(cpcds.AdmissionTypeCode, pick(r, g.codes.codes["admission"]))
-	d.Set(cpcds.PointOfOriginCode, pick(r, g.codes.codes["origin"]))
+	typ := g.code(cpcds.AdmissionTypeCode, 4, g.codes.codes["admission"]...)
+	if typ == newbornType {
+		typ = g.nextCode(cpcds.AdmissionTypeCode)
+	}
+	d.Set(cpcds.AdmissionTypeCode, typ)
+	d.Set(cpcds.PointOfOriginCode, g.code(cpcds.PointOfOriginCode, 3, g.codes.codes["origin"]...))
 }
 
 // attend names the providers of an institutional claim.
 func (g *generator) attend(group string) {
 	d, r := &g.draft, &g.dice
-	attending := g.doctor("hospital")
-	d.Set(cpcds.AttendingProviderNPI, attending.npi)
-	d.Set(cpcds.AttendingProviderName, attending.name)
-	if group == "surgical" || group == "delivery" || r.chance(50) {
+	g.team(cpcds.Attending, g.doctor("hospital"))
+	if group == "surgical" || group == "delivery" || r.chance(50) || d.listed {
 		surgeon := g.doctor("surgeon")
-		d.Set(cpcds.OperatingProviderNPI, surgeon.npi)
-		d.Set(cpcds.OperatingProviderName, surgeon.name)
-		if second := g.doctor("surgeon"); second != surgeon && r.chance(300) {
+		g.team(cpcds.Operating, surgeon)
+		if second := g.doctor("surgeon"); second != surgeon && (r.chance(300) || d.listed) {
 			g.careTeam("otheroperating", second)
 		}
 	}
@@ -109,17 +123,14 @@ func (g *generator) attend(group string) {
 }
 
 // refer names a referring and a primary care provider in so many cases of a
-// thousand.
+// thousand; a list of providers always has them.
 func (g *generator) refer(referring, primary int) {
-	d, r := &g.draft, &g.dice
-	if r.chance(referring) {
-		p := g.doctor("primary")
-		d.Set(cpcds.ReferringProviderNPI, p.npi)
-		d.Set(cpcds.ReferringProviderName, p.name)
+	r, listed := &g.dice, g.draft.listed
+	if r.chance(referring) || listed {
+		g.team(cpcds.Referring, g.doctor("primary"))
 	}
-	if r.chance(primary) {
-		d.Set(cpcds.PCPNPI, g.who.pcp.npi)
-		d.Set(cpcds.PCPName, g.who.pcp.name)
+	if r.chance(primary) || listed {
+		g.team(cpcds.Primary, g.who.pcp)
 	}
 }
 
@@ -189,7 +200,7 @@ func (g *generator) groupStay(group string) {
 	if d.Get(cpcds.ClaimTypeOfBillCode)[1] == '2' {
 		return
 	}
-	grouper := pick(r, []string{"MS-DRG", "MS-DRG", "MS-DRG", "APR-DRG", "APR-DRG", "AP-DRG"})
+	grouper := g.code(cpcds.DRGName, 4, "MS-DRG", "MS-DRG", "APR-DRG")
 	x := pick(r, g.codes.drgs[g.arena.join(group, " ", grouper)])
 	d.Set(cpcds.DRGName, x.grouper)
 	d.Set(cpcds.DRGCode, x.code)
@@ -213,7 +224,9 @@ func (g *generator) stayLines(group string, days int) {
 	case len(d.Diagnoses) > 1 && d.Diagnoses[1].Get(cpcds.DiagnosisCode)[0] == 'F':
 		room = "psychiatric"
 	}
-	g.revenueLine(pick(r, g.codes.revenues[room]), days, d.from)
+	l := g.revenueLine(pick(r, g.codes.revenues[room]), days, d.from)
+	l.Set(cpcds.ServiceToDate, d.thru.String())
+	l.Set(cpcds.ProcedureDescription, "Room and board")
 	for range r.between(4, 26) {
 		from := "ancillary"
 		if group == "surgical" && r.chance(150) {
@@ -226,15 +239,17 @@ func (g *generator) stayLines(group string, days int) {
 	}
 }
 
-func (g *generator) revenueLine(x revenue, units int, on day) {
+func (g *generator) revenueLine(x revenue, units int, on day) *cpcds.Line {
 	l := g.line()
 	l.Set(cpcds.RevenueCenterCode, x.code)
 	l.Set(cpcds.ServiceFromDate, on.String())
 	l.Set(cpcds.NumberOfUnits, g.small(units))
 	if x.code == "0636" {
 		l.Set(cpcds.ProcedureCode, "J1885")
+		g.modifiers(l, "modifier")
 	}
 	g.charge(x.cents * units)
+	return l
 }
 
 // charge sets what the provider submitted for the last line, give or take.
@@ -250,7 +265,13 @@ func (g *generator) outpatient() {
 	if d.headerPriced {
 		d.mark(headerPriced)
 	}
-	switch k := r.below(100); {
+	k := r.below(100)
+	switch {
+	case g.who.birth >= g.who.begin && !g.seen:
+		d.from, g.seen = g.who.birth+day(r.below(10)), true
+		d.thru = d.from
+		d.mark(newborn)
+		g.visit("0131", hospital, "clinic")
 	case k < 50:
 		g.visit("0131", hospital, "outpatient")
 	case k < 80:
@@ -268,14 +289,16 @@ func (g *generator) visit(bill string, at facility, group string) {
 	g.open("institutional", "outpatient")
 	g.statement()
 	d.Set(cpcds.ClaimTypeOfBillCode, bill)
-	d.Set(cpcds.AdmissionTypeCode, pick(r, g.codes.codes["admission"]))
-	d.Set(cpcds.PointOfOriginCode, pick(r, g.codes.codes["origin"]))
+	g.arrival(d.has(newborn))
 	d.Set(cpcds.PatientDischargeStatusCode, pick(r, g.codes.codes["discharge"]))
 	g.bill(g.place(at))
 	g.attend("medical")
 
 	principal := pick(r, []string{"acute", "chronic", "injury", "wellness"})
-	if group == "homehealth" {
+	switch {
+	case d.has(newborn):
+		principal = "newborn"
+	case group == "homehealth":
 		principal = "homecare"
 		g.hipps()
 	}
@@ -302,6 +325,7 @@ func (g *generator) hipps() {
 	l.Set(cpcds.ProcedureCode, pick(&g.dice, g.codes.codes["hipps"]))
 	l.Set(cpcds.ServiceFromDate, g.draft.from.String())
 	l.Set(cpcds.NumberOfUnits, "1")
+	l.Set(cpcds.ProcedureDescription, "Home health period")
 }
 
 // serviceLine adds a line of a CPT or HCPCS service.

@@ -1,8 +1,11 @@
 package synth
 
 import (
+	"slices"
 	"strings"
+	"sync"
 
+	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/cpcds"
 )
 
@@ -10,13 +13,27 @@ import (
 // orthodontic treatment, or a prosthesis.
 func (g *generator) oral() {
 	d, r := &g.draft, &g.dice
+	treatment := r.below(100)
+	if treatment < 12 {
+		d.thru += day(r.between(20, 30)) // orthodontics is billed by the month
+	}
+	// Most dentists bill in their own name, which is all that release 2.0.0 of the
+	// guide allows.
+	dentist := g.doctor("dentist")
+	d.later = r.chance(150) || !dentist.listed
 	g.open("oral", "")
 	g.statement()
-	dentist := g.doctor("dentist")
-	g.bill(g.place(dentalOffice))
+	if d.later {
+		g.bill(g.place(dentalOffice))
+	} else {
+		g.billAs(dentist.npi, dentist.id, dentist.name)
+	}
 	g.perform(dentist)
 	g.refer(60, 100)
-	if r.chance(40) {
+	if g.due(cpcds.SupervisingProviderNPI, 20) || d.listed {
+		g.team(cpcds.Supervisor, g.doctor("dentist"))
+	}
+	if r.chance(40) || d.listed {
 		g.careTeam("purchasedservice", g.doctor("specialist"))
 	}
 	if r.chance(150) {
@@ -26,84 +43,105 @@ func (g *generator) oral() {
 		g.diagnose("dental", "principal")
 		g.diagnoseMore(r.below(2), "secondary", "dental")
 	}
-	switch k := r.below(100); {
-	case k < 12:
-		g.orthodontics()
-	case k < 22:
-		g.prosthesis()
+	pos := g.code(cpcds.PlaceOfServiceCode, 4, "11", "11", "11", "22", "50")
+	switch {
+	case treatment < 12:
+		g.orthodontics(pos)
+	case treatment < 22:
+		g.prosthesis(pos)
 	default:
 		for range r.between(1, 6) {
-			g.dentalLine(pick(r, []string{"clean", "clean", "repair"}))
+			g.dentalLine(pick(r, []string{"clean", "clean", "repair"}), pos)
 		}
 	}
 	g.settle(d)
 }
 
-func (g *generator) orthodontics() {
+func (g *generator) orthodontics(pos string) {
 	d, r := &g.draft, &g.dice
 	d.mark(orthodontics)
 	d.Set(cpcds.OrthodonticsTreatmentIndicator, "true")
 	d.Set(cpcds.OrthodonticsApplianceDate, (d.from - day(r.below(400))).String())
 	d.Set(cpcds.OrthodontiaMonths, g.small(r.between(6, 36)))
 	d.Set(cpcds.ProsthesisReplacementIndicator, "false")
-	g.dentalLine("orthodontics")
+	l := g.dentalLine("orthodontics", pos)
+	l.Set(cpcds.ServiceToDate, d.thru.String())
+	l.Set(cpcds.ProcedureDescription, "Orthodontic treatment")
 }
 
-func (g *generator) prosthesis() {
+func (g *generator) prosthesis(pos string) {
 	d, r := &g.draft, &g.dice
 	d.mark(prosthesis)
 	d.Set(cpcds.OrthodonticsTreatmentIndicator, "false")
 	d.Set(cpcds.ProsthesisReplacementIndicator, "true")
 	d.Set(cpcds.PriorProsthesisDate, (d.from - day(r.between(1500, 4000))).String())
-	d.Set(cpcds.MissingToothNumbers, g.several("adult tooth", r.between(1, 9)))
-	g.dentalLine("prosthesis")
-	g.dentalLine("clean")
+	d.Set(cpcds.MissingToothNumbers, g.several(cpcds.MissingToothNumbers, r.between(1, 9)))
+	g.dentalLine("prosthesis", pos)
+	g.dentalLine("clean", pos)
 }
 
-// several joins n neighbours of a list of codes by spaces.
-func (g *generator) several(list string, n int) string {
-	codes := g.codes.codes[list]
-	at := g.dice.below(len(codes))
-	text := codes[at]
-	for i := 1; i < n; i++ {
-		text = g.arena.join(text, " ", codes[(at+i)%len(codes)])
-	}
-	return text
-}
-
-func (g *generator) dentalLine(group string) {
+func (g *generator) dentalLine(group, pos string) *cpcds.Line {
 	d, r := &g.draft, &g.dice
 	x := pick(r, g.codes.dental[group])
 	l := g.line()
 	l.Set(cpcds.ProcedureCode, x.code)
 	l.Set(cpcds.ServiceFromDate, d.from.String())
-	l.Set(cpcds.PlaceOfServiceCode, pick(r, []string{"11", "11", "11", "22", "50"}))
+	l.Set(cpcds.PlaceOfServiceCode, pos)
 	l.Set(cpcds.NumberOfUnits, "1")
-	if r.chance(20) {
+	if r.chance(60) {
 		g.modifiers(l, "modifier")
-	}
-	teeth := "adult tooth"
-	if g.who.age(d.from) < 12 {
-		teeth = "child tooth"
-	}
-	if r.chance(10) {
-		teeth = "extra tooth"
 	}
 	switch x.site {
 	case "tooth":
-		l.Set(cpcds.ToothNumber, pick(r, g.codes.codes[teeth]))
+		l.Set(cpcds.ToothNumber, g.tooth())
 	case "teeth":
-		first, rest, _ := strings.Cut(g.several(teeth, r.between(2, 5)), " ")
+		more := g.several(cpcds.AdditionalToothNumbers, r.between(1, 4))
+		first := g.tooth()
+		for slices.Contains(strings.Fields(more), first) {
+			first = g.tooth()
+		}
 		l.Set(cpcds.ToothNumber, first)
-		l.Set(cpcds.AdditionalToothNumbers, rest)
+		l.Set(cpcds.AdditionalToothNumbers, more)
 	case "surface":
-		l.Set(cpcds.ToothNumber, pick(r, g.codes.codes[teeth]))
-		l.Set(cpcds.ToothSurface, pick(r, g.codes.codes["surface"]))
+		l.Set(cpcds.ToothNumber, g.tooth())
+		l.Set(cpcds.ToothSurface, g.nextCode(cpcds.ToothSurface))
 	case "surfaces":
-		l.Set(cpcds.ToothNumber, pick(r, g.codes.codes[teeth]))
-		l.Set(cpcds.ToothSurface, g.several("surface", r.between(2, 4)))
+		l.Set(cpcds.ToothNumber, g.tooth())
+		l.Set(cpcds.ToothSurface, g.several(cpcds.ToothSurface, r.between(2, 4)))
 	case "area":
-		l.Set(cpcds.OralCavityArea, pick(r, g.codes.codes["area"]))
+		// Some payers put the area where the tooth stands.
+		at := cpcds.OralCavityArea
+		if g.due(cpcds.OralCavityArea, 3) {
+			at = cpcds.ToothNumber
+		}
+		l.Set(at, g.nextCode(cpcds.OralCavityArea))
 	}
 	g.charge(x.cents)
+	return l
 }
+
+// tooth chooses a tooth that people of the member's age have, and in turn also one
+// that is too many.
+func (g *generator) tooth() string {
+	t, teeth, usual := g.turn(cpcds.ToothNumber), dentitions().adult, 32
+	if g.who.age(g.draft.from) < 12 {
+		t, teeth, usual = &g.turns.children, dentitions().child, 20
+	}
+	if g.due(cpcds.ToothNumber, 3) {
+		return g.deal(t, teeth)
+	}
+	return pick(&g.dice, teeth[:usual])
+}
+
+// dentitions are the teeth of children, whose codes begin with a letter, and of
+// adults. The supernumerary ones come last.
+var dentitions = sync.OnceValue(func() (d struct{ child, adult []string }) {
+	for _, tooth := range carin.ValueSet(cpcds.MissingToothNumbers, carin.Oral).Codes() {
+		if tooth[0] >= 'A' {
+			d.child = append(d.child, tooth)
+		} else {
+			d.adult = append(d.adult, tooth)
+		}
+	}
+	return d
+})

@@ -1,6 +1,11 @@
 package synth
 
-import "cpcds2fhir/schemas/cpcds"
+import (
+	"cmp"
+
+	"cpcds2fhir/schemas/carin"
+	"cpcds2fhir/schemas/cpcds"
+)
 
 // The extract covers claims for services of these years. ICD-10 replaced ICD-9
 // on icd10Day.
@@ -67,8 +72,9 @@ func (g *generator) person(n uint64) {
 	}
 	p.begin = max(p.birth, historyBegin+day(d.below(400)))
 	p.end = historyEnd - day(d.below(60))
-	if d.chance(150) && p.end-p.begin > 800 {
-		p.end -= day(d.between(30, 700))
+	dies := n%50 == 10
+	if (d.chance(150) || dies) && p.end-p.begin > 800 {
+		p.end -= day(d.between(50, 700))
 	}
 	p.female = d.chance(540)
 
@@ -89,7 +95,7 @@ func (g *generator) person(n uint64) {
 	g.demographics(sex)
 	g.address()
 
-	if dead := d.chance(30); dead && p.end < historyEnd-100 {
+	if dies && p.end < historyEnd-100 {
 		set(cpcds.MembersDeceased, "true")
 		if d.chance(850) {
 			// Stays and home care that began by p.end are over by then.
@@ -112,26 +118,25 @@ func (g *generator) demographics(sex string) {
 	if sex == "female" {
 		birthSex = "F"
 	}
-	switch k := d.below(1000); {
-	case k < 12:
-		set(cpcds.MembersGenderCode, "other")
-	case k < 24:
-		set(cpcds.MembersGenderCode, "unknown")
-		birthSex = "UNK"
-	default:
-		set(cpcds.MembersGenderCode, sex)
+	// Who is said to be male or female in turn is what they are.
+	n := g.who.number
+	if code := inTurn(cpcds.MembersGenderCode, n, 20); code == "other" || code == "unknown" {
+		sex = code
 	}
-	if birthSex == "UNK" || d.chance(900) {
+	set(cpcds.MembersGenderCode, sex)
+	if code := inTurn(cpcds.MembersBirthSex, n, 24); len(code) > 1 {
+		set(cpcds.MembersBirthSex, code)
+	} else if d.chance(900) {
 		set(cpcds.MembersBirthSex, birthSex)
 	}
-	race := pick(d, g.codes.codes["race"])
+	race := cmp.Or(inTurn(cpcds.MembersRaceCode, n, 8), pick(d, g.codes.codes["race"]))
 	if d.chance(50) && race[0] <= '9' {
 		if second := pick(d, g.codes.codes["race"]); second[0] <= '9' && second != race {
 			race = g.arena.join(race, " ", second)
 		}
 	}
 	set(cpcds.MembersRaceCode, race)
-	set(cpcds.MembersEthnicity, pick(d, g.codes.codes["ethnicity"]))
+	set(cpcds.MembersEthnicity, cmp.Or(inTurn(cpcds.MembersEthnicity, n, 12), pick(d, g.codes.codes["ethnicity"])))
 }
 
 func (g *generator) address() {
@@ -154,6 +159,10 @@ func (g *generator) address() {
 	}
 }
 
+// One in so many members has a private insurer, whose types of coverage are taken
+// in turn.
+const privately = 6
+
 // coverages gives the person one to three coverages in a row, and some of them
 // another payer: Medicare for the old and the disabled, or a private insurer.
 func (g *generator) coverages() {
@@ -174,12 +183,12 @@ func (g *generator) coverages() {
 	}
 	old := p.age(historyEnd) >= 65
 	switch {
+	case p.number%privately == 0:
+		p.other = &p.others[0]
+		g.privateCoverage(p.other)
 	case old && d.chance(800) || d.chance(40):
 		p.other = &p.others[0]
 		g.medicareCoverage(p.other)
-	case d.chance(120):
-		p.other = &p.others[0]
-		g.privateCoverage(p.other)
 	}
 }
 
@@ -226,13 +235,23 @@ func (g *generator) privateCoverage(s *span) {
 	*s = span{from: p.begin, thru: p.end, payer: pick(d, g.dir.insurers[private])}
 	g.coverage(s, 9)
 	set := s.row.Set
-	set(cpcds.CoveragesCoverageType, pick(d, g.codes.codes["commercial"]))
+	kinds, others := carin.ValueSet(cpcds.CoveragesCoverageType, 0).Codes(), g.codes.codes["commercial"]
+	if turn := int(p.number / privately % uint64(len(kinds)+len(others))); turn < len(kinds) {
+		set(cpcds.CoveragesCoverageType, kinds[turn])
+	} else {
+		set(cpcds.CoveragesCoverageType, others[turn-len(kinds)])
+	}
 	set(cpcds.CoveragesStartDate, s.from.String())
 	set(cpcds.CoveragesGroupID, g.arena.number("GRP", uint64(d.between(1000, 9999)), 4))
 	set(cpcds.CoveragesGroupName, pick(d, []string{"Carolina Textile Mills", "Wasatch School District", "Piedmont Logistics, Inc.", "County of Iron"}))
 	set(cpcds.CoveragesPlanIdentifier, pick(d, []string{"GOLD-1", "SILVER-2", "HDHP-3"}))
 	set(cpcds.CoveragesPlanName, pick(d, []string{"Gold", "Silver Select", "High Deductible"}))
-	set(cpcds.CoveragesRelationshipToSubscriber, pick(d, g.codes.codes["relationship"]))
+	relationship := inTurn(cpcds.CoveragesRelationshipToSubscriber, p.number, privately)
+	set(cpcds.CoveragesRelationshipToSubscriber, relationship)
+	if relationship == "self" {
+		set(cpcds.CoveragesSubscriberID, p.row.Get(cpcds.MembersMemberID))
+		return
+	}
 	g.subscriber(s)
 }
 
@@ -244,15 +263,10 @@ func (g *generator) coverage(s *span, i int) {
 	set(cpcds.CoveragesMemberID, p.row.Get(cpcds.MembersMemberID))
 	set(cpcds.CoveragesPayerIdentifier, s.payer.payer)
 	status := "active"
-	switch k := d.below(1000); {
-	case k < 15:
-		status = "draft"
-	case k < 30:
-		status = "entered-in-error"
-	case s.thru < historyEnd-400 && k < 400:
+	if s.thru < historyEnd-400 && d.chance(400) {
 		status = "cancelled"
 	}
-	set(cpcds.CoveragesCoverageStatus, status)
+	set(cpcds.CoveragesCoverageStatus, cmp.Or(inTurn(cpcds.CoveragesCoverageStatus, p.number+uint64(i), 25), status))
 	set(cpcds.CoveragesCoverageLastUpdatedDate, g.arena.instant(s.from+day(d.below(int(s.thru-s.from)+1)), d.below(86400)))
 }
 

@@ -10,8 +10,7 @@ func (g *generator) pharmacy() {
 	g.statement()
 	g.bill(g.place(pharmacy))
 	prescriber := g.doctor(pick(r, []string{"primary", "primary", "specialist", "dentist"}))
-	d.Set(cpcds.PrescribingProviderNPI, prescriber.npi)
-	d.Set(cpcds.PrescribingProviderName, prescriber.name)
+	g.team(cpcds.Prescribing, prescriber)
 	g.refer(0, 300)
 	if second := g.doctor("specialist"); second != prescriber && r.chance(20) {
 		g.careTeam("prescribing", second)
@@ -79,15 +78,7 @@ func (g *generator) rxLine(reference string) *cpcds.Line {
 	refills := r.below(6)
 	l.Set(cpcds.RefillsAuthorized, g.small(refills))
 	l.Set(cpcds.RefillNumber, g.small(r.below(refills+1)))
-	daw := 0
-	if r.chance(200) {
-		daw = r.below(10)
-	}
-	l.Set(cpcds.DawProductSelectionCode, g.small(daw))
-	origin := 3
-	if r.chance(300) {
-		origin = r.below(6)
-	}
-	l.Set(cpcds.PrescriptionOriginCode, g.small(origin))
+	l.Set(cpcds.DawProductSelectionCode, g.code(cpcds.DawProductSelectionCode, 5, "0"))
+	l.Set(cpcds.PrescriptionOriginCode, g.code(cpcds.PrescriptionOriginCode, 4, "3"))
 	return l
 }

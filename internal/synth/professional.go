@@ -39,12 +39,10 @@ func (g *generator) officeVisit() {
 	d, r := &g.draft, &g.dice
 	g.openProfessional(clinic, g.doctor(pick(r, []string{"primary", "primary", "specialist"})))
 	g.refer(200, 400)
-	if r.chance(60) {
-		p := g.doctor("primary")
-		d.Set(cpcds.SupervisingProviderNPI, p.npi)
-		d.Set(cpcds.SupervisingProviderName, p.name)
+	if r.chance(60) || d.listed {
+		g.team(cpcds.Supervisor, g.doctor("primary"))
 	}
-	if r.chance(50) {
+	if r.chance(50) || d.listed {
 		g.careTeam("purchasedservice", g.doctor("specialist"))
 	}
 	if r.chance(250) {
@@ -60,7 +58,7 @@ func (g *generator) officeVisit() {
 	g.diagnose(pick(r, groups), "principal")
 	g.diagnoseMore(r.below(4), "secondary", groups...)
 
-	pos := pick(r, g.codes.codes["pos"])
+	pos := g.code(cpcds.PlaceOfServiceCode, 5, g.codes.codes["pos"]...)
 	g.placed(g.serviceLine(pick(r, g.codes.services["visit"]), d.from), pos)
 	for range r.between(1, 10) {
 		g.placed(g.serviceLine(pick(r, g.codes.services["ancillary"]), d.from), pos)

@@ -1,6 +1,10 @@
 package synth
 
-import "cpcds2fhir/schemas/cpcds"
+import (
+	"strings"
+
+	"cpcds2fhir/schemas/cpcds"
+)
 
 // settle adjudicates a claim whose lines have their charges: it prices them,
 // denies some, and writes amounts, units and codes.
@@ -13,8 +17,9 @@ func (g *generator) settle(d *draft) {
 	d.Set(cpcds.ClaimRemittanceRemarkCode, "")
 	d.Set(cpcds.ClaimPaymentMemberExplanation, "")
 
-	all := r.chance(50)
-	some := !all && len(d.Lines) > 1 && r.chance(70)
+	outcome := g.code(cpcds.ClaimPaymentStatusCode, 8, "paid")
+	all, some := outcome == "denied", outcome == "partiallypaid"
+	one := len(d.Lines) == 1 || d.has(compound) // nothing but the line can be denied in part
 	reason := pick(r, g.codes.codes["line denial"])
 	for i := range d.Lines {
 		l, p := &d.Lines[i], &d.prices[i]
@@ -24,18 +29,25 @@ func (g *generator) settle(d *draft) {
 		if l.Get(cpcds.CompoundParentLineNumber) != "" {
 			continue
 		}
-		g.adjudicate(p, p.submitted, i == 0, d.crossover)
-		no := all || some && (i == len(d.Lines)-1 && d.refused == 0 || i > 0 && r.chance(250))
-		if no {
+		no := all || some && !one && (i == len(d.Lines)-1 && d.refused == 0 || i > 0 && r.chance(250))
+		part := some && one
+		if part {
+			g.limit(p, i == 0, d.crossover)
+		} else {
+			g.adjudicate(p, p.submitted, i == 0, d.crossover)
+		}
+		if no || part {
 			d.refused++
-			p.refuse()
 			g.refuse(d, l, reason)
-		} else if d.kind == pharmacyClaim {
+		}
+		if no {
+			p.refuse()
+		} else if isDrug(d, l) {
 			p.drug = p.eligible
 		}
 		g.allow(d, l, no)
 	}
-	if all && (d.kind == inpatient || d.kind == outpatient) {
+	if all && d.kind != pharmacyClaim {
 		d.Set(cpcds.ClaimPaymentDenialCode, pick(r, g.codes.codes["claim denial"]))
 		d.Set(cpcds.ClaimRemittanceRemarkCode, pick(r, g.codes.codes["remark"]))
 	}
@@ -46,6 +58,14 @@ func (g *generator) settle(d *draft) {
 		d.Set(cpcds.ClaimPaymentMemberExplanation, "This is not a bill.")
 	}
 	g.writeAmounts(d)
+}
+
+// isDrug reports whether a line is for a drug: a fill, or one of the pharmacy's
+// revenue codes, HCPCS codes of drugs and CDT's code of drugs that a dentist hands
+// out.
+func isDrug(d *draft, l *cpcds.Line) bool {
+	revenue, service := l.Get(cpcds.RevenueCenterCode), l.Get(cpcds.ProcedureCode)
+	return d.kind == pharmacyClaim || strings.HasPrefix(revenue, "025") || revenue == "0636" || strings.HasPrefix(service, "J") || service == "D9630"
 }
 
 // refuse writes the reasons of a denied line. A claim that is priced as a whole
@@ -59,6 +79,7 @@ func (g *generator) refuse(d *draft, l *cpcds.Line, reason string) {
 			codes = g.arena.join(codes, " ", second)
 		}
 		l.Set(cpcds.LinePaymentDenialCode, codes)
+		l.Set(cpcds.PaymentMemberExplanation, "Your plan does not cover this fill, or not all of it.")
 	case d.headerPriced:
 		d.Set(cpcds.ClaimPaymentDenialCode, reason)
 	default:
@@ -73,9 +94,12 @@ func (g *generator) refuse(d *draft, l *cpcds.Line, reason string) {
 // allow writes the units that the payer allowed and the network status of a line
 // where the profile has a place for them.
 func (g *generator) allow(d *draft, l *cpcds.Line, no bool) {
+	if d.statusByLine {
+		l.Set(cpcds.LineBenefitPaymentStatus, g.code(cpcds.LineBenefitPaymentStatus, 2, d.Get(cpcds.BillingProviderNetworkStatus)))
+	}
 	switch d.kind {
 	case professional, vision, oral:
-		status := d.Get(cpcds.PerformingProviderNetworkStatus)
+		status := g.code(cpcds.LineBenefitPaymentStatus, 30, d.Get(cpcds.PerformingProviderNetworkStatus))
 		if d.crossover && g.dice.chance(300) {
 			status = "other"
 		}

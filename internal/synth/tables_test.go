@@ -66,10 +66,9 @@ func TestDirectory(t *testing.T) {
 	seen := map[string]bool{}
 	unlisted, atypical := 0, 0
 	check := func(npi, id string) {
-		if id != "" {
-			atypical++
-			if npi != "" {
-				t.Error("a provider has an NPI and a number of the payer")
+		if npi == "" {
+			if atypical++; id == "" {
+				t.Error("a provider has neither an NPI nor a number of the payer")
 			}
 			return
 		}
