@@ -20,8 +20,8 @@ import (
 
 // The floors do what cannot be left out of a load, and nothing else.
 //
-//	floor ndjson DIR EXTRACT BYTES        decode all columns, write BYTES bytes, sync
-//	floor zstd DIR EXTRACT BYTES SAMPLE   the same, BYTES of SAMPLE compressed in frames of 4 MB
+//	floor ndjson DIR EXTRACT BYTES SAMPLE   decode all columns, write BYTES bytes of SAMPLE, sync
+//	floor zstd DIR EXTRACT BYTES SAMPLE     the same, compressed in frames of 4 MB
 //	floor pebble DIR ...                  see floor_pebble.go
 //	floor csv DIR EXTRACT                 split the fields of every line
 func runFloor(args []string) error {
@@ -52,18 +52,16 @@ type rowGroup struct {
 }
 
 func floorFiles(dir, extract string, compress bool, args []string) error {
-	if len(args) < 1 || compress && len(args) < 2 {
-		return errors.New("the floor of files needs bytes, and with zstd a sample")
+	if len(args) < 2 {
+		return errors.New("the floor of files needs a number of bytes and a sample")
 	}
 	total, err := strconv.ParseInt(args[0], 10, 64)
 	if err != nil {
 		return err
 	}
-	sample := make([]byte, frame)
-	if compress {
-		if sample, err = os.ReadFile(args[1]); err != nil {
-			return err
-		}
+	sample, err := os.ReadFile(args[1])
+	if err != nil {
+		return err
 	}
 	groups, closeAll, err := rowGroups(extract)
 	if err != nil {

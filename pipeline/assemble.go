@@ -71,9 +71,8 @@ func (a *assembled) header(s segment) {
 	for _, h := range b.slots().header {
 		col := &b.batch.Columns[h.column]
 		last := int32(-1)
-		for i := s.from; i < s.to; i++ {
-			k := col.Index[i]
-			if k < 0 || k == last {
+		for _, k := range col.Index[s.from:s.to] {
+			if k == last || k < 0 {
 				continue
 			}
 			last = k

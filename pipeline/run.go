@@ -74,7 +74,8 @@ type Run struct {
 	seen      atomic.Int64
 	refused   atomic.Int64
 
-	obsolete sync.Map // of a replay: ids of rejects of which the target has something newer
+	batches  sync.Pool // of *[2]fhir.Batch that lanes are done with
+	obsolete sync.Map  // of a replay: ids of rejects of which the target has something newer
 }
 
 // Budget limits rejected claims and rows: a broken extract must not become a long

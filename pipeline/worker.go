@@ -71,6 +71,9 @@ func (r *Run) newWorker(ctx context.Context, lane string, input int) (*worker, e
 	}
 	w := &worker{run: r, lane: lane, input: input, row: cp.Row, base: cp.Account, done: cp.Done}
 	w.rejects = rejectLog{file: rejects, lane: lane, n: cp.RejectCount}
+	if b, ok := r.batches.Get().(*[2]fhir.Batch); ok { // grown to their size by a lane before
+		w.out, w.flight.out = b[0], b[1]
+	}
 	w.asm.dropCopies = r.repairs(repairDuplicateLine)
 	w.mentions = newMentions(log)
 	w.resolve = newResolver(r.dir, r.Identity, r.Layout.Source, r.repairs, w.mentions, r.Layout.Claims.MentionIDs)
@@ -89,6 +92,10 @@ func (w *worker) close() {
 	_ = w.land() // whoever closes without finishing has an error of his own
 	w.rejects.file.close()
 	w.mentions.log.close()
+	w.out.Reset()
+	w.flight.out.Reset()
+	w.run.batches.Put(&[2]fhir.Batch{w.out, w.flight.out})
+	w.out, w.flight.out = fhir.Batch{}, fhir.Batch{}
 }
 
 // streamLane loads one lane of contiguous claims and leaves its account.
