@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -23,7 +24,8 @@ import (
 //	floor ndjson DIR EXTRACT BYTES SAMPLE   decode all columns, write BYTES bytes of SAMPLE, sync
 //	floor zstd DIR EXTRACT BYTES SAMPLE     the same, compressed in frames of 4 MB
 //	floor pebble DIR ...                  see floor_pebble.go
-//	floor csv DIR EXTRACT                 split the fields of every line
+//	floor csv DIR EXTRACT                   split the fields of every line
+//	floor count DIR -                       no floor: say what the keys of a store take
 func runFloor(args []string) error {
 	if len(args) < 3 {
 		return errors.New("a floor needs its name, a folder and an extract")
@@ -37,6 +39,12 @@ func runFloor(args []string) error {
 		return floorFiles(dir, extract, name == "zstd", rest)
 	case "pebble":
 		return floorPebble(dir, args[2:])
+	case "count":
+		args, err := countKeys(dir)
+		if err == nil {
+			_, err = fmt.Println(strings.Join(args, " "))
+		}
+		return err
 	case "csv":
 		return floorCSV(extract)
 	}

@@ -39,7 +39,7 @@ copy (
       case when diagnosis_code is null then null else
       '{"sequence":1,"diagnosisCodeableConcept":' || concept('http://hl7.org/fhir/sid/icd-10-cm', diagnosis_code) ||
       coalesce(',"type":[' || concept('http://terminology.hl7.org/CodeSystem/ex-diagnosistype', diagnosis_type) || ']', '') || '}' end as diagnosis
-    from read_parquet('{extract}/claims-*.parquet')
+    from read_parquet('{extract}')
   ),
   claims as (
     select claim_unique_identifier,
@@ -97,4 +97,4 @@ copy (
     '],"adjudication":[' || substr(status('billingnetworkstatus', billing_provider_network_status), 2) || '],"total":[' || substr(amount('http://terminology.hl7.org/CodeSystem/adjudication', 'submitted', claim_total_submitted_amount) || amount('http://terminology.hl7.org/CodeSystem/adjudication', 'eligible', claim_total_eligible_amount) || amount('http://terminology.hl7.org/CodeSystem/adjudication', 'deductible', member_paid_deductible) || amount('http://terminology.hl7.org/CodeSystem/adjudication', 'copay', copay_amount) || amount('http://terminology.hl7.org/CodeSystem/adjudication', 'benefit', claim_payment_amount) || amount('http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBAdjudication', 'coinsurance', coinsurance_liability_amount) || amount('http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBAdjudication', 'noncovered', claim_noncovered_amount) || amount('http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBAdjudication', 'priorpayerpaid', claim_other_payer_paid_amount) || amount('http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBAdjudication', 'paidbypatient', amount_paid_by_patient) || amount('http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBAdjudication', 'paidtoprovider', claim_amount_paid_to_provider) || amount('http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBAdjudication', 'paidtopatient', member_reimbursement) || amount('http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBAdjudication', 'memberliability', member_liability) || amount('http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBAdjudication', 'discount', claim_total_discount_amount), 2) ||
     ']' || coalesce(',"payment":{"type":' || concept('http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBPayerAdjudicationStatus', claim_payment_status_code) || coalesce(',"date":"' || claim_paid_date || '"', '') || '}', '') || '}'
   from claims
-) to '{out}/eob.ndjson' (format csv, header false, quote '', escape '', delimiter '	');
+) to '{out}' (format csv, header false, quote '', escape '', delimiter '	');

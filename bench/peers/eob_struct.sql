@@ -72,7 +72,7 @@ copy (
       any_value(referring_provider_npi) as referring_provider_npi,
       any_value(statement_from_date) as statement_from_date,
       any_value(statement_thru_date) as statement_thru_date
-    from read_parquet('{extract}/claims-*.parquet') group by claim_unique_identifier
+    from read_parquet('{extract}') group by claim_unique_identifier
   )
   select to_json({
     'resourceType': 'ExplanationOfBenefit',
@@ -112,4 +112,4 @@ copy (
     'payment': {'type': concept('http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBPayerAdjudicationStatus', claim_payment_status_code), 'date': claim_paid_date}
   })
   from claims
-) to '{out}/eob.ndjson' (format csv, header false, quote '', escape '', delimiter '\t');
+) to '{out}' (format csv, header false, quote '', escape '', delimiter '\t');
