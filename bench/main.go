@@ -77,9 +77,14 @@ func run(ctx context.Context, args []string) error {
 			fmt.Fprintf(os.Stderr, "   %s\n", list[i].line())
 		}
 		results = append(results, list...)
+		if !check { // after each, so that one that fails takes no other with it
+			if err := report("bench", s, results); err != nil {
+				return err
+			}
+		}
 	}
 	if check {
 		return compare("bench/baseline.json", results)
 	}
-	return report("bench", s, results)
+	return nil
 }
