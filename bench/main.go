@@ -34,7 +34,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	var only string
-	var check bool
+	var check, baseline bool
 	s := &session{ctx: ctx, extracts: map[string]string{}}
 	fl := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fl.IntVar(&s.claims, "claims", 400_000, "claims of the extract")
@@ -42,6 +42,7 @@ func run(ctx context.Context, args []string) error {
 	fl.StringVar(&s.work, "work", "bench/data", "folder of extracts and results, which may take 20 GB")
 	fl.StringVar(&only, "only", "", "numbers of the measures to take, such as 1,2,5; the others keep their last figures")
 	fl.BoolVar(&check, "check", false, "write nothing; fail if a ratio is more than 20% worse than in baseline.json")
+	fl.BoolVar(&baseline, "save-baseline", false, "write baseline.json and nothing else")
 	fl.BoolVar(&s.large, "large", false, "also load 4 and 20 million claims (measure 8; an hour, 40 GB)")
 	if err := fl.Parse(args); err != nil {
 		return err
@@ -77,14 +78,17 @@ func run(ctx context.Context, args []string) error {
 			fmt.Fprintf(os.Stderr, "   %s\n", list[i].line())
 		}
 		results = append(results, list...)
-		if !check { // after each, so that one that fails takes no other with it
+		if !check && !baseline { // after each, so that one that fails takes no other with it
 			if err := report("bench", s, results); err != nil {
 				return err
 			}
 		}
 	}
-	if check {
+	switch {
+	case check:
 		return compare("bench/baseline.json", results)
+	case baseline:
+		return writeJSON("bench/baseline.json", results)
 	}
 	return nil
 }

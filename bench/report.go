@@ -27,7 +27,7 @@ func (r *result) bar() string {
 	if r.Least {
 		word = "at most"
 	}
-	return fmt.Sprintf("%s %g %s", word, r.Bar, r.Unit)
+	return fmt.Sprintf("%s %.3g %s", word, r.Bar, r.Unit)
 }
 
 func (r *result) line() string {
@@ -40,6 +40,7 @@ func (r *result) line() string {
 
 // report writes what was found, and keeps the last figures of what was not measured.
 func report(dir string, s *session, results []result) error {
+	results = slices.Clone(results) // the caller goes on with his
 	path := filepath.Join(dir, "results.json")
 	var earlier []result
 	if err := readJSON(path, &earlier); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -55,17 +56,21 @@ func report(dir string, s *session, results []result) error {
 		}
 	}
 	slices.SortStableFunc(results, func(a, b result) int { return cmp.Compare(a.Measure, b.Measure) })
-	text, err := json.MarshalIndent(results, "", " ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil { //nolint:gosec // figures, no data
+	if err := writeJSON(path, results); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "RESULTS.md"), table(s, results), 0o644); err != nil { //nolint:gosec // figures, no data
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "chart.svg"), chart(results), 0o644) //nolint:gosec // figures, no data
+}
+
+func writeJSON(path string, results []result) error {
+	text, err := json.MarshalIndent(results, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o644) //nolint:gosec // figures, no data
 }
 
 func table(s *session, results []result) []byte {
