@@ -67,7 +67,7 @@ func (b *bound) sift() {
 func (b *bound) sifted(to, from []slot) []slot {
 	to = to[:0]
 	for _, s := range from {
-		if len(b.batch.Columns[s.column].Values) > 0 {
+		if b.anyValue(s.column) {
 			to = append(to, s)
 		}
 	}
@@ -119,9 +119,10 @@ type group struct {
 	slots   []slot
 }
 
-// newPlan makes the plan of a binding. reps says of each column which repetition
-// of a diagnosis, procedure or care team entry it belongs to; -1 is all of them.
+// newPlan makes the plan of a binding.
 func newPlan(b *cpcds.Batch, binding *layouts.Binding) *plan {
+	// reps says of each column which repetition of a diagnosis, procedure or care team
+	// entry it belongs to; -1 is all of them.
 	reps, t := binding.Reps(), binding.Table()
 	// A layout's constant stands on every row, whether it has a record or not.
 	said := func(i int, e cpcds.Element) bool {

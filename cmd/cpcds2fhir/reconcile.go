@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,12 +12,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/spf13/cobra"
 
 	"cpcds2fhir/internal/store"
+	"cpcds2fhir/internal/verify"
 	storeloader "cpcds2fhir/loaders/store"
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/fhir"
@@ -218,25 +216,11 @@ var idSeed = maphash.MakeSeed()
 
 // resourceIDs appends the hash of the id of every resource in a file.
 func resourceIDs(path string, ids []uint64) ([]uint64, error) {
-	f, err := os.Open(path)
+	r, end, err := verify.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	var r io.Reader = f
-	switch {
-	case strings.HasSuffix(path, ".zst"):
-		z, err := zstd.NewReader(r)
-		if err != nil {
-			return nil, err
-		}
-		defer z.Close()
-		r = z
-	case strings.HasSuffix(path, ".gz"):
-		if r, err = gzip.NewReader(bufio.NewReader(r)); err != nil {
-			return nil, err
-		}
-	}
+	defer end()
 	lines := bufio.NewReaderSize(r, 1<<20)
 	for n := 1; ; n++ {
 		head, err := lines.ReadSlice('\n')

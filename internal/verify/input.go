@@ -182,7 +182,7 @@ func (f *feeder) run() error {
 	if f.input.store != "" {
 		return f.readStore()
 	}
-	r, end, err := open(f.input.path)
+	r, end, err := Open(f.input.path)
 	if err != nil {
 		return err
 	}
@@ -267,8 +267,9 @@ func (f *feeder) readValues(r io.Reader) error {
 	}
 }
 
-// open opens a file, unpacked.
-func open(path string) (r io.Reader, end func(), err error) {
+// Open opens a file of resources, unpacked as the end of its name says; "-" is standard
+// input. end closes it.
+func Open(path string) (r io.Reader, end func(), err error) {
 	if path == "-" {
 		return os.Stdin, func() {}, nil
 	}
