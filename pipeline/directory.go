@@ -9,20 +9,37 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
+	"sync/atomic"
 
+	"cpcds2fhir/pipeline/sorted"
+	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
 )
 
 // directory knows the members, coverages, providers and organizations that a
 // target has, so that claims can refer to them. It holds keyed hashes only, no
-// identifier. It is built by one goroutine and then read by all lanes.
+// identifier. It is built by one goroutine, table by table, and then read by all
+// lanes. A state has millions of members, so all but the providers may lie in files.
 type directory struct {
-	members   map[fhir.Raw]struct{}
-	coverages map[fhir.Raw]coverageEntry // by each identifier that names the coverage
-	ofMember  map[fhir.Raw][]memberSpan  // by member and payer: where claims name the payer only
-	providers map[fhir.Raw]providerEntry // by NPI or local key, practitioners and organizations
+	members   *sorted.Table
+	coverages *sorted.Table                  // by each identifier that names the coverage
+	periods   *sorted.Table                  // by member and payer: where claims name the payer only
+	providers map[fhir.Raw]providerEntry     // by NPI or local key, practitioners and organizations
+	failed    atomic.Pointer[directoryError] // the first lookup that could not be made
 }
+
+type directoryError struct{ error }
+
+const rawSize = len(fhir.Raw{})
+
+// The records of the directory's tables. Of periods that were learned again the
+// number stays, so that a coverage keeps its place among those of the member.
+var (
+	memberRecords   = sorted.Format{Name: "members", Size: rawSize, Key: rawSize, Merge: sorted.Replace}
+	coverageRecords = sorted.Format{Name: "coverages", Size: 4*rawSize + 1, Key: rawSize, Merge: sorted.Replace}
+	periodRecords   = sorted.Format{Name: "periods", Size: 2*rawSize + 8 + 20, Key: 2 * rawSize,
+		Merge: func(old, next []byte) { copy(old[2*rawSize+8:], next[2*rawSize+8:]) }}
+)
 
 // coverageEntry is what claims need of a coverage.
 type coverageEntry struct {
@@ -32,10 +49,42 @@ type coverageEntry struct {
 	skip    bool     // of a payer whose claims a layout rule skips
 }
 
-// memberSpan is a coverage of a member with its period, YYYY-MM-DD or empty.
-type memberSpan struct {
+func (e *coverageEntry) record(key fhir.Raw) []byte {
+	b := make([]byte, 0, coverageRecords.Size)
+	for _, r := range []fhir.Raw{key, e.id, e.insurer, e.member} {
+		b = append(b, r[:]...)
+	}
+	if e.skip {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
+func (e *coverageEntry) read(record []byte) {
+	for i, to := range []*fhir.Raw{&e.id, &e.insurer, &e.member} {
+		*to = fhir.Raw(record[(i+1)*rawSize:])
+	}
+	e.skip = record[4*rawSize] != 0
+}
+
+// period is a coverage of a member with its period, YYYY-MM-DD or empty.
+type period struct {
 	coverage   fhir.Raw
+	number     uint64 // in the order in which the periods were learned
 	start, end [10]byte
+}
+
+func (p *period) record(memberPayer fhir.Raw) []byte {
+	b := append(memberPayer[:], p.coverage[:]...)
+	b = binary.BigEndian.AppendUint64(b, p.number)
+	return append(append(b, p.start[:]...), p.end[:]...)
+}
+
+func (p *period) read(record []byte) {
+	p.coverage = fhir.Raw(record[rawSize:])
+	record = record[2*rawSize:]
+	p.number = binary.BigEndian.Uint64(record)
+	p.start, p.end = [10]byte(record[8:]), [10]byte(record[18:])
 }
 
 // providerEntry is a practitioner or an organization.
@@ -52,31 +101,122 @@ func (e providerEntry) reference() string {
 	return e.id.Reference(fhir.Organization)
 }
 
-func newDirectory() *directory {
-	return &directory{members: map[fhir.Raw]struct{}{}, coverages: map[fhir.Raw]coverageEntry{},
-		ofMember: map[fhir.Raw][]memberSpan{}, providers: map[fhir.Raw]providerEntry{}}
+// openDirectory opens what a state folder knows; a folder without a directory knows
+// nothing.
+func openDirectory(state string) (*directory, error) {
+	d := &directory{providers: map[fhir.Raw]providerEntry{}}
+	err := d.open(filepath.Join(state, directoryDir))
+	if errors.Is(err, sorted.ErrFormat) {
+		err = fmt.Errorf("%w; load the small tables again into a fresh state folder", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load directory: %w", err)
+	}
+	return d, nil
 }
 
-// inEffect returns the coverage of a member and payer on a day: the one whose
+const directoryDir = "directory"
+
+func (d *directory) open(dir string) error {
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return fmt.Errorf("%s: %w", dir, sorted.ErrFormat)
+	}
+	for _, t := range d.tables() {
+		var err error
+		if *t.table, err = sorted.Open(t.format, filepath.Join(dir, t.format.Name)); err != nil {
+			return err
+		}
+	}
+	return d.openProviders(filepath.Join(dir, "providers"))
+}
+
+type directoryTable struct {
+	of     cpcds.Table // whose rows it is learned from
+	format sorted.Format
+	table  **sorted.Table
+}
+
+func (d *directory) tables() []directoryTable {
+	return []directoryTable{{cpcds.Members, memberRecords, &d.members}, {cpcds.Coverages, coverageRecords, &d.coverages},
+		{cpcds.Coverages, periodRecords, &d.periods}}
+}
+
+// save makes the directory durable in a state folder.
+func (d *directory) save(state string) error {
+	dir := filepath.Join(state, directoryDir)
+	err := replaceFile(filepath.Join(dir, "providers"), d.writeProviders)
+	for _, t := range d.tables() {
+		if err == nil {
+			err = (*t.table).Save(filepath.Join(dir, t.format.Name))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("save directory: %w", err)
+	}
+	return nil
+}
+
+func (d *directory) close() {
+	for _, t := range d.tables() {
+		(*t.table).Close()
+	}
+}
+
+// find calls f for the records of a key. What cannot be read is reported by err, which
+// must be asked before anything that was made of lookups is loaded.
+func (d *directory) find(t *sorted.Table, key fhir.Raw, f func(record []byte)) {
+	if err := t.Find(key[:], f); err != nil {
+		d.failed.CompareAndSwap(nil, &directoryError{err})
+	}
+}
+
+func (d *directory) err() error {
+	if f := d.failed.Load(); f != nil {
+		return fmt.Errorf("look up the directory: %w", f.error)
+	}
+	return nil
+}
+
+func (d *directory) hasMember(member fhir.Raw) (has bool) {
+	d.find(d.members, member, func([]byte) { has = true })
+	return has
+}
+
+func (d *directory) coverage(key fhir.Raw) (e coverageEntry, ok bool) {
+	d.find(d.coverages, key, func(record []byte) {
+		e.read(record)
+		ok = true
+	})
+	return e, ok
+}
+
+// inEffect returns the coverage of a member and payer on a day: the first one whose
 // period holds it, or else the one that began last.
 func (d *directory) inEffect(memberPayer fhir.Raw, day string) (coverageEntry, bool) {
-	spans := d.ofMember[memberPayer]
-	if len(spans) == 0 {
+	var best, p period
+	found, holds := false, false
+	d.find(d.periods, memberPayer, func(record []byte) {
+		p.read(record)
+		start, end := date(p.start), date(p.end)
+		in := day != "" && start <= day && (end == "" || day <= end)
+		var better bool
+		switch {
+		case !found || in != holds:
+			better = !found || in
+		case in || start == date(best.start):
+			better = p.number < best.number
+		default:
+			better = start > date(best.start)
+		}
+		if better {
+			best, holds = p, in
+		}
+		found = true
+	})
+	if !found {
 		return coverageEntry{}, false
 	}
-	best := 0
-	for i := range spans {
-		start, end := date(spans[i].start), date(spans[i].end)
-		if day != "" && start <= day && (end == "" || day <= end) {
-			best = i
-			break
-		}
-		if start > date(spans[best].start) {
-			best = i
-		}
-	}
-	e, ok := d.coverages[spans[best].coverage]
-	return e, ok
+	return d.coverage(best.coverage)
 }
 
 func date(d [10]byte) string {
@@ -93,104 +233,50 @@ func dateOf(s string) (d [10]byte) {
 	return d
 }
 
-const directoryMagic = "cpcds2fhir directory 2\n"
+const providersMagic = "cpcds2fhir providers 3\n"
 
-// directoryFile is the file of the directory in a state folder.
-func directoryFile(state string) string { return filepath.Join(state, "directory") }
-
-func (d *directory) save(state string) error {
-	if err := replaceFile(directoryFile(state), d.write); err != nil {
-		return fmt.Errorf("save directory: %w", err)
-	}
-	return nil
-}
-
-// write writes the directory in the form that load reads.
-func (d *directory) write(w *bufio.Writer) {
-	w.WriteString(directoryMagic)
-	count := func(n int) { w.Write(binary.LittleEndian.AppendUint64(nil, uint64(n))) }
-	flag := func(b bool) byte {
-		if b {
-			return 1
-		}
-		return 0
-	}
-	count(len(d.members))
-	for k := range d.members {
-		w.Write(k[:])
-	}
-	count(len(d.coverages))
-	for k, c := range d.coverages {
-		w.Write(k[:])
-		w.Write(c.id[:])
-		w.Write(c.insurer[:])
-		w.Write(c.member[:])
-		w.WriteByte(flag(c.skip))
-	}
-	count(len(d.ofMember))
-	for k, spans := range d.ofMember {
-		w.Write(k[:])
-		count(len(spans))
-		for _, s := range spans {
-			w.Write(s.coverage[:])
-			w.Write(s.start[:])
-			w.Write(s.end[:])
-		}
-	}
+func (d *directory) writeProviders(w *bufio.Writer) {
+	w.WriteString(providersMagic)
 	rows := 0 // of the extract; those of a layout are learned from the layout
 	for _, p := range d.providers {
 		if p.constant == 0 {
 			rows++
 		}
 	}
-	count(rows)
+	w.Write(binary.LittleEndian.AppendUint64(nil, uint64(rows)))
 	for k, p := range d.providers {
 		if p.constant != 0 {
 			continue
 		}
 		w.Write(k[:])
 		w.Write(p.id[:])
-		w.WriteByte(flag(p.practitioner))
+		if p.practitioner {
+			w.WriteByte(1)
+		} else {
+			w.WriteByte(0)
+		}
 	}
 }
 
-// load adds what a state folder knows; a folder without a directory adds nothing.
-func (d *directory) load(state string) error {
-	f, err := os.Open(directoryFile(state))
+func (d *directory) openProviders(path string) error {
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("load directory: %w", err)
+		return err
 	}
 	defer f.Close()
 	r := &recordReader{r: bufio.NewReaderSize(f, 1<<16)}
-	magic := make([]byte, len(directoryMagic))
-	if r.read(magic); r.err != nil || string(magic) != directoryMagic {
-		return fmt.Errorf("load directory %s: it was not written by this version of the program; load the small tables again into a fresh state folder", f.Name())
-	}
-	for range r.count() {
-		d.members[r.raw()] = struct{}{}
-	}
-	for range r.count() {
-		d.coverages[r.raw()] = coverageEntry{r.raw(), r.raw(), r.raw(), r.flag()}
-	}
-	for range r.count() {
-		k := r.raw()
-		var spans []memberSpan
-		for range r.count() {
-			s := memberSpan{coverage: r.raw()}
-			r.read(s.start[:])
-			r.read(s.end[:])
-			spans = append(spans, s)
-		}
-		d.ofMember[k] = spans
+	magic := make([]byte, len(providersMagic))
+	if r.read(magic); r.err != nil || string(magic) != providersMagic {
+		return fmt.Errorf("%s: %w", path, sorted.ErrFormat)
 	}
 	for range r.count() {
 		d.providers[r.raw()] = providerEntry{id: r.raw(), practitioner: r.flag()}
 	}
 	if r.err != nil {
-		return fmt.Errorf("load directory %s: %w", f.Name(), r.err)
+		return fmt.Errorf("%s: %w", path, r.err)
 	}
 	return nil
 }
@@ -226,14 +312,4 @@ func (r *recordReader) count() int {
 		return 0
 	}
 	return int(binary.LittleEndian.Uint64(b[:]))
-}
-
-// addSpan remembers a coverage of a member and payer, once.
-func (d *directory) addSpan(memberPayer fhir.Raw, s memberSpan) {
-	spans := d.ofMember[memberPayer]
-	if i := slices.IndexFunc(spans, func(x memberSpan) bool { return x.coverage == s.coverage }); i >= 0 {
-		spans[i] = s
-		return
-	}
-	d.ofMember[memberPayer] = append(spans, s)
 }

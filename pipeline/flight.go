@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"cpcds2fhir/schemas/cpcds"
@@ -29,7 +30,7 @@ type pendingClaim struct {
 
 // flush sends the batch off, once the one before has landed.
 func (w *worker) flush(ctx context.Context, done bool) error {
-	if err := w.land(); err != nil {
+	if err := errors.Join(w.land(), w.run.dir.err()); err != nil {
 		return err
 	}
 	f := &w.flight

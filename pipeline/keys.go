@@ -100,52 +100,34 @@ func (r *Run) scanKeys(ctx context.Context, lanes []claimLane) (*keySet, error) 
 type keyReader struct {
 	bound
 	binding *layouts.Binding
-	table   *layouts.Table
-	columns []int // of the file that the key is made of
-	places  []int // where slabs have them
+	places  []int // where slabs have the columns that the binding needs
 }
 
 func (r *Run) newKeyReader(in *Input) *keyReader {
-	k := &keyReader{bound: bound{input: in}, binding: in.Binding.Clone(), table: in.Binding.Table()}
-	names := map[string]bool{}
-	for _, e := range k.table.Key {
-		for _, n := range in.Binding.Columns(e) {
-			names[n] = true
-		}
+	k := &keyReader{bound: bound{input: in}, binding: in.Binding.Only(in.Binding.Table().Key)}
+	for _, c := range k.binding.Source() {
+		k.places = append(k.places, slices.Index(in.columns(), c))
 	}
-	for place, i := range in.Binding.Source() {
-		if names[in.File.Fields()[i].Name] {
-			k.columns, k.places = append(k.columns, i), append(k.places, place)
-		}
-	}
-	// The binding wants all its columns; those that are not of the key are empty.
-	k.rows.Columns = make([]cpcds.Column, len(in.Binding.Source()))
 	return k
 }
 
-// read finds the keys of src, of which at gives the column of each place. Keys
-// hold as long as its text.
-func (k *keyReader) read(src *cpcds.Rows, at func(i int) *cpcds.Column) {
-	k.rows.First, k.rows.N, k.rows.Whole = src.First, src.N, src.Whole
-	for i := range k.rows.Columns {
-		c := &k.rows.Columns[i]
-		c.Reset()
-		for len(c.Index) < src.N {
-			c.Index = append(c.Index, -1)
-		}
-	}
-	var empty []cpcds.Column
-	for i, place := range k.places {
-		empty = append(empty, k.rows.Columns[place])
-		k.rows.Columns[place] = *at(i)
-	}
-	k.binding.Convert(&k.batch, &k.rows)
-	for i, place := range k.places { // the others belong to src
-		k.rows.Columns[place] = empty[i]
-	}
+// read finds the keys of rows. Keys hold as long as its text.
+func (k *keyReader) read(rows *cpcds.Rows) {
+	k.rows = *rows
+	k.binding.Convert(&k.batch, rows)
 	if k.plan == nil {
 		k.plan = newPlan(&k.batch, k.binding)
 	}
+}
+
+// readWide finds the keys of rows that have all columns of a slab.
+func (k *keyReader) readWide(rows *cpcds.Rows) {
+	narrow := *rows
+	narrow.Columns = nil
+	for _, place := range k.places {
+		narrow.Columns = append(narrow.Columns, rows.Columns[place])
+	}
+	k.read(&narrow)
 }
 
 // runs calls f for every run of rows with the same key.
@@ -167,7 +149,7 @@ func (k *keyReader) runs(f func(key string, from, to int) error) error {
 // key and the input rows [from, to) within the input. It returns the rows read.
 func (r *Run) eachKey(ctx context.Context, lane claimLane, f func(key string, from, to int64) error) (int64, error) {
 	k := r.newKeyReader(r.Inputs[lane.input])
-	src, err := k.input.File.Open(ctx, lane.span.First, lane.span.First+lane.span.Rows, k.columns)
+	src, err := k.input.File.Open(ctx, lane.span.First, lane.span.First+lane.span.Rows, k.binding.Source())
 	if err != nil {
 		return 0, err
 	}
@@ -183,7 +165,7 @@ func (r *Run) eachKey(ctx context.Context, lane claimLane, f func(key string, fr
 		if err != nil {
 			return 0, err
 		}
-		k.read(&narrow, func(i int) *cpcds.Column { return &narrow.Columns[i] })
+		k.read(&narrow)
 		err = k.runs(func(key string, i, j int) error {
 			if !some || key != last {
 				if some {
@@ -218,7 +200,7 @@ type hashBuckets struct {
 }
 
 const (
-	hashesInMemory = 4 << 20
+	hashesInMemory = 1 << 20
 	hashFiles      = 64
 )
 

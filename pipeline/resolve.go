@@ -47,7 +47,7 @@ type providerKey struct {
 
 // cacheLimit bounds the entries of one cache: a lane meets members in runs and
 // providers again and again, so a small cache does.
-const cacheLimit = 1 << 16
+const cacheLimit = 1 << 14
 
 type refCache map[string]string
 
@@ -164,7 +164,7 @@ func (r *resolver) patient(member string) string {
 	}
 	ref := ""
 	raw := r.raw(fhir.Patient, member)
-	if _, ok := r.dir.members[raw]; ok {
+	if r.dir.hasMember(raw) {
 		ref = raw.Reference(fhir.Patient)
 	}
 	r.members.put(member, ref)
@@ -198,7 +198,7 @@ func (r *resolver) coverage(c *cpcds.Claim) (coverageEntry, bool) {
 func (r *resolver) coverageByID(id string) (coverageEntry, bool) {
 	e, ok := r.coverages[id]
 	if !ok {
-		if e, ok = r.dir.coverages[r.raw(fhir.Coverage, id)]; !ok {
+		if e, ok = r.dir.coverage(r.raw(fhir.Coverage, id)); !ok {
 			return e, false
 		}
 		if len(r.coverages) >= cacheLimit {

@@ -108,7 +108,6 @@ func (e *BudgetError) Error() string {
 func (r *Run) Load(ctx context.Context) (*Account, error) {
 	r.mapper = mappers.New(r.Version, systems(r.Layout))
 	r.checker = carin.NewChecker(r.Version)
-	r.dir = newDirectory()
 	if err := os.MkdirAll(r.State, 0o700); err != nil {
 		return nil, fmt.Errorf("make state folder: %w", err)
 	}
@@ -119,9 +118,11 @@ func (r *Run) Load(ctx context.Context) (*Account, error) {
 	if known == "" {
 		known = r.State
 	}
-	if err := r.dir.load(known); err != nil {
+	var err error
+	if r.dir, err = openDirectory(known); err != nil {
 		return nil, err
 	}
+	defer r.dir.close()
 	if err := r.plan(ctx); err != nil {
 		return nil, err
 	}

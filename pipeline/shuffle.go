@@ -200,7 +200,7 @@ func (s *shuffler) gatherLane(ctx context.Context, lane claimLane, ranges []Span
 				break
 			}
 			rows.Enumerate()
-			keys.read(&rows, func(i int) *cpcds.Column { return &rows.Columns[keys.places[i]] })
+			keys.readWide(&rows)
 			for p := range picks {
 				picks[p] = picks[p][:0]
 			}

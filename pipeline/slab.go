@@ -19,6 +19,8 @@ type bound struct {
 	plan  *plan
 	used  slots // those of the plan that have values in these rows
 	known bool  // used is made
+
+	columns map[cpcds.Element]int // of the batch of a small table; nil until it is asked
 }
 
 // segment is a run of rows of a slab.

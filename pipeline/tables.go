@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"cpcds2fhir/mappers"
 	"cpcds2fhir/schemas/carin"
@@ -39,11 +38,9 @@ func (r *Run) loadTables(ctx context.Context, total *Account) error {
 		if len(sources) == 0 {
 			continue
 		}
-		winners := map[fhir.Raw]winner{}
-		for _, s := range sources {
-			if err := r.learn(ctx, t, s, winners); err != nil {
-				return err
-			}
+		winners, err := r.learn(ctx, t, sources)
+		if err != nil {
+			return err
 		}
 		for _, s := range sources {
 			// Of the organizations that a layout knows only those are written that
@@ -58,6 +55,7 @@ func (r *Run) loadTables(ctx context.Context, total *Account) error {
 			}
 			total.Add(account)
 		}
+		winners.close()
 	}
 	return nil
 }
@@ -83,13 +81,6 @@ func (r *Run) tableSources(t cpcds.Table) []tableSource {
 		list = append(list, tableSource{index: -1})
 	}
 	return list
-}
-
-// winner is the row that stands for a key.
-type winner struct {
-	source  int
-	row     int64
-	updated string
 }
 
 // each reads the rows of a source from a row on, slab by slab.
@@ -178,12 +169,14 @@ type tableRow struct {
 
 // read judges row i of a slab. Without problems the row is good.
 func (r *Run) read(t cpcds.Table, id *fhir.Identity, b *bound, i int, v *carin.Verdict) tableRow {
-	columns := map[cpcds.Element]int{}
-	for c, e := range b.batch.Elements {
-		columns[e] = c
+	if b.columns == nil {
+		b.columns = map[cpcds.Element]int{}
+		for c, e := range b.batch.Elements {
+			b.columns[e] = c
+		}
 	}
 	row := tableRow{get: func(e cpcds.Element) string {
-		if c, ok := columns[e]; ok {
+		if c, ok := b.columns[e]; ok {
 			return b.batch.Columns[c].Value(i)
 		}
 		return ""
@@ -228,7 +221,7 @@ func (r *Run) read(t cpcds.Table, id *fhir.Identity, b *bound, i int, v *carin.V
 		if p := r.Layout.Claims.SkipPayers; p != nil && slices.Contains(p.Payers, get(cpcds.CoveragesPayerIdentifier)) {
 			row.skip = p.Rule
 		}
-		if _, ok := r.dir.members[raw(fhir.Patient, get(cpcds.CoveragesMemberID))]; !ok && get(cpcds.CoveragesMemberID) != "" {
+		if member := get(cpcds.CoveragesMemberID); member != "" && !r.dir.hasMember(raw(fhir.Patient, member)) {
 			v.Errors = append(v.Errors, cpcds.Problem{Rule: ruleUnknownMember, Element: cpcds.CoveragesMemberID, Row: -1})
 		}
 	}
@@ -251,53 +244,6 @@ func known(raw func(fhir.Type, ...string) fhir.Raw, t fhir.Type, pairs ...string
 	return keys
 }
 
-// learn reads a source of a small table into the directory.
-func (r *Run) learn(ctx context.Context, t cpcds.Table, s tableSource, winners map[fhir.Raw]winner) error {
-	id := r.Identity.Clone()
-	raw := func(t fhir.Type, parts ...string) fhir.Raw {
-		return id.Raw(t, append([]string{r.Layout.Source}, parts...)...)
-	}
-	var v carin.Verdict
-	return r.each(ctx, t, s, 0, func(b *bound, i int, n int64) error {
-		if !b.isRecord(i) {
-			return nil
-		}
-		v.Reset()
-		row := r.read(t, id, b, i, &v)
-		if !v.OK() {
-			return nil
-		}
-		if w, ok := winners[row.key]; !ok || s.index >= 0 && row.updated > w.updated {
-			winners[row.key] = winner{s.index, n, strings.Clone(row.updated)}
-		}
-		switch t {
-		case cpcds.Members:
-			r.dir.members[row.key] = struct{}{}
-		case cpcds.Providers, cpcds.Organizations:
-			e := providerEntry{id: row.key, practitioner: t == cpcds.Providers}
-			if s.input == nil && t == cpcds.Organizations {
-				e.constant = int32(n) + 1
-			}
-			for _, k := range row.aliases {
-				old, known := r.dir.providers[k]
-				if !known || old.constant != 0 || k == row.key && e.constant == 0 {
-					r.dir.providers[k] = e
-				}
-			}
-		case cpcds.Coverages:
-			payer := row.get(cpcds.CoveragesPayerIdentifier)
-			e := coverageEntry{id: row.key, insurer: r.insurer(raw(fhir.Organization, byPayer, payer)),
-				member: raw(fhir.Patient, row.get(cpcds.CoveragesMemberID)), skip: row.skip != ""}
-			for _, k := range row.aliases {
-				r.dir.coverages[k] = e
-			}
-			r.dir.addSpan(raw(fhir.Coverage, "member", row.get(cpcds.CoveragesMemberID), payer),
-				memberSpan{row.aliases[0], dateOf(row.get(cpcds.CoveragesStartDate)), dateOf(row.get(cpcds.CoveragesEndDate))})
-		}
-		return nil
-	})
-}
-
 // insurer is the Organization of a payer: a row of the organizations table, or one
 // that is mentioned only.
 func (r *Run) insurer(payer fhir.Raw) fhir.Raw {
@@ -308,7 +254,7 @@ func (r *Run) insurer(payer fhir.Raw) fhir.Raw {
 }
 
 // loadTable loads a source of a small table.
-func (r *Run) loadTable(ctx context.Context, t cpcds.Table, s tableSource, winners map[fhir.Raw]winner) (*Account, error) {
+func (r *Run) loadTable(ctx context.Context, t cpcds.Table, s tableSource, winners *winners) (*Account, error) {
 	lane := t.String() + "-layout"
 	if s.input != nil {
 		lane = fmt.Sprintf("%s-%03d", t, s.index)
@@ -336,7 +282,7 @@ func (r *Run) loadTable(ctx context.Context, t cpcds.Table, s tableSource, winne
 
 // tableRow loads one row of a small table and accounts for it. The layout's own
 // rows are no rows of the extract, so they are not counted.
-func (w *worker) tableRow(t cpcds.Table, s tableSource, id *fhir.Identity, b *bound, i int, n int64, winners map[fhir.Raw]winner) {
+func (w *worker) tableRow(t cpcds.Table, s tableSource, id *fhir.Identity, b *bound, i int, n int64, winners *winners) {
 	count := &w.delta.Rows[t]
 	if s.input == nil {
 		count = new(RowCount)
@@ -370,7 +316,7 @@ func (w *worker) tableRow(t cpcds.Table, s tableSource, id *fhir.Identity, b *bo
 			Count(&w.delta.Repairs, col.Repaired[k], 1)
 		}
 	}
-	if win := winners[row.key]; win.source != s.index || win.row != n {
+	if !winners.has(row.key, s.index, n) {
 		if row.merged {
 			count.InClaims++
 			Count(&w.delta.Repairs, w.run.Layout.Table(t).Collapse.Repair, 1)

@@ -42,24 +42,32 @@ func (x *extract) close() {
 // formats by the end of a file's name.
 var formats = []struct {
 	suffix string
-	open   func(path string, csv csvio.Options) (pipeline.File, error)
+	open   opener
 }{
 	{".parquet", openParquet}, {".pq", openParquet},
 	{".arrow", openArrow}, {".arrows", openArrow}, {".feather", openArrow}, {".ipc", openArrow},
-	{".csv", csvio.Open}, {".csv.gz", csvio.Open}, {".csv.zst", csvio.Open},
-	{".tsv", csvio.Open}, {".tsv.gz", csvio.Open}, {".tsv.zst", csvio.Open},
-	{".txt", csvio.Open}, {".txt.gz", csvio.Open}, {".txt.zst", csvio.Open},
+	{".csv", openCSV}, {".csv.gz", openCSV}, {".csv.zst", openCSV},
+	{".tsv", openCSV}, {".tsv.gz", openCSV}, {".tsv.zst", openCSV},
+	{".txt", openCSV}, {".txt.gz", openCSV}, {".txt.zst", openCSV},
 }
 
-func openParquet(path string, _ csvio.Options) (pipeline.File, error) {
-	return parquetio.Open(path, parquetio.Options{})
+// opener opens a file; text is read with the options, and like is a file that was opened
+// before, or nil.
+type opener func(path string, csv csvio.Options, like pipeline.File) (pipeline.File, error)
+
+func openCSV(path string, csv csvio.Options, _ pipeline.File) (pipeline.File, error) {
+	return csvio.Open(path, csv)
 }
 
-func openArrow(path string, _ csvio.Options) (pipeline.File, error) {
+func openParquet(path string, _ csvio.Options, like pipeline.File) (pipeline.File, error) {
+	return parquetio.Open(path, parquetio.Options{Like: like})
+}
+
+func openArrow(path string, _ csvio.Options, _ pipeline.File) (pipeline.File, error) {
 	return arrowio.Open(path, arrowio.Options{})
 }
 
-func openerOf(path string) func(string, csvio.Options) (pipeline.File, error) {
+func openerOf(path string) opener {
 	lower := strings.ToLower(path)
 	for _, f := range formats {
 		if strings.HasSuffix(lower, f.suffix) {
@@ -115,15 +123,33 @@ func (x *extract) open(lenient bool, noRepair map[string]bool) error {
 	}
 	for i, p := range x.paths {
 		for n, t := range places[i].Tables {
-			b, err := t.Bind(x.files[i].Fields(), layouts.Options{Lenient: lenient, NoRepair: noRepair})
-			if err != nil {
-				return fmt.Errorf("%s: %w", p, err)
+			b := x.boundAs(t, x.files[i].Fields())
+			if b == nil {
+				var err error
+				if b, err = t.Bind(x.files[i].Fields(), layouts.Options{Lenient: lenient, NoRepair: noRepair}); err != nil {
+					return fmt.Errorf("%s: %w", p, err)
+				}
 			}
 			if n == 0 {
 				x.unknown(p, t, x.files[i].Fields())
 			}
 			x.inputs = append(x.inputs, &pipeline.Input{Path: p, Table: t.Table, File: x.files[i], Binding: b})
 			x.of = append(x.of, i)
+		}
+	}
+	return nil
+}
+
+// boundAs returns the binding of an earlier file with the same columns, nil if there is
+// none: most of the thousands of files that an extract may have are alike.
+func (x *extract) boundAs(t *layouts.Table, fields []cpcds.Field) *layouts.Binding {
+	for n := len(x.inputs) - 1; n >= 0; n-- {
+		in := x.inputs[n]
+		if in.Binding.Table() == t {
+			if slices.Equal(in.File.Fields(), fields) {
+				return in.Binding
+			}
+			return nil
 		}
 	}
 	return nil
@@ -161,11 +187,13 @@ func (x *extract) unknown(path string, t *layouts.Table, fields []cpcds.Field) {
 // openFiles opens all inputs. Text files are read with the options.
 func (x *extract) openFiles(csv csvio.Options) error {
 	x.files, x.sizes = nil, nil
+	var last pipeline.File
 	for _, p := range x.paths {
-		f, err := openerOf(p)(p, csv)
+		f, err := openerOf(p)(p, csv, last)
 		if err != nil {
 			return err
 		}
+		last = f
 		x.files = append(x.files, f)
 		info, err := os.Stat(p)
 		if err != nil {

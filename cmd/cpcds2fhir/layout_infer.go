@@ -72,7 +72,7 @@ func sample(ctx context.Context, path string) (layouts.Sample, error) {
 }
 
 func sampleWith(ctx context.Context, path string, o csvio.Options) (s layouts.Sample, err error) {
-	f, err := openerOf(path)(path, o)
+	f, err := openerOf(path)(path, o, nil)
 	if err != nil {
 		return s, err
 	}
@@ -112,7 +112,7 @@ func sampleWith(ctx context.Context, path string, o csvio.Options) (s layouts.Sa
 // delimiterOf finds the delimiter of a text file as the one that makes the same
 // columns as reading it without one, "" if it has none or is no text file.
 func delimiterOf(path string, fields []cpcds.Field) string {
-	f, err := openerOf(path)(path, csvio.Options{Delimiter: 1})
+	f, err := openerOf(path)(path, csvio.Options{Delimiter: 1}, nil)
 	if err != nil {
 		return ""
 	}
@@ -122,7 +122,7 @@ func delimiterOf(path string, fields []cpcds.Field) string {
 		return "" // one column, or a format without delimiters
 	}
 	for _, d := range ",;|\t" {
-		f, err := openerOf(path)(path, csvio.Options{Delimiter: byte(d)})
+		f, err := openerOf(path)(path, csvio.Options{Delimiter: byte(d)}, nil)
 		if err != nil {
 			continue
 		}

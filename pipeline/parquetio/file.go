@@ -10,16 +10,22 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"sync"
+	"weak"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/format"
 
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// Options say how a file is read. There is nothing to choose yet.
-type Options struct{}
+// Options say how a file is read.
+type Options struct {
+	// Like is a file that was opened before, or nil. If this one has the same columns,
+	// the two share what describes them.
+	Like pipeline.File
+}
 
 // A row group becomes a span. One with more than maxGroup rows is cut into equal
 // parts of at most cutGroup rows; small ones are joined until they have minSpan.
@@ -29,7 +35,9 @@ const (
 	minSpan  = 1_000
 )
 
-// file is an open Parquet file. Its state does not change after Open.
+// file is an open Parquet file. What it keeps of the footer is little: that of a file
+// of 200 columns takes a megabyte when it is parsed, and an extract may have thousands
+// of files. A source has it parsed again.
 type file struct {
 	path   string
 	os     *os.File
@@ -38,19 +46,20 @@ type file struct {
 	fields []cpcds.Field
 	lists  int
 	spans  []pipeline.Span
+
+	columns int // at the top of the schema
+
+	mu     sync.Mutex
+	parsed weak.Pointer[parquet.File] // the footer, while a source has it
 }
 
-// group is one row group.
-type group struct {
-	first, rows int64
-	chunks      []parquet.ColumnChunk
-	meta        []format.ColumnChunk // parallel to chunks
-}
+// group is the rows of one row group.
+type group struct{ first, rows int64 }
 
 // Open opens a Parquet file and reads its footer. A missing file is an error of
 // package os; a *pipeline.FormatError says what is wrong with the form of a file,
 // or which column has a type that cannot become text.
-func Open(path string, _ Options) (pipeline.File, error) {
+func Open(path string, o Options) (pipeline.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open Parquet file: %w", err)
@@ -60,25 +69,17 @@ func Open(path string, _ Options) (pipeline.File, error) {
 		f.Close()
 		return nil, err
 	}
+	if like, ok := o.Like.(*file); ok && slices.Equal(p.leaves, like.leaves) {
+		p.leaves, p.fields = like.leaves, like.fields
+	}
 	return p, nil
 }
 
 // readFooter reads the schema and the row groups.
 func (f *file) readFooter() error {
-	info, err := f.os.Stat()
+	opened, err := f.parse()
 	if err != nil {
-		return fmt.Errorf("open Parquet file: %w", err)
-	}
-	if err := f.checkMagic(info.Size()); err != nil {
 		return err
-	}
-	opened, err := openFooter(io.NewSectionReader(f.os, 0, info.Size()), info.Size())
-	var disk *os.PathError
-	switch {
-	case errors.As(err, &disk):
-		return fmt.Errorf("read Parquet footer: %w", err)
-	case err != nil:
-		return f.fault("has a footer that cannot be read", "was the file written to the end and copied as binary?")
 	}
 	if f.leaves, f.lists, err = leavesOf(opened); err != nil {
 		var fault *pipeline.FormatError
@@ -87,6 +88,7 @@ func (f *file) readFooter() error {
 		}
 		return err
 	}
+	f.columns = len(opened.Root().Columns())
 	if len(f.leaves) == 0 {
 		return f.fault("has no columns", "")
 	}
@@ -94,16 +96,54 @@ func (f *file) readFooter() error {
 		f.fields = append(f.fields, f.leaves[i].field)
 	}
 	var first int64
-	for i, g := range opened.RowGroups() {
+	for _, g := range opened.RowGroups() {
 		if g.NumRows() < 0 {
 			return f.fault("has a row group with a negative number of rows", "")
 		}
-		f.groups = append(f.groups, group{first: first, rows: g.NumRows(),
-			chunks: g.ColumnChunks(), meta: opened.Metadata().RowGroups[i].Columns})
+		f.groups = append(f.groups, group{first, g.NumRows()})
 		first += g.NumRows()
 	}
 	f.spans = spansOf(f.groups)
 	return nil
+}
+
+// parse reads the whole footer.
+func (f *file) parse() (*parquet.File, error) {
+	info, err := f.os.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("open Parquet file: %w", err)
+	}
+	if err := f.checkMagic(info.Size()); err != nil {
+		return nil, err
+	}
+	opened, err := openFooter(io.NewSectionReader(f.os, 0, info.Size()), info.Size())
+	var disk *os.PathError
+	switch {
+	case errors.As(err, &disk):
+		return nil, fmt.Errorf("read Parquet footer: %w", err)
+	case err != nil:
+		return nil, f.fault("has a footer that cannot be read", "was the file written to the end and copied as binary?")
+	}
+	return opened, nil
+}
+
+// footer returns the footer for a source, which must keep it.
+func (f *file) footer() (*parquet.File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p := f.parsed.Value(); p != nil {
+		return p, nil
+	}
+	p, err := f.parse()
+	if err != nil {
+		return nil, err
+	}
+	same := slices.EqualFunc(p.RowGroups(), f.groups, func(g parquet.RowGroup, was group) bool { return g.NumRows() == was.rows })
+	if !same || len(p.Root().Columns()) != f.columns {
+		return nil, f.fault("has changed since the load began", "load it again when it is complete")
+	}
+	f.parsed = weak.Make(p)
+	return p, nil
 }
 
 const magic = "PAR1"
@@ -205,18 +245,22 @@ func (f *file) Open(_ context.Context, from, to int64, columns []int) (pipeline.
 	if from < 0 || from > to || to > rows {
 		return nil, fmt.Errorf("open %s: rows %d to %d are not in the file, which has %d", f.path, from, to, rows)
 	}
-	for _, g := range f.groups {
+	footer, err := f.footer()
+	if err != nil {
+		return nil, err
+	}
+	for i, g := range f.groups {
 		if g.first >= to || g.first+g.rows <= from {
 			continue
 		}
 		for _, c := range columns {
 			l := &f.leaves[c]
-			if err := f.checkChunk(l, &g.meta[l.chunk].MetaData); err != nil {
+			if err := f.checkChunk(l, &footer.Metadata().RowGroups[i].Columns[l.chunk].MetaData); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return newSource(f, from, to, columns), nil
+	return newSource(f, footer, from, to, columns), nil
 }
 
 // Close implements pipeline.File.

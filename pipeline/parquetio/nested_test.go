@@ -131,7 +131,11 @@ func TestFallback(t *testing.T) {
 	}
 	path := writeFile(t, rows, len(rows), parquet.DictionaryMaxBytes(40000), parquet.PageBufferSize(3000))
 	f := open(t, path)
-	encodings := f.(*file).groups[0].meta[0].MetaData.Encoding
+	footer, err := f.(*file).footer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	encodings := footer.Metadata().RowGroups[0].Columns[0].MetaData.Encoding
 	if len(encodings) < 2 {
 		t.Fatalf("the writer did not give up its dictionary: %v", encodings)
 	}

@@ -25,8 +25,6 @@ type leaf struct {
 	list    int
 	element byte
 	present byte
-
-	structs []string // the plain groups around it, within its list
 }
 
 // schemaWalk collects the leaves of a schema. The tree of the library and the
@@ -35,6 +33,7 @@ type leaf struct {
 type schemaWalk struct {
 	elements []format.SchemaElement
 	leaves   []leaf
+	structs  [][]string // by leaf: the plain groups around it, within its list
 	lists    int
 }
 
@@ -158,23 +157,23 @@ func (w *schemaWalk) leaf(c *parquet.Column, e *format.SchemaElement, at place, 
 		field: cpcds.Field{Name: name, Group: at.group, Type: typ},
 		chunk: c.Index(), cell: cell,
 		list: at.list, element: at.element, present: byte(c.MaxDefinitionLevel()),
-		structs: at.structs,
 	})
+	w.structs = append(w.structs, at.structs)
 	return nil
 }
 
 // name sets the names of all columns.
 func (w *schemaWalk) name() error {
 	fields := make([]cpcds.Field, len(w.leaves))
-	structs := make([][]string, len(w.leaves))
 	for i := range w.leaves {
-		fields[i], structs[i] = w.leaves[i].field, w.leaves[i].structs
+		fields[i] = w.leaves[i].field
 	}
-	if i := columnar.SetNames(fields, structs); i >= 0 {
+	if i := columnar.SetNames(fields, w.structs); i >= 0 {
 		return &pipeline.FormatError{Column: fields[i].Name, What: "is the name of more than one column"}
 	}
-	for i := range w.leaves {
-		w.leaves[i].field = fields[i]
+	for i, f := range fields {
+		// The names in the footer are pieces of it, and would keep all of it in memory.
+		w.leaves[i].field = cpcds.Field{Name: strings.Clone(f.Name), Group: strings.Clone(f.Group), Type: strings.Clone(f.Type)}
 	}
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 
+	"github.com/parquet-go/parquet-go"
+
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/cpcds"
 )
@@ -15,6 +17,7 @@ const slabRows = 4096
 // source reads a range of rows of a file.
 type source struct {
 	file    *file
+	footer  *parquet.File
 	columns []*leaf
 	lists   []int // by number in the file: number among the lists that are read, -1 if none
 	nested  bool
@@ -31,8 +34,8 @@ type source struct {
 	want    int // input rows of the next nested slab
 }
 
-func newSource(f *file, from, to int64, columns []int) *source {
-	s := &source{file: f, row: from, to: to, want: slabRows / 8, vectors: make([]vector, len(columns))}
+func newSource(f *file, footer *parquet.File, from, to int64, columns []int) *source {
+	s := &source{file: f, footer: footer, row: from, to: to, want: slabRows / 8, vectors: make([]vector, len(columns))}
 	s.lists = make([]int, f.lists)
 	for i := range s.lists {
 		s.lists[i] = -1
@@ -108,8 +111,9 @@ func (s *source) enterGroup() error {
 	if s.chunks != nil {
 		return nil
 	}
+	chunks := s.footer.RowGroups()[s.group].ColumnChunks()
 	for _, l := range s.columns {
-		c, err := openChunk(l, g.chunks[l.chunk], s.row-g.first)
+		c, err := openChunk(l, chunks[l.chunk], s.row-g.first)
 		if err != nil {
 			return describe(s.file.path, l, s.row, noEOF(err))
 		}

@@ -85,7 +85,7 @@ func (t *Table) Bind(fields []cpcds.Field, o Options) (*Binding, error) {
 		slices.Sort(faults)
 		return nil, &BindError{t.layout, t.Table, slices.Compact(faults)}
 	}
-	b.number(fields)
+	b.number()
 	return b, nil
 }
 
@@ -172,8 +172,8 @@ func (b *Binding) add(c *column, found []bound, h *headers, o Options, faults *[
 }
 
 // number replaces the field numbers of the plans by places in Source.
-func (b *Binding) number(fields []cpcds.Field) {
-	place := make(map[int]int, len(fields))
+func (b *Binding) number() {
+	place := map[int]int{}
 	for _, p := range b.plans {
 		for _, i := range p.source {
 			place[i] = 0
@@ -211,6 +211,26 @@ func (b *Binding) Reps() []int { return b.reps }
 // Columns returns the names of the source columns that an element is read from,
 // for messages.
 func (b *Binding) Columns(e cpcds.Element) []string { return b.names[e] }
+
+// Only returns a binding of its own memory that makes the columns of these elements and
+// needs no columns but theirs.
+func (b *Binding) Only(elements []cpcds.Element) *Binding {
+	c := &Binding{table: b.table, names: b.names}
+	for i, p := range b.plans {
+		if !slices.Contains(elements, b.elements[i]) {
+			continue
+		}
+		narrow := newPlan(p.conv, p.constant, p.source)
+		for k, place := range narrow.source {
+			narrow.source[k] = b.source[place]
+		}
+		c.plans = append(c.plans, narrow)
+		c.elements = append(c.elements, b.elements[i])
+		c.reps = append(c.reps, b.reps[i])
+	}
+	c.number()
+	return c
+}
 
 // Clone returns a binding of its own memory for another goroutine.
 func (b *Binding) Clone() *Binding {

@@ -1,0 +1,164 @@
+package sorted
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// buckets are the files of a table that is being made, by the highest bits of the key.
+const buckets = 64
+
+// Builder makes a Table of records that come in any order. It is used by one
+// goroutine. Beyond the format's memory the records lie in files of the folder, and Build
+// takes the memory of one 64th of them.
+type Builder struct {
+	format Format
+	dir    string
+	memory []byte
+	files  []*os.File
+	pens   []*bufio.Writer
+}
+
+// NewBuilder returns a Builder with files in dir, should it need them. dir must be
+// there, and belongs to the owner of the records alone.
+func NewBuilder(f Format, dir string) *Builder { return &Builder{format: f, dir: dir} }
+
+// Add copies a record.
+func (b *Builder) Add(record []byte) error {
+	if b.files == nil {
+		b.memory = append(b.memory, record...)
+		if len(b.memory) <= b.format.memory() {
+			return nil
+		}
+		return b.spill()
+	}
+	return b.put(record)
+}
+
+// AddTable adds the records of a table, as if they had been added in their order.
+func (b *Builder) AddTable(t *Table) error { return t.All(b.Add) }
+
+func (b *Builder) put(record []byte) error {
+	if _, err := b.pens[record[0]/(256/buckets)].Write(record); err != nil {
+		return fmt.Errorf("sort %s: %w", b.format.Name, err)
+	}
+	return nil
+}
+
+// spill moves what is in memory to files.
+func (b *Builder) spill() error {
+	for i := range buckets {
+		f, err := os.OpenFile(filepath.Join(b.dir, fmt.Sprintf("%s-%02d", b.format.Name, i)), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+		if err != nil {
+			return fmt.Errorf("sort %s: %w", b.format.Name, err)
+		}
+		b.files = append(b.files, f)
+		b.pens = append(b.pens, bufio.NewWriterSize(f, 1<<14))
+	}
+	for r := range slices.Chunk(b.memory, b.format.Size) {
+		if err := b.put(r); err != nil {
+			return err
+		}
+	}
+	b.memory = nil
+	return nil
+}
+
+// Build makes the table and ends the Builder.
+func (b *Builder) Build() (t *Table, err error) {
+	defer b.close()
+	if b.files == nil {
+		return &Table{format: b.format, memory: b.format.sort(b.memory)}, nil
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("sort %s: %w", b.format.Name, err)
+		}
+	}()
+	out, err := os.OpenFile(filepath.Join(b.dir, b.format.Name), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	w := bufio.NewWriterSize(out, 1<<16)
+	w.Write(b.format.head())
+	var n int64
+	for i, f := range b.files {
+		var records []byte
+		if records, err = b.bucket(i); err != nil {
+			return nil, errors.Join(err, out.Close())
+		}
+		records = b.format.sort(records)
+		n += int64(len(records) / b.format.Size)
+		w.Write(records)
+		f.Close()
+		os.Remove(f.Name())
+	}
+	if err := w.Flush(); err != nil {
+		return nil, errors.Join(err, out.Close())
+	}
+	return &Table{format: b.format, file: out, n: n}, nil
+}
+
+func (b *Builder) bucket(i int) ([]byte, error) {
+	if err := b.pens[i].Flush(); err != nil {
+		return nil, err
+	}
+	if _, err := b.files[i].Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	info, err := b.files[i].Stat()
+	if err != nil {
+		return nil, err
+	}
+	records := make([]byte, info.Size())
+	_, err = io.ReadFull(b.files[i], records)
+	return records, err
+}
+
+// close removes what is left of the files.
+func (b *Builder) close() {
+	for _, f := range b.files {
+		f.Close()
+		os.Remove(f.Name())
+	}
+	b.memory, b.files = nil, nil
+}
+
+// sort returns the records in order, merged where they are of the same key.
+func (f *Format) sort(records []byte) []byte {
+	type place struct {
+		high uint64 // first bytes of the key, which nearly always decide
+		at   int
+	}
+	order := make([]place, 0, len(records)/f.Size)
+	for at := 0; at < len(records); at += f.Size {
+		order = append(order, place{binary.BigEndian.Uint64(records[at:]), at})
+	}
+	slices.SortFunc(order, func(x, y place) int {
+		if c := cmp.Compare(x.high, y.high); c != 0 {
+			return c
+		}
+		if c := bytes.Compare(records[x.at:x.at+f.Key], records[y.at:y.at+f.Key]); c != 0 {
+			return c
+		}
+		return x.at - y.at
+	})
+	out := make([]byte, 0, len(records))
+	for _, p := range order {
+		next := records[p.at : p.at+f.Size]
+		if n := len(out) - f.Size; n >= 0 && bytes.Equal(out[n:n+f.Key], next[:f.Key]) {
+			f.Merge(out[n:], next)
+			continue
+		}
+		out = append(out, next...)
+	}
+	return out
+}
