@@ -10,7 +10,7 @@ type Events struct {
 	// Progress says that a batch is durable: how many rows of an input it accounts
 	// for, and the claims and rejects among them.
 	Progress func(input int, rows, claims, rejects int64)
-	// Phase names what the run does now: "keys", "tables", "claims", "shuffle", "mentions", "finish".
+	// Phase names what the run does now: "tables", "claims", "shuffle", "mentions", "finish".
 	Phase func(name string)
 	// Warn reports something that the user should know but that stops nothing.
 	Warn func(message string)

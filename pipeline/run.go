@@ -127,7 +127,7 @@ func (r *Run) Load(ctx context.Context) (*Account, error) {
 		return nil, err
 	}
 	total := new(Account)
-	if err := r.loadTables(ctx, total); err != nil {
+	if err := r.begin(ctx, total); err != nil {
 		return nil, err
 	}
 	if !r.Unloaded {
@@ -223,6 +223,22 @@ func (r *Run) claimLanes() []claimLane {
 	return lanes
 }
 
+// begin loads the small tables, and finds which claims stand together meanwhile.
+func (r *Run) begin(ctx context.Context, total *Account) error {
+	r.Events.phase("tables")
+	tables := make(chan learned, len(tableOrder))
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		err := r.learnTables(gctx, tables)
+		if err == nil {
+			r.keys, err = r.scanKeys(gctx, r.claimLanes())
+		}
+		return err
+	})
+	g.Go(func() error { return r.loadTables(gctx, tables, total) })
+	return g.Wait()
+}
+
 // loadClaims loads the claims: first those whose rows stand together, lane by
 // lane, then the others through the shuffle.
 func (r *Run) loadClaims(ctx context.Context, total *Account) error {
@@ -230,15 +246,20 @@ func (r *Run) loadClaims(ctx context.Context, total *Account) error {
 	if len(lanes) == 0 {
 		return nil
 	}
-	r.Events.phase("keys")
-	keys, err := r.scanKeys(ctx, lanes)
-	if err != nil {
-		return err
+	keys := r.keys
+	var shuffle *shuffler // nil if all claims stand together
+	if keys.any() {
+		shuffle = r.newShuffler()
+		defer shuffle.remove()
 	}
-	r.keys = keys
-	accounts := make([]Account, len(lanes))
-	if !keys.all {
+	if keys.all {
+		r.Events.phase("shuffle")
+		if err := shuffle.gatherAll(ctx, lanes); err != nil {
+			return err
+		}
+	} else {
 		r.Events.phase("claims")
+		accounts := make([]Account, len(lanes))
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(max(r.Workers, 1))
 		for i, lane := range lanes {
@@ -246,18 +267,19 @@ func (r *Run) loadClaims(ctx context.Context, total *Account) error {
 				if err := gctx.Err(); err != nil {
 					return err
 				}
-				return r.streamLane(gctx, lane, &accounts[i])
+				return r.streamLane(gctx, lane, shuffle, &accounts[i])
 			})
 		}
 		if err := g.Wait(); err != nil {
 			return err
 		}
+		for i := range accounts {
+			total.Add(&accounts[i])
+		}
 	}
-	for i := range accounts {
-		total.Add(&accounts[i])
-	}
-	if keys.any() {
-		if err := r.shuffle(ctx, lanes, total); err != nil {
+	if shuffle != nil {
+		r.Events.phase("shuffle")
+		if err := shuffle.loadAll(ctx, total); err != nil {
 			return err
 		}
 	}

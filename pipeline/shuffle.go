@@ -8,7 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,91 +23,32 @@ import (
 const (
 	partitionRows = 16 << 10 // rows of one partition, about: they are in memory together
 	maxPartitions = 4 << 10  // an extract with more rows than both allow has larger ones
-	spillBytes    = 32 << 20 // packed rows that wait in memory before they are written
-	fewRanges     = 64       // up to so many places in a lane are read one by one
+	spillBytes    = 64 << 20 // packed rows that wait in memory before they are written
+	fewSpans      = 64       // up to so many places in a lane are read one by one
 )
 
-// shuffle loads the claims whose rows do not stand together.
-func (r *Run) shuffle(ctx context.Context, lanes []claimLane, total *Account) error {
-	r.Events.phase("shuffle")
-	ranges, rows, err := r.scatteredRanges(ctx, lanes)
-	if err != nil {
-		return err
-	}
-	s := r.newShuffler(rows)
-	defer s.remove()
-	if err := s.gather(ctx, lanes, ranges); err != nil {
-		return err
-	}
-	accounts := make([]Account, s.partitions)
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(r.Workers, 1))
-	for p := range s.partitions {
-		g.Go(func() error {
-			if err := gctx.Err(); err != nil {
-				return err
-			}
-			return s.load(gctx, p, &accounts[p])
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	for i := range accounts {
-		total.Add(&accounts[i])
-	}
-	return nil
-}
-
-// scatteredRanges finds where the rows of scattered keys are: for each lane its
-// runs of input rows, nil for the whole lane. It returns their number too.
-func (r *Run) scatteredRanges(ctx context.Context, lanes []claimLane) ([][]Span, int64, error) {
-	ranges := make([][]Span, len(lanes))
-	counts := make([]int64, len(lanes))
-	if r.keys.all {
-		return ranges, r.keys.rows, nil
-	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(r.Workers, 1))
-	for i, lane := range lanes {
-		g.Go(func() error {
-			found := []Span{}
-			_, err := r.eachKey(gctx, lane, func(key string, from, to int64) error {
-				if r.keys.scattered(key) {
-					found = append(found, Span{from, to - from})
-					counts[i] += to - from
-				}
-				return nil
-			})
-			ranges[i] = found
-			if len(found) > fewRanges {
-				ranges[i] = nil
-			}
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, 0, err
-	}
-	var rows int64
-	for _, n := range counts {
-		rows += n
-	}
-	return ranges, rows, nil
-}
-
-// shuffler spreads rows and reads them back, in one set of partitions for each
-// group of inputs with the same columns.
+// shuffler spreads the rows of scattered keys over partitions, in one set of them for
+// each group of inputs with the same columns, and loads the partitions one by one.
+// Lanes give it what they meet; what lanes of an earlier, interrupted call met it reads
+// again.
 type shuffler struct {
 	run        *Run
 	partitions int
 	groups     map[string]int // by the columns
 	groupOf    []int          // by input
 	sets       []*spill.Set   // by group
+
+	mu   sync.Mutex
+	free []*spill.Writer // that no lane has now
 }
 
-// newShuffler groups the inputs and makes their partitions.
-func (r *Run) newShuffler(rows int64) *shuffler {
+// newShuffler groups the inputs and makes their partitions. How many rows there are to
+// spread is reckoned from what all runs of the extract agree on.
+func (r *Run) newShuffler() *shuffler {
+	rows := r.keys.rows
+	if !r.keys.all {
+		rows = int64(len(r.keys.repeated)) * rows / max(r.keys.distinct, 1)
+	}
 	s := &shuffler{run: r, partitions: int(min(rows/partitionRows+1, maxPartitions)), groups: map[string]int{}}
 	for i, in := range r.Inputs {
 		s.groupOf = append(s.groupOf, -1)
@@ -130,42 +71,27 @@ func (r *Run) newShuffler(rows int64) *shuffler {
 	return s
 }
 
-// gather spreads the scattered rows of all lanes.
-func (s *shuffler) gather(ctx context.Context, lanes []claimLane, ranges [][]Span) error {
-	workers := max(s.run.Workers, 1)
-	writers := make([]map[int]*spill.Writer, workers) // by worker and group
-	var next atomic.Int64
-	g, gctx := errgroup.WithContext(ctx)
-	for i := range writers {
-		writers[i] = map[int]*spill.Writer{}
-		g.Go(func() error {
-			for {
-				n := int(next.Add(1)) - 1
-				if n >= len(lanes) || gctx.Err() != nil {
-					return gctx.Err()
-				}
-				group := s.groupOf[lanes[n].input]
-				w := writers[i][group]
-				if w == nil {
-					var err error
-					if w, err = s.sets[group].Writer(spillBytes / workers / len(s.sets)); err != nil {
-						return err
-					}
-					writers[i][group] = w
-				}
-				if err := s.gatherLane(gctx, lanes[n], ranges[n], w); err != nil {
-					return err
-				}
-			}
-		})
+// writer returns a writer for a lane, which gives it back with release.
+func (s *shuffler) writer() (*spill.Writer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.free); n > 0 {
+		w := s.free[n-1]
+		s.free = s.free[:n-1]
+		return w, nil
 	}
-	err := g.Wait()
-	for _, ws := range writers {
-		for _, w := range ws {
-			err = errors.Join(err, w.Close())
-		}
-	}
-	return err
+	return spill.NewWriter(spillBytes / max(s.run.Workers, 1))
+}
+
+func (s *shuffler) release(w *spill.Writer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = append(s.free, w)
+}
+
+// spread gives the rows [from, to) of a key to its partition.
+func (s *shuffler) spread(w *spill.Writer, input int, key string, rows *cpcds.Rows, from, to int) error {
+	return w.Append(s.sets[s.groupOf[input]], s.partition(key), rows, from, to, int32(input))
 }
 
 func (s *shuffler) remove() {
@@ -181,41 +107,44 @@ func (s *shuffler) partition(key string) int {
 	return int(h.Sum64() % uint64(s.partitions))
 }
 
-// gatherLane reads the scattered rows of a lane into the partitions.
-func (s *shuffler) gatherLane(ctx context.Context, lane claimLane, ranges []Span, w *spill.Writer) error {
-	if ranges == nil {
-		ranges = []Span{lane.span}
+// gather spreads the scattered rows among the first rows of a lane: those that no lane
+// of this call gives.
+func (s *shuffler) gather(ctx context.Context, lane claimLane, rows int64) error {
+	lane.span.Rows = rows
+	spans := []Span{lane.span}
+	if !s.run.keys.all {
+		var err error
+		if spans, err = s.run.scatteredSpans(ctx, lane); err != nil {
+			return err
+		}
 	}
+	w, err := s.writer()
+	if err != nil {
+		return err
+	}
+	defer s.release(w)
 	in := s.run.Inputs[lane.input]
 	keys := s.run.newKeyReader(in)
-	picks := make([][]int32, s.partitions)
-	var rows cpcds.Rows
-	for _, span := range ranges {
+	var slab cpcds.Rows
+	for _, span := range spans {
 		src, err := in.File.Open(ctx, span.First, span.First+span.Rows, in.columns())
 		if err != nil {
 			return err
 		}
 		for {
-			if err = src.Next(ctx, &rows); err != nil {
+			if err = src.Next(ctx, &slab); err != nil {
 				break
 			}
-			rows.Enumerate()
-			keys.readWide(&rows)
-			for p := range picks {
-				picks[p] = picks[p][:0]
-			}
+			keys.readWide(&slab)
 			err = keys.runs(func(key string, i, j int) error {
 				// Rows without a key are rejected by the lane; if there are no
 				// lanes, here.
-				if s.run.keys.all || s.run.keys.scattered(key) {
-					p := s.partition(key)
-					for ; i < j; i++ {
-						picks[p] = append(picks[p], int32(i))
-					}
+				if !s.run.keys.scattered(key) {
+					return nil
 				}
-				return nil
+				return s.spread(w, lane.input, key, &slab, i, j)
 			})
-			if err = errors.Join(err, w.Append(&rows, picks, int32(lane.input))); err != nil {
+			if err != nil {
 				break
 			}
 		}
@@ -223,6 +152,60 @@ func (s *shuffler) gatherLane(ctx context.Context, lane claimLane, ranges []Span
 		if !errors.Is(err, io.EOF) {
 			return err
 		}
+	}
+	return nil
+}
+
+// scatteredSpans finds where the rows of scattered keys are in a lane: a few runs of
+// input rows, else the whole lane.
+func (r *Run) scatteredSpans(ctx context.Context, lane claimLane) ([]Span, error) {
+	var spans []Span
+	_, err := r.eachKey(ctx, lane, func(key string, from, to int64) error {
+		if r.keys.scattered(key) {
+			spans = append(spans, Span{from, to - from})
+		}
+		return nil
+	})
+	if len(spans) > fewSpans {
+		spans = []Span{lane.span}
+	}
+	return spans, err
+}
+
+// gatherAll spreads all rows of the lanes.
+func (s *shuffler) gatherAll(ctx context.Context, lanes []claimLane) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(s.run.Workers, 1))
+	for _, lane := range lanes {
+		g.Go(func() error { return s.gather(gctx, lane, lane.span.Rows) })
+	}
+	return g.Wait()
+}
+
+// loadAll loads the partitions, when all rows have been spread.
+func (s *shuffler) loadAll(ctx context.Context, total *Account) error {
+	for _, w := range s.free {
+		if err := w.Close(); err != nil {
+			return err
+		}
+	}
+	s.free = nil
+	accounts := make([]Account, s.partitions)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(s.run.Workers, 1))
+	for p := range s.partitions {
+		g.Go(func() error {
+			if err := gctx.Err(); err != nil {
+				return err
+			}
+			return s.load(gctx, p, &accounts[p])
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i := range accounts {
+		total.Add(&accounts[i])
 	}
 	return nil
 }

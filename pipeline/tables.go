@@ -24,12 +24,17 @@ const (
 // references point backwards.
 var tableOrder = []cpcds.Table{cpcds.Organizations, cpcds.Providers, cpcds.Members, cpcds.Coverages}
 
-// loadTables reads the small tables twice: first to learn which rows there are,
-// which of several rows of one key is the newest and what claims can refer to;
-// then to load them. The directory is complete afterwards even if the tables were
-// loaded by an earlier, interrupted call.
-func (r *Run) loadTables(ctx context.Context, total *Account) error {
-	r.Events.phase("tables")
+// learned is a small table that the directory knows, ready to be loaded.
+type learned struct {
+	table   cpcds.Table
+	sources []tableSource
+	winners *winners
+}
+
+// learnTables reads the small tables into the directory, in the order of tableOrder,
+// and gives each of them to out, which it closes.
+func (r *Run) learnTables(ctx context.Context, out chan<- learned) error {
+	defer close(out)
 	for _, t := range tableOrder {
 		if r.Layout.Table(t) == nil {
 			continue
@@ -42,20 +47,36 @@ func (r *Run) loadTables(ctx context.Context, total *Account) error {
 		if err != nil {
 			return err
 		}
-		for _, s := range sources {
+		select {
+		case out <- learned{t, sources, winners}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// loadTables loads the small tables, which are read twice: first to learn which rows
+// there are, which of several rows of one key is the newest and what claims can refer
+// to; then to load them. The directory is complete afterwards even if the tables were
+// loaded by an earlier, interrupted call. One goroutine loads, in the order of
+// tableOrder, what another has learned: a table refers to those before it only.
+func (r *Run) loadTables(ctx context.Context, tables <-chan learned, total *Account) error {
+	for l := range tables {
+		for _, s := range l.sources {
 			// Of the organizations that a layout knows only those are written that
 			// something refers to: they are mentions. A replay finds the other rows
 			// of the layout in the target.
-			if s.input == nil && (t == cpcds.Organizations || r.Replay) {
+			if s.input == nil && (l.table == cpcds.Organizations || r.Replay) {
 				continue
 			}
-			account, err := r.loadTable(ctx, t, s, winners)
+			account, err := r.loadTable(ctx, l.table, s, l.winners)
 			if err != nil {
 				return err
 			}
 			total.Add(account)
 		}
-		winners.close()
+		l.winners.close()
 	}
 	return nil
 }

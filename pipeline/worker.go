@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 
+	"cpcds2fhir/pipeline/spill"
 	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
@@ -46,6 +47,9 @@ type worker struct {
 	done    bool  // the lane is durable to its end
 
 	flight flight
+
+	shuffle *shuffler // of a lane, if it has scattered rows to give; else nil
+	spill   *spill.Writer
 }
 
 // newWorker resumes a lane.
@@ -92,7 +96,7 @@ func (w *worker) close() {
 }
 
 // streamLane loads one lane of contiguous claims and leaves its account.
-func (r *Run) streamLane(ctx context.Context, lane claimLane, account *Account) (err error) {
+func (r *Run) streamLane(ctx context.Context, lane claimLane, shuffle *shuffler, account *Account) (err error) {
 	w, err := r.newWorker(ctx, lane.name, lane.input)
 	if err != nil {
 		return err
@@ -101,6 +105,18 @@ func (r *Run) streamLane(ctx context.Context, lane claimLane, account *Account) 
 		w.close()
 		account.Add(&w.base)
 	}()
+	if shuffle != nil {
+		if w.row > 0 {
+			if err := shuffle.gather(ctx, lane, w.row); err != nil {
+				return err
+			}
+		}
+		if w.spill, err = shuffle.writer(); err != nil {
+			return err
+		}
+		w.shuffle = shuffle
+		defer shuffle.release(w.spill)
+	}
 	if w.done {
 		return nil
 	}
@@ -188,12 +204,15 @@ func (w *worker) release(ctx context.Context, held *bound) error {
 func (w *worker) take(ctx context.Context, s segment) error {
 	rows := s.b.inputRows(s.from, s.to)
 	key := s.b.key(s.from)
-	if !w.run.keys.scattered(key) {
-		if key == "" {
-			w.keyless(s)
-		} else {
-			w.claim(key, []segment{s})
+	switch {
+	case w.run.keys.scattered(key):
+		if err := w.shuffle.spread(w.spill, w.input, key, &s.b.rows, s.from, s.to); err != nil {
+			return err
 		}
+	case key == "":
+		w.keyless(s)
+	default:
+		w.claim(key, []segment{s})
 	}
 	w.row += rows
 	w.fresh += rows

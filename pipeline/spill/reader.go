@@ -2,19 +2,15 @@ package spill
 
 import (
 	"bufio"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
 	"github.com/klauspost/compress/zstd"
 )
-
-var errDamaged = errors.New("the file is damaged")
 
 // Reader reads the rows of one partition, chunk by chunk. It is not safe for
 // concurrent use.
@@ -52,44 +48,18 @@ func (r *Reader) Next(row func(tag int32, number int64, whole bool, values []str
 		return io.EOF
 	}
 	n, b, err := r.chunk()
+	if err == nil {
+		// The chunk has a buffer of its own, which nothing writes to again.
+		err = rowsOf(b, int(n), r.columns, row)
+	}
 	if err != nil {
 		return fmt.Errorf("read spilled rows: %w", err)
-	}
-	number := func() uint64 {
-		v, k := binary.Uvarint(b)
-		if k <= 0 {
-			b = nil
-			return 0
-		}
-		b = b[k:]
-		return v
-	}
-	values := make([]string, r.columns)
-	for range n {
-		tag, at := number(), number()
-		if len(b) < 1+r.columns {
-			return fmt.Errorf("read spilled rows: %w", errDamaged)
-		}
-		whole := b[0] == 1
-		b = b[1:]
-		for c := range values {
-			values[c] = ""
-			if size := number(); size > 1 {
-				if uint64(len(b)) < size-1 {
-					return fmt.Errorf("read spilled rows: %w", errDamaged)
-				}
-				// The chunk has a buffer of its own, which nothing writes to again.
-				values[c] = unsafe.String(&b[0], int(size-1))
-				b = b[size-1:]
-			}
-		}
-		row(int32(tag), int64(at), whole, values)
 	}
 	return nil
 }
 
-// chunk reads the stream of one chunk: the number of its rows, and the packed rows.
-func (r *Reader) chunk() (rows int64, packed []byte, err error) {
+// chunk reads the stream of one chunk: the number of its rows, and their columns.
+func (r *Reader) chunk() (rows int64, columns []byte, err error) {
 	stream, err := ipc.NewReader(r.buf)
 	if err != nil {
 		return 0, nil, err
@@ -100,14 +70,14 @@ func (r *Reader) chunk() (rows int64, packed []byte, err error) {
 	}
 	rec := stream.Record()
 	rows = rec.Column(0).(*array.Int64).Value(0)
-	packed, err = r.decoder.DecodeAll(rec.Column(1).(*array.Binary).Value(0), nil)
+	columns, err = r.decoder.DecodeAll(rec.Column(1).(*array.Binary).Value(0), nil)
 	if err != nil {
 		return 0, nil, err
 	}
 	if stream.Next() { // this reads up to the stream's end, where the next one begins
 		return 0, nil, errDamaged
 	}
-	return rows, packed, stream.Err()
+	return rows, columns, stream.Err()
 }
 
 // Close closes the file.

@@ -4,7 +4,6 @@
 package spill
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -20,10 +19,10 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// A file is a sequence of Arrow streams of one record each, which is a chunk of
-// packed rows: how many there are, and a zstd frame of all of them. A column of its
-// own for each of some 200 mostly empty columns cost five times as much, in three
-// buffers each that were compressed one by one.
+// A file is a sequence of Arrow streams of one record each, which is a chunk of rows:
+// how many there are, and a zstd frame of their columns, one after the other (chunk.go).
+// An Arrow column for each of some 200 mostly empty columns cost five times as much, in
+// three buffers each that were compressed one by one.
 var schema = arrow.NewSchema([]arrow.Field{
 	{Name: "rows", Type: arrow.PrimitiveTypes.Int64},
 	{Name: "packed", Type: arrow.BinaryTypes.Binary},
@@ -59,109 +58,107 @@ func (s *Set) Remove() {
 	}
 }
 
-// Writer appends rows to the partitions of a Set. Rows wait in memory, packed,
-// until they reach a limit; then every partition appends what it has to its file.
-// A Writer is used by one goroutine at a time.
+// Writer appends rows to the partitions of Sets. Rows wait in memory until they reach
+// a limit; then the set that has the most of them writes what it has. So chunks are
+// large, whichever table an extract has most of: a chunk of 100 rows takes a quarter
+// more than one of 1,000. A Writer is used by one goroutine at a time.
 type Writer struct {
-	set     *Set
 	limit   int
-	packed  [][]byte // by partition
-	rows    []int64  // by partition: how many are packed
-	waiting int      // bytes in packed
+	waiting map[*Set]*waiting
+	bytes   int      // that wait
+	free    [][]byte // buffers of partitions that have been written
 	encoder *zstd.Encoder
+	chunk   chunk
 	frame   []byte
 }
 
-// Writer returns a Writer; limit is how many bytes of packed rows may wait.
-func (s *Set) Writer(limit int) (*Writer, error) {
+// waiting is the rows of a set that wait, by partition.
+type waiting struct {
+	packed [][]byte
+	rows   []int64
+	bytes  int
+}
+
+// NewWriter returns a Writer; limit is how many bytes of rows may wait.
+func NewWriter(limit int) (*Writer, error) {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return nil, fmt.Errorf("spill rows: %w", err)
 	}
-	n := len(s.partitions)
-	return &Writer{set: s, limit: limit, packed: make([][]byte, n), rows: make([]int64, n), encoder: e}, nil
+	return &Writer{limit: limit, waiting: map[*Set]*waiting{}, encoder: e}, nil
 }
 
-// Append copies the picked rows into partitions: picks holds row numbers by
-// partition. tag is read back with every row.
-func (w *Writer) Append(rows *cpcds.Rows, picks [][]int32, tag int32) error {
-	for p, pick := range picks {
-		if len(pick) == 0 {
-			continue
-		}
-		b := w.packed[p]
-		for _, i := range pick {
-			b = packRow(b, rows, int(i), tag)
-		}
-		w.waiting += len(b) - len(w.packed[p])
-		w.packed[p] = b
-		w.rows[p] += int64(len(pick))
+// Append copies the rows [from, to) into a partition of a set. tag is read back with
+// every row.
+func (w *Writer) Append(s *Set, partition int, rows *cpcds.Rows, from, to int, tag int32) error {
+	x := w.waiting[s]
+	if x == nil {
+		x = &waiting{packed: make([][]byte, len(s.partitions)), rows: make([]int64, len(s.partitions))}
+		w.waiting[s] = x
 	}
-	if w.waiting < w.limit {
+	b := x.packed[partition]
+	if n := len(w.free); b == nil && n > 0 {
+		b, w.free = w.free[n-1], w.free[:n-1]
+	}
+	before := len(b)
+	b = packRows(b, rows, from, to, tag)
+	x.packed[partition] = b
+	x.rows[partition] += int64(to - from)
+	x.bytes, w.bytes = x.bytes+len(b)-before, w.bytes+len(b)-before
+	if w.bytes < w.limit {
 		return nil
 	}
-	return w.flush()
-}
-
-// packRow appends row i: tag, number, whole, and each column as its length plus
-// one and its bytes, 0 for none.
-func packRow(b []byte, rows *cpcds.Rows, i int, tag int32) []byte {
-	b = binary.AppendUvarint(b, uint64(tag))
-	b = binary.AppendUvarint(b, uint64(rows.InputRow(i)))
-	whole := byte(0)
-	if len(rows.Whole) == 0 || rows.Whole[i] {
-		whole = 1
-	}
-	b = append(b, whole)
-	for c := range rows.Columns {
-		v := rows.Columns[c].Value(i)
-		if v == "" {
-			b = append(b, 0)
-			continue
+	var most *Set
+	for s, x := range w.waiting {
+		if most == nil || x.bytes > w.waiting[most].bytes {
+			most = s
 		}
-		b = binary.AppendUvarint(b, uint64(len(v)+1))
-		b = append(b, v...)
 	}
-	return b
+	return w.flush(most)
 }
 
 // Close writes what waits.
 func (w *Writer) Close() error {
-	err := w.flush()
-	w.packed = nil
+	var err error
+	for s := range w.waiting {
+		err = errors.Join(err, w.flush(s))
+	}
+	w.waiting, w.free = nil, nil
 	return errors.Join(err, w.encoder.Close())
 }
 
-func (w *Writer) flush() error {
-	for p := range w.packed {
-		if w.rows[p] == 0 {
+func (w *Writer) flush(s *Set) error {
+	x := w.waiting[s]
+	for p, packed := range x.packed {
+		if x.rows[p] == 0 {
 			continue
 		}
-		if err := w.write(p); err != nil {
+		if err := w.write(s, p, packed, x.rows[p]); err != nil {
 			return fmt.Errorf("spill rows: %w", err)
 		}
-		w.packed[p], w.rows[p] = w.packed[p][:0], 0
+		w.free = append(w.free, packed[:0])
+		x.packed[p], x.rows[p] = nil, 0
 	}
-	w.waiting = 0
+	w.bytes -= x.bytes
+	x.bytes = 0
 	return nil
 }
 
-// write appends the waiting rows of a partition to its file. The file is open for
-// as long as that takes: there may be more partitions than a process may have
-// files open.
-func (w *Writer) write(p int) (err error) {
-	w.frame = w.encoder.EncodeAll(w.packed[p], w.frame[:0])
+// write appends rows of a partition to its file. The file is open for as long as that
+// takes: there may be more partitions than a process may have files open.
+func (w *Writer) write(s *Set, p int, packed []byte, rows int64) (err error) {
+	w.frame = w.encoder.EncodeAll(w.chunk.columns(packed, int(rows), s.columns), w.frame[:0])
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 	defer b.Release()
-	b.Field(0).(*array.Int64Builder).Append(w.rows[p])
+	b.Field(0).(*array.Int64Builder).Append(rows)
 	b.Field(1).(*array.BinaryBuilder).Append(w.frame)
 	rec := b.NewRecord()
 	defer rec.Release()
 
-	part := &w.set.partitions[p]
+	part := &s.partitions[p]
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	f, err := os.OpenFile(w.set.path(p), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(s.path(p), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

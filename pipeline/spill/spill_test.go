@@ -28,21 +28,19 @@ func TestRoundTrip(t *testing.T) {
 	for _, limit := range []int{1, 500, 1 << 20} {
 		dir := t.TempDir()
 		s := NewSet(dir, "rows-00", 2, 3)
-		w, err := s.Writer(limit)
+		w, err := NewWriter(limit)
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := make([][]string, 3)
 		for batch := range 5 {
 			r := rows(int64(batch*100), 40)
-			picks := make([][]int32, 3)
 			for i := range 40 {
 				p := i % 2 // partition 2 stays empty
-				picks[p] = append(picks[p], int32(i))
+				if err := w.Append(s, p, r, i, i+1, int32(batch)); err != nil {
+					t.Fatal(err)
+				}
 				want[p] = append(want[p], fmt.Sprint(batch, r.InputRow(i), r.Columns[0].Value(i), r.Columns[1].Value(i)))
-			}
-			if err := w.Append(r, picks, int32(batch)); err != nil {
-				t.Fatal(err)
 			}
 		}
 		if err := w.Close(); err != nil {
@@ -97,12 +95,11 @@ func readAll(s *Set, p int) ([]string, error) {
 
 func TestDamagedFileIsAnError(t *testing.T) {
 	s := NewSet(t.TempDir(), "rows-00", 2, 1)
-	w, err := s.Writer(1)
+	w, err := NewWriter(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pick := [][]int32{{0, 1, 2}}
-	if err := errors.Join(w.Append(rows(0, 3), pick, 0), w.Close()); err != nil {
+	if err := errors.Join(w.Append(s, 0, rows(0, 3), 0, 3, 0), w.Close()); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(s.path(0))
@@ -117,4 +114,94 @@ func TestDamagedFileIsAnError(t *testing.T) {
 			t.Errorf("a file cut to %d of %d bytes was read whole", n, len(data))
 		}
 	}
+}
+
+// TestSetsShareAWriter gives a writer rows of two sets in turn: what waits of one must
+// not come out of the other.
+func TestSetsShareAWriter(t *testing.T) {
+	dir := t.TempDir()
+	sets := []*Set{NewSet(dir, "a", 2, 4), NewSet(dir, "b", 2, 4)}
+	w, err := NewWriter(3000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{}
+	for batch := range 60 {
+		n := batch / 7 % 2
+		r := rows(int64(batch*100), 30)
+		for i := range 30 {
+			p := (i*i + batch) % 4
+			if err := w.Append(sets[n], p, r, i, i+1, int32(batch)); err != nil {
+				t.Fatal(err)
+			}
+			k := fmt.Sprint(n, p)
+			want[k] = append(want[k], fmt.Sprint(batch, r.InputRow(i), r.Columns[0].Value(i), r.Columns[1].Value(i)))
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for n, s := range sets {
+		for p := range 4 {
+			got, err := readAll(s, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fmt.Sprint(got) != fmt.Sprint(want[fmt.Sprint(n, p)]) {
+				t.Errorf("set %d, partition %d: got %d rows, want %d", n, p, len(got), len(want[fmt.Sprint(n, p)]))
+			}
+		}
+	}
+}
+
+// TestNumbers reads back the numbers of rows that were unfolded, and of rows that were
+// gathered.
+func TestNumbers(t *testing.T) {
+	unfolded := rows(50, 6)
+	unfolded.Whole = []bool{true, false, true, true, false, false}
+	gathered := rows(0, 3)
+	gathered.Numbers = []int64{7, 3, 3}
+	for name, x := range map[string]struct {
+		rows *cpcds.Rows
+		from int
+		want string
+	}{
+		"unfolded":              {unfolded, 0, "[50 50 51 52 52 52]"},
+		"unfolded, from inside": {unfolded, 1, "[50 51 52 52 52]"},
+		"gathered":              {gathered, 0, "[7 3 3]"},
+	} {
+		var k chunk
+		n := x.rows.N - x.from
+		b := k.columns(packRows(nil, x.rows, x.from, x.rows.N, 0), n, 2)
+		var got []int64
+		if err := rowsOf(b, n, 2, func(_ int32, number int64, _ bool, _ []string) { got = append(got, number) }); err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(got) != x.want {
+			t.Errorf("%s: numbers %v, want %s", name, got, x.want)
+		}
+	}
+}
+
+func FuzzRowsOf(f *testing.F) {
+	var k chunk
+	var packed []byte
+	r := rows(7, 5)
+	packed = packRows(packed, r, 0, 5, 3)
+	f.Add(k.columns(packed, 5, 2), 5, 2)
+	f.Fuzz(func(t *testing.T, b []byte, n, columns int) {
+		if columns < 0 || columns > 300 {
+			return
+		}
+		got := 0
+		err := rowsOf(b, n, columns, func(_ int32, _ int64, _ bool, values []string) {
+			got++
+			for _, v := range values {
+				_ = len(v)
+			}
+		})
+		if err == nil && got != n {
+			t.Errorf("%d rows of %d", got, n)
+		}
+	})
 }

@@ -80,20 +80,6 @@ func (r *Rows) Reset() {
 	}
 }
 
-// Enumerate fills in Numbers, so that InputRow need not count.
-func (r *Rows) Enumerate() {
-	if len(r.Numbers) > 0 || len(r.Whole) == 0 {
-		return
-	}
-	n := r.First - 1
-	for _, w := range r.Whole {
-		if w {
-			n++
-		}
-		r.Numbers = append(r.Numbers, n)
-	}
-}
-
 // InputRow returns the number of the input row, counted from 0, of row i.
 func (r *Rows) InputRow(i int) int64 {
 	if len(r.Numbers) > 0 {

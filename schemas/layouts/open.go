@@ -30,14 +30,18 @@ var builtin embed.FS
 func Builtins() []*Layout { return slices.Clone(builtins()) }
 
 var builtins = sync.OnceValue(func() []*Layout {
-	var out []*Layout
 	files, _ := fs.Glob(builtin, "builtin/*.yaml")
-	for _, f := range files {
-		if l, findings := readBuiltin(f); len(findings) == 0 {
-			out = append(out, l)
-		}
+	out := make([]*Layout, len(files))
+	var wait sync.WaitGroup // every start of the program waits for this
+	for i, f := range files {
+		wait.Go(func() {
+			if l, findings := readBuiltin(f); len(findings) == 0 {
+				out[i] = l
+			}
+		})
 	}
-	return out
+	wait.Wait()
+	return slices.DeleteFunc(out, func(l *Layout) bool { return l == nil })
 })
 
 func readBuiltin(file string) (*Layout, []Finding) {

@@ -130,8 +130,9 @@ func (p *tableParser) inherit(base *Table) {
 			t.columns = append(t.columns, &copied)
 		}
 	}
+	reads := t.reads()
 	for _, i := range base.ignored {
-		if i.prefix || !t.reads(i.header) {
+		if i.prefix || !reads[i.header] {
 			t.ignored = append(t.ignored, i)
 		}
 	}
@@ -230,11 +231,17 @@ func (t *Table) column(el cpcds.Element) *column {
 	return nil
 }
 
-// reads reports whether a column is read from a folded header.
-func (t *Table) reads(folded string) bool {
-	return slices.ContainsFunc(t.columns, func(c *column) bool {
-		return slices.ContainsFunc(slices.Concat(c.headers...), func(h string) bool { return fold(h) == folded })
-	})
+// reads returns the folded headers that columns are read from.
+func (t *Table) reads() map[string]bool {
+	out := map[string]bool{}
+	for _, c := range t.columns {
+		for _, group := range c.headers {
+			for _, h := range group {
+				out[fold(h)] = true
+			}
+		}
+	}
+	return out
 }
 
 func (p *tableParser) patterns(n ast.Node) []string {
