@@ -6,8 +6,6 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-
-	"cpcds2fhir/schemas/fhir"
 )
 
 // codec is a way to compress parts. A part is a sequence of whole frames (zstd)
@@ -72,14 +70,5 @@ func gzipCompressor() compressor {
 // with the Loads that run at once and not with the lanes.
 type scratch struct {
 	compress compressor
-	raw      [fhir.NumTypes][]byte // lines that are not yet in a part
-	lines    [fhir.NumTypes]int64
 	packed   []byte
-}
-
-// reset empties what an earlier Load has left.
-func (s *scratch) reset() {
-	for t := range s.raw {
-		s.raw[t], s.lines[t] = s.raw[t][:0], 0
-	}
 }

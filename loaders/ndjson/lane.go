@@ -58,35 +58,49 @@ func (ln *lane) load(ctx context.Context, b *fhir.Batch, cp pipeline.Checkpoint,
 	return nil
 }
 
-// write brings the lines of a batch into the files.
+// write brings the lines of a batch into the files: lines of one type that stand
+// together at once. It starts a part if the one before is full; where that is depends
+// on the lines alone, so it is the same however they came.
 func (ln *lane) write(b *fhir.Batch, s *scratch) error {
-	s.reset()
-	for _, r := range b.All() {
-		if err := ln.put(r.Type, r.JSON, s); err != nil {
-			return err
+	from := 0 // what waits to be written
+	for i := range b.Len() {
+		t := b.Type(i)
+		w := ln.parts[t]
+		full := w != nil && w.Raw+int64(waiting(b, from, i, t)) >= ln.l.opts.RollBytes
+		if i > from && (full || t != b.Type(from)) {
+			if err := ln.append(b, from, i, s); err != nil {
+				return err
+			}
+			from = i
+		}
+		if full {
+			ln.roll(t)
+		}
+		if ln.parts[t] == nil {
+			if err := ln.create(t); err != nil {
+				return err
+			}
 		}
 	}
-	return ln.flushAll(s)
+	if from == b.Len() {
+		return nil
+	}
+	return ln.append(b, from, b.Len(), s)
 }
 
-// put adds a line to what the next flush writes, and starts a part if the one
-// before is full. Where a part ends depends on the lines alone, so it is the
-// same however they came.
-func (ln *lane) put(t fhir.Type, json []byte, s *scratch) error {
-	if w := ln.parts[t]; w != nil && w.Raw+int64(len(s.raw[t])) >= ln.l.opts.RollBytes {
-		if err := ln.flush(t, s); err != nil {
-			return err
-		}
-		ln.roll(t)
+// waiting is how many bytes wait for the file of a type.
+func waiting(b *fhir.Batch, from, to int, t fhir.Type) int {
+	if from == to || b.Type(from) != t {
+		return 0
 	}
-	if ln.parts[t] == nil {
-		if err := ln.create(t); err != nil {
-			return err
-		}
-	}
-	s.raw[t] = append(append(s.raw[t], json...), '\n')
-	s.lines[t]++
-	return nil
+	return len(b.Lines(from, to))
+}
+
+// append writes the lines [from, to), which are of one type, to its part.
+func (ln *lane) append(b *fhir.Batch, from, to int, s *scratch) error {
+	var err error
+	s.packed, err = ln.parts[b.Type(from)].append(b.Lines(from, to), int64(to-from), s.compress, s.packed)
+	return err
 }
 
 func (ln *lane) create(t fhir.Type) error {
@@ -97,25 +111,6 @@ func (ln *lane) create(t fhir.Type) error {
 	}
 	ln.parts[t], ln.lastSeq[t] = w, seq
 	ln.temps[tempPath(w.path)] = true
-	return nil
-}
-
-func (ln *lane) flush(t fhir.Type, s *scratch) error {
-	if len(s.raw[t]) == 0 {
-		return nil
-	}
-	var err error
-	s.packed, err = ln.parts[t].append(s.raw[t], s.lines[t], s.compress, s.packed)
-	s.raw[t], s.lines[t] = s.raw[t][:0], 0
-	return err
-}
-
-func (ln *lane) flushAll(s *scratch) error {
-	for t := range ln.parts {
-		if err := ln.flush(fhir.Type(t), s); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

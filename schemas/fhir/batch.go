@@ -96,10 +96,11 @@ type Resource struct {
 	Keys          []Key
 }
 
-// Batch is a sequence of encoded resources in one buffer. It is reused; it is
-// not safe for concurrent use.
+// Batch is a sequence of encoded resources, whose lines stand together. It is reused;
+// it is not safe for concurrent use.
 type Batch struct {
-	buf  []byte
+	json []byte // a line for each resource
+	text []byte // ids, dates and keys
 	recs []record
 	keys []keyRecord
 	open bool
@@ -107,34 +108,34 @@ type Batch struct {
 
 type record struct {
 	typ              Type
-	id, updated, ver span
-	json             span
+	id, updated, ver span // in Batch.text
+	json             span // in Batch.json, without the newline
 	keys             span // into Batch.keys
 }
 
 type keyRecord struct {
 	param Param
-	value span
+	value span // in Batch.text
 }
 
 type span struct{ from, to int }
 
 // Reset empties the batch and keeps its memory.
-func (b *Batch) Reset() { b.buf, b.recs, b.keys, b.open = b.buf[:0], b.recs[:0], b.keys[:0], false }
+func (b *Batch) Reset() { b.Rewind(Mark{}) }
 
 // Len is the number of resources, Size the number of bytes of their JSON and keys.
 func (b *Batch) Len() int  { return len(b.recs) }
-func (b *Batch) Size() int { return len(b.buf) }
+func (b *Batch) Size() int { return len(b.json) + len(b.text) }
 
 // Mark remembers the state of a batch, for Rewind.
-type Mark struct{ buf, recs, keys int }
+type Mark struct{ json, text, recs, keys int }
 
 // Mark returns the present end of the batch.
-func (b *Batch) Mark() Mark { return Mark{len(b.buf), len(b.recs), len(b.keys)} }
+func (b *Batch) Mark() Mark { return Mark{len(b.json), len(b.text), len(b.recs), len(b.keys)} }
 
 // Rewind drops all that was added since the mark.
 func (b *Batch) Rewind(m Mark) {
-	b.buf, b.recs, b.keys, b.open = b.buf[:m.buf], b.recs[:m.recs], b.keys[:m.keys], false
+	b.json, b.text, b.recs, b.keys, b.open = b.json[:m.json], b.text[:m.text], b.recs[:m.recs], b.keys[:m.keys], false
 }
 
 // Begin starts a resource and returns the buffer to append its JSON to. The
@@ -149,15 +150,15 @@ func (b *Batch) Begin(t Type, id, lastUpdated, sourceVersion string) []byte {
 	r.id = b.put(id)
 	r.updated = b.put(lastUpdated)
 	r.ver = b.put(sourceVersion)
-	r.json.from = len(b.buf)
+	r.json.from = len(b.json)
 	r.keys.from = len(b.keys)
 	b.recs = append(b.recs, r)
-	return b.buf
+	return b.json
 }
 
 // End finishes the JSON of the resource that Begin started.
 func (b *Batch) End(buf []byte) {
-	b.buf = buf
+	b.json = append(buf, '\n')
 	r := &b.recs[len(b.recs)-1]
 	r.json.to = len(buf)
 	r.keys.to = len(b.keys)
@@ -166,11 +167,11 @@ func (b *Batch) End(buf []byte) {
 
 // Key adds an index entry to the last resource, after End. Its parts are joined.
 func (b *Batch) Key(p Param, parts ...string) {
-	from := len(b.buf)
+	from := len(b.text)
 	for _, s := range parts {
-		b.buf = append(b.buf, s...)
+		b.text = append(b.text, s...)
 	}
-	b.keys = append(b.keys, keyRecord{p, span{from, len(b.buf)}})
+	b.keys = append(b.keys, keyRecord{p, span{from, len(b.text)}})
 	b.recs[len(b.recs)-1].keys.to = len(b.keys)
 }
 
@@ -183,9 +184,19 @@ func (b *Batch) Add(r *Resource) {
 }
 
 func (b *Batch) put(s string) span {
-	from := len(b.buf)
-	b.buf = append(b.buf, s...)
-	return span{from, len(b.buf)}
+	from := len(b.text)
+	b.text = append(b.text, s...)
+	return span{from, len(b.text)}
+}
+
+// Type is the type of a resource, counted from 0.
+func (b *Batch) Type(i int) Type { return b.recs[i].typ }
+
+// Lines returns the JSON of the resources [from, to), of one at least, each with its
+// newline. It is a view, as those of a Resource.
+func (b *Batch) Lines(from, to int) []byte {
+	first, last := b.recs[from].json.from, b.recs[to-1].json.to+1
+	return b.json[first:last:last]
 }
 
 // All iterates over the resources in the order in which they were added. The
@@ -193,12 +204,12 @@ func (b *Batch) put(s string) span {
 func (b *Batch) All() iter.Seq2[int, *Resource] {
 	return func(yield func(int, *Resource) bool) {
 		var r Resource
-		text := func(s span) string { return view(b.buf[s.from:s.to]) }
+		text := func(s span) string { return view(b.text[s.from:s.to]) }
 		for i := range b.recs {
 			rec := &b.recs[i]
 			r.Type = rec.typ
 			r.ID, r.LastUpdated, r.SourceVersion = text(rec.id), text(rec.updated), text(rec.ver)
-			r.JSON = b.buf[rec.json.from:rec.json.to:rec.json.to]
+			r.JSON = b.json[rec.json.from:rec.json.to:rec.json.to]
 			r.Keys = r.Keys[:0]
 			for _, k := range b.keys[rec.keys.from:rec.keys.to] {
 				r.Keys = append(r.Keys, Key{k.param, text(k.value)})
