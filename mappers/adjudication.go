@@ -41,7 +41,7 @@ func (e *eob) lineAdjudication(l *cpcds.Line, header bool) {
 		if status == "" {
 			status = e.c.Get(cpcds.ClaimBenefitPaymentStatus)
 		}
-		e.reason(benefitStatus, reasonStatus, status)
+		e.b = benefitStatus.Put(e.b, status)
 	}
 	// MapID 92
 	if e.profile == carin.Pharmacy {
@@ -56,12 +56,9 @@ func (e *eob) lineAdjudication(l *cpcds.Line, header bool) {
 		}
 	}
 	// MapID 20, 188
-	for i := range carin.Amounts {
-		a := &carin.Amounts[i]
-		if v := l.Get(a.Line); v != "" && a.Known(e.m.version) {
-			e.raw(amountOpen[i])
-			e.raw(v)
-			e.raw(amountClose)
+	for _, a := range e.m.amounts {
+		if v := l.Get(a.line); v != "" {
+			e.b = amountOf[a.i].Put(e.b, v)
 		}
 	}
 	e.b = fhir.CloseArrayOrDrop(e.b, from, len(open))
@@ -74,36 +71,31 @@ func (e *eob) adjudication() {
 	const open = `"adjudication":[`
 	e.raw(open)
 	// MapID 101
-	e.reason(billingStatus, reasonStatus, c.Get(cpcds.BillingProviderNetworkStatus))
+	e.b = billingStatus.Put(e.b, c.Get(cpcds.BillingProviderNetworkStatus))
 	if e.profile == carin.Professional || e.profile == carin.Oral {
-		e.reason(renderStatus, reasonStatus, c.Get(cpcds.PerformingProviderNetworkStatus))
+		e.b = renderStatus.Put(e.b, c.Get(cpcds.PerformingProviderNetworkStatus))
 	}
 	// MapID 142
 	if e.profile != carin.Professional {
-		e.reason(benefitStatus, reasonStatus, e.benefit())
+		e.b = benefitStatus.Put(e.b, e.benefit())
 	}
 	if e.profile != carin.Pharmacy {
 		// MapID 92
-		e.reasons(adjReason, reasonCARC, c.Get(cpcds.ClaimPaymentDenialCode))
-		e.reasons(adjReason, reasonRARC, c.Get(cpcds.ClaimRemittanceRemarkCode))
+		e.reasons(adjReasonCARC, c.Get(cpcds.ClaimPaymentDenialCode))
+		e.reasons(adjReasonRARC, c.Get(cpcds.ClaimRemittanceRemarkCode))
 	}
 	header := e.headerPriced()
 	if e.profile == carin.Inpatient || e.profile == carin.Outpatient {
 		for i := range c.Lines {
 			if l := &c.Lines[i]; header || !carin.LineHasAdjudication(l, e.m.version) {
-				e.reasons(adjReason, reasonCARC, l.Get(cpcds.LinePaymentDenialCode))
-				e.reasons(adjReason, reasonRARC, l.Get(cpcds.LineRemittanceRemarkCode))
+				e.reasons(adjReasonCARC, l.Get(cpcds.LinePaymentDenialCode))
+				e.reasons(adjReasonRARC, l.Get(cpcds.LineRemittanceRemarkCode))
 			}
 		}
 	}
 	if header {
-		for i := range carin.Amounts {
-			a := &carin.Amounts[i]
-			if v := c.Get(a.Header); v != "" && a.Known(e.m.version) {
-				e.raw(amountOpen[i])
-				e.raw(v)
-				e.raw(amountClose)
-			}
+		for _, a := range e.m.amounts {
+			e.b = amountOf[a.i].Put(e.b, c.Get(a.header))
 		}
 	}
 	e.b = fhir.CloseArrayOrDrop(e.b, from, len(open))
@@ -136,57 +128,41 @@ func (e *eob) totals() {
 	from := len(e.b)
 	const open = `"total":[`
 	e.raw(open)
-	for i := range carin.Amounts {
-		a := &carin.Amounts[i]
-		if !a.Known(e.m.version) {
+	sums := &e.s.sums
+	clear(sums[:])
+	for j := range e.c.Lines {
+		l := &e.c.Lines[j]
+		if carin.Ingredient(e.profile, l) {
 			continue
 		}
-		v := e.c.Get(a.Header)
-		if v == "" {
-			if slices.Contains(e.c.Undivided, a.Header) {
-				continue
+		for _, a := range e.m.amounts {
+			if v := l.Get(a.line); v != "" && e.c.Get(a.header) == "" {
+				sums[a.i].Add(v)
 			}
-			var sum cpcds.Sum
-			for j := range e.c.Lines {
-				if l := &e.c.Lines[j]; !carin.Ingredient(e.profile, l) {
-					sum.Add(l.Get(a.Line))
-				}
-			}
-			if sum.Empty() {
-				continue
-			}
-			e.raw(amountOpen[i])
+		}
+	}
+	for _, a := range e.m.amounts {
+		if v := e.c.Get(a.header); v != "" {
+			e.b = amountOf[a.i].Put(e.b, v)
+		} else if sum := &sums[a.i]; !sum.Empty() && !slices.Contains(e.c.Undivided, a.header) {
+			e.raw(amountOpen[a.i])
 			e.b = sum.Append(e.b)
 			e.raw(amountClose)
-			continue
 		}
-		e.raw(amountOpen[i])
-		e.raw(v)
-		e.raw(amountClose)
 	}
 	e.b = fhir.CloseArrayOrDrop(e.b, from, len(open))
-}
-
-// reason writes one adjudication that has a reason, nothing if code is empty.
-func (e *eob) reason(category string, reason fhir.Coded, code string) {
-	if code == "" {
-		return
-	}
-	e.raw(category)
-	e.b = reason.Put(e.b, code)
-	e.b = fhir.Close(e.b)
 }
 
 // itemReasons writes the reasons of a line, one adjudication each. Before release
 // 2.2 most items have room for one: it then has all codes as its codings.
 func (e *eob) itemReasons(category string, coding fhir.Str, list, remarks string) {
 	if !e.m.version.OneReason {
-		concept := reasonCARC
 		if e.profile == carin.Pharmacy {
-			concept = reasonReject
+			e.reasons(rejectReasonIs, list)
+		} else {
+			e.reasons(adjReasonCARC, list)
 		}
-		e.reasons(category, concept, list)
-		e.reasons(category, reasonRARC, remarks)
+		e.reasons(adjReasonRARC, remarks)
 		return
 	}
 	if list == "" && remarks == "" {
@@ -217,10 +193,10 @@ var (
 )
 
 // reasons writes one adjudication for each code of a list.
-func (e *eob) reasons(category string, reason fhir.Coded, list string) {
+func (e *eob) reasons(adjudication fhir.Wrap, list string) {
 	for list != "" {
 		code, rest, _ := strings.Cut(list, " ")
-		e.reason(category, reason, code)
+		e.b = adjudication.Put(e.b, code)
 		list = rest
 	}
 }

@@ -68,6 +68,7 @@ type eob struct {
 // scratch is memory that is used again from claim to claim.
 type scratch struct {
 	infos []lineInfo
+	sums  [len(carin.Amounts)]cpcds.Sum
 }
 
 // lineInfo is a supportingInfo that items refer to.
@@ -88,9 +89,7 @@ var (
 	fieldEnd   = fhir.NewStr("end")
 	fieldText  = fhir.NewStr("text")
 
-	roleOwn   = fhir.NewCoded("role", carin.SysCareTeamRole, "")
-	roleClaim = fhir.NewCoded("role", carin.SysClaimTeamRole, "")
-	taxonomy  = fhir.NewCoded("qualification", carin.SysTaxonomy, "")
+	taxonomy = fhir.NewCoded("qualification", carin.SysTaxonomy, "")
 
 	dxType    = fhir.NewCodedItem(carin.SysDiagnosisType, "")
 	dxTypeOwn = fhir.NewCodedItem(carin.SysC4BBDiagnosis, "")
@@ -101,18 +100,24 @@ var (
 	payType      = fhir.NewCoded("type", carin.SysAdjStatus, "")
 	payDate      = fhir.NewStr("date")
 
-	reasonStatus  = fhir.NewCoded("reason", carin.SysAdjStatus, "")
-	reasonCARC    = fhir.NewCoded("reason", carin.SysCARC, "")
-	reasonRARC    = fhir.NewCoded("reason", carin.SysRARC, "")
-	reasonReject  = fhir.NewCoded("reason", carin.SysRejectCode, "")
-	billingStatus = discriminator("billingnetworkstatus")
-	renderStatus  = discriminator("renderingnetworkstatus")
-	benefitStatus = discriminator("benefitpaymentstatus")
-	adjReason     = discriminator("adjustmentreason")
-	rejectReason  = discriminator("rejectreason")
-	allowedUnits  = discriminator("allowedunits") + `"value":`
+	reasonStatus   = fhir.NewCoded("reason", carin.SysAdjStatus, "")
+	reasonCARC     = fhir.NewCoded("reason", carin.SysCARC, "")
+	reasonRARC     = fhir.NewCoded("reason", carin.SysRARC, "")
+	billingStatus  = reasonStatus.Within(discriminator("billingnetworkstatus"))
+	renderStatus   = reasonStatus.Within(discriminator("renderingnetworkstatus"))
+	benefitStatus  = reasonStatus.Within(discriminator("benefitpaymentstatus"))
+	adjReasonCARC  = reasonCARC.Within(adjReason)
+	adjReasonRARC  = reasonRARC.Within(adjReason)
+	rejectReasonIs = fhir.NewCoded("reason", carin.SysRejectCode, "").Within(rejectReason)
+
+	adjReason    = discriminator("adjustmentreason")
+	rejectReason = discriminator("rejectreason")
+	allowedUnits = discriminator("allowedunits") + `"value":`
 
 	amountOpen [len(carin.Amounts)]string
+	amountOf   [len(carin.Amounts)]fhir.Wrap
+
+	roleOf [cpcds.NumRoles]string // from the reference of a provider to the end of his role
 )
 
 const amountClose = `,"currency":"USD"}},`
@@ -120,6 +125,15 @@ const amountClose = `,"currency":"USD"}},`
 func init() {
 	for i, a := range carin.Amounts {
 		amountOpen[i] = `{` + fhir.NewCoded("category", a.System, "").With(a.Code) + `"amount":{"value":`
+		amountOf[i] = fhir.NewWrap(amountOpen[i], amountClose)
+	}
+	// MapID 165
+	for r := range cpcds.NumRoles {
+		system := carin.SysCareTeamRole
+		if r == cpcds.Primary || r == cpcds.Supervisor {
+			system = carin.SysClaimTeamRole
+		}
+		roleOf[r] = `"},` + fhir.NewCoded("role", system, "").With(r.String())
 	}
 }
 
@@ -258,13 +272,7 @@ func (e *eob) careTeam(roles ...cpcds.Role) {
 		e.b = fhir.AppendInt(e.b, sequence)
 		e.raw(`,"provider":{"reference":"`)
 		e.raw(ref)
-		e.raw(`"},`)
-		// MapID 165
-		if role == cpcds.Primary || role == cpcds.Supervisor {
-			e.b = roleClaim.Put(e.b, role.String())
-		} else {
-			e.b = roleOwn.Put(e.b, role.String())
-		}
+		e.raw(roleOf[role])
 		// MapID 47
 		e.b = taxonomy.Put(e.b, qualification)
 		e.b = fhir.Close(e.b)
@@ -451,7 +459,7 @@ func (e *eob) end(out *fhir.Batch) {
 		out.Key(fhir.ParamServiceDate, from, "/", to)
 	}
 	for role := cpcds.Attending; role < cpcds.NumRoles; role++ {
-		if ref, _ := e.provider(role); ref != "" && carin.HasRole(e.profile, role.String()) {
+		if ref, _ := e.provider(role); ref != "" && carin.HasRole(e.profile, role) {
 			out.Key(fhir.ParamCareTeam, ref)
 		}
 	}

@@ -31,13 +31,25 @@ type Mapper struct {
 	coverage     coverageFragments
 	organization organizationFragments
 	practitioner practitionerFragments
+	amounts      []amount
 	scratch      sync.Pool
+}
+
+// amount is one of carin.Amounts that the release knows.
+type amount struct {
+	i            int
+	line, header cpcds.Element
 }
 
 // New returns a Mapper.
 func New(v *carin.Version, systems Systems) *Mapper {
 	m := &Mapper{version: v, systems: systems, scratch: sync.Pool{New: func() any { return new(scratch) }}}
 	m.coding = newVersioned(v)
+	for i := range carin.Amounts {
+		if carin.Amounts[i].Known(v) {
+			m.amounts = append(m.amounts, amount{i, carin.Amounts[i].Line, carin.Amounts[i].Header})
+		}
+	}
 	for p := range m.eob {
 		m.eob[p] = newEOBFragments(v, carin.Profile(p), systems)
 	}

@@ -121,7 +121,7 @@ func (r *resolver) claim(a *assembled, key, part string) (skip bool) {
 		}
 	}
 	for _, p := range careTeamColumns {
-		if known && !carin.HasRole(profile, p.role.String()) {
+		if known && !carin.HasRole(profile, p.role) {
 			continue
 		}
 		f.Providers[p.role] = r.provider(providerKey{npi: c.Get(p.npi)}, c.Get(p.name), "")

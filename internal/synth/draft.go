@@ -161,7 +161,7 @@ var roleColumns = map[cpcds.Role]struct{ npi, name cpcds.Element }{
 func (g *generator) team(role cpcds.Role, p *practitioner) {
 	d := &g.draft
 	switch {
-	case !carin.HasRole(d.profile(), role.String()):
+	case !carin.HasRole(d.profile(), role):
 	case d.listed:
 		g.careTeam(role.String(), p)
 	default:

@@ -141,7 +141,7 @@ func headerRules(v *Version) []Rule {
 					if role == cpcds.Rendering && (r.profile == Inpatient || r.profile == Outpatient) {
 						continue
 					}
-					if ref := c.Refs.Providers[role]; len(ref) > 0 && ref[0] == 'O' && HasRole(r.profile, role.String()) {
+					if ref := c.Refs.Providers[role]; len(ref) > 0 && ref[0] == 'O' && HasRole(r.profile, role) {
 						r.failAt(roleColumns[role], -1)
 					}
 				}
@@ -446,7 +446,7 @@ func partRules() []Rule {
 		claimRule("code-care_team_role", all, cpcds.CareTeamRole, "care_team_role must be one that the profile knows",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.CareTeam {
-					if !HasRole(r.profile, c.CareTeam[i].Get(cpcds.CareTeamRole)) {
+					if !roles[r.profile].Has(c.CareTeam[i].Get(cpcds.CareTeamRole)) {
 						r.fail(i)
 					}
 				}

@@ -155,4 +155,14 @@ func oneOf(e cpcds.Element) func(string) bool {
 func CoverageKind(code string) bool { return coverageKinds.Has(code) }
 
 // HasRole reports whether the profile's value set of care team roles has a role.
-func HasRole(p Profile, role string) bool { return roles[p].Has(role) }
+func HasRole(p Profile, role cpcds.Role) bool { return hasRole[p][role] }
+
+// hasRole is roles by number: it is asked for every role of every claim.
+var hasRole = func() (has [NumProfiles][cpcds.NumRoles]bool) {
+	for p := range has {
+		for r := range cpcds.NumRoles {
+			has[p][r] = roles[p].Has(r.String())
+		}
+	}
+	return has
+}()

@@ -90,6 +90,25 @@ func (f Coded) PutText(b []byte, code, text string) []byte {
 // With returns the whole fragment for one constant code.
 func (f Coded) With(code string) string { return f.open + code + `"}]},` }
 
+// Wrap is a value between two constant texts.
+type Wrap struct{ open, closing string }
+
+// NewWrap returns a Wrap.
+func NewWrap(open, closing string) Wrap { return Wrap{open, closing} }
+
+// Within is the field as the last one of an object of which open is the beginning.
+func (f Coded) Within(open string) Wrap { return Wrap{open + f.open, `"}]}},`} }
+
+// Put appends the texts and the value, nothing if v is empty.
+func (w Wrap) Put(b []byte, v string) []byte {
+	if v == "" {
+		return b
+	}
+	b = append(b, w.open...)
+	b = append(b, v...)
+	return append(b, w.closing...)
+}
+
 func codingOpen(system, version string) string {
 	s := `"system":"` + system + `",`
 	if version != "" {
