@@ -114,21 +114,21 @@ func (a *applier) look(s *Store, b *fhir.Batch) error {
 			return fmt.Errorf("resource %d: %w", i, err)
 		}
 		a.sums = append(a.sums, xxh3.Hash128(r.JSON).Bytes())
-
-		name := resourceName{r.Type, r.ID}
-		d := decision{Created, true}
+		a.names = append(a.names, resourceName{r.Type, r.ID})
+	}
+	if err := a.findAll(s); err != nil {
+		return err
+	}
+	for i, r := range b.All() {
+		p, d := &a.there[i], decision{Created, true}
 		// What is written twice in a batch is decided in order, under the lock.
-		if _, again := a.seen[name]; !again {
-			p, err := a.find(s, name)
-			if err != nil {
-				return err
-			}
+		if _, again := a.seen[a.names[i]]; !again {
 			if p.found {
 				d = p.head.decide(a.sums[i], r.SourceVersion)
 			}
 			if d.writes {
-				a.seen[name] = len(a.pending)
-				a.pending = append(a.pending, p)
+				a.seen[a.names[i]] = len(a.pending)
+				a.pending = append(a.pending, *p)
 				a.held = append(a.held, p.stripe)
 			}
 		}

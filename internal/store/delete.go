@@ -44,11 +44,11 @@ func (a *applier) delete(s *Store, t fhir.Type, id, lastUpdated, sourceVersion s
 }
 
 func (a *applier) tombstone(s *Store, t fhir.Type, id, lastUpdated, sourceVersion string) (bool, error) {
-	found, err := a.find(s, resourceName{t, id}) // under the lock
-	if err != nil {
+	old := &pendingResource{}
+	var err error
+	if old.found, err = a.readHead(s, t, id, &old.head); err != nil { // under the lock
 		return false, err
 	}
-	old := &found
 	if !old.found || old.head.deleted || sourceVersion < string(old.head.sourceVersion) {
 		return false, nil
 	}

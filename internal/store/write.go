@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -14,6 +15,9 @@ import (
 type applier struct {
 	outcomes []Outcome
 	sums     []hash
+	names    []resourceName
+	there    []pendingResource    // what findAll found, by name
+	order    []int                // of names, by key
 	writes   []bool               // resources that look decides under the lock
 	held     []uint16             // stripes
 	seen     map[resourceName]int // resources to write: index into pending
@@ -51,6 +55,9 @@ func (a *applier) reset() {
 	a.outcomes, a.sums, a.writes, a.held = a.outcomes[:0], a.sums[:0], a.writes[:0], a.held[:0]
 	clear(a.seen)
 	clear(a.pending)
+	clear(a.names)
+	clear(a.there)
+	a.names, a.there, a.order = a.names[:0], a.there[:0], a.order[:0]
 	a.pending, a.text = a.pending[:0], a.text[:0]
 }
 
@@ -89,15 +96,52 @@ func (a *applier) write(s *Store, r *fhir.Resource, sum hash) (Outcome, error) {
 	return d.outcome, a.putHead(r.Type, r.ID, &next.head)
 }
 
-// find reads what the store has of a resource, without a lock.
-func (a *applier) find(s *Store, name resourceName) (p pendingResource, err error) {
-	p.stripe = s.locks.of(name.typ, name.id)
-	p.unlocked = s.locks.locks[p.stripe].unlocked.Load()
-	p.found, err = a.readHead(s, name.typ, name.id, &p.head)
-	return p, err
+// findAll reads what the store has of the names, without a lock: in the order of their
+// keys with one iterator, which takes half the time of a Get for each.
+func (a *applier) findAll(s *Store) (err error) {
+	// The iterator sees the store as it is now, so the stripes are looked at first.
+	for i, name := range a.names {
+		p := pendingResource{stripe: s.locks.of(name.typ, name.id)}
+		p.unlocked = s.locks.locks[p.stripe].unlocked.Load()
+		a.there, a.order = append(a.there, p), append(a.order, i)
+	}
+	slices.SortFunc(a.order, func(i, j int) int {
+		x, y := &a.names[i], &a.names[j]
+		if x.typ != y.typ {
+			return int(x.typ) - int(y.typ)
+		}
+		return strings.Compare(x.id, y.id)
+	})
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{headSpace}, UpperBound: []byte{headSpace + 1}, UseL6Filters: true})
+	if err != nil {
+		return fmt.Errorf("read what is there: %w", withoutKeys(err))
+	}
+	defer func() {
+		if e := iter.Close(); err == nil && e != nil {
+			err = fmt.Errorf("read what is there: %w", withoutKeys(e))
+		}
+	}()
+	for _, i := range a.order {
+		a.key = appendHeadKey(a.key[:0], a.names[i].typ, a.names[i].id)
+		// A prefix is a whole key, as nothing else was said to Pebble.
+		if !iter.SeekPrefixGE(a.key) {
+			if err := iter.Error(); err != nil {
+				return fmt.Errorf("read what is there: %w", withoutKeys(err))
+			}
+			continue
+		}
+		v, err := iter.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("read what is there: %w", withoutKeys(err))
+		}
+		if a.there[i].found = true; !a.there[i].head.decode(keep(a, v)) {
+			return &CorruptError{s.dir, "a head"}
+		}
+	}
+	return nil
 }
 
-// current returns what is there of a resource that find has found and whose lock is
+// current returns what is there of a resource that findAll has found and whose lock is
 // held, after what this batch has written. It reads the store again only if somebody
 // wrote under the lock since: a read costs as much as mapping a claim. The pointer
 // holds until pending grows.
