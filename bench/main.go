@@ -58,7 +58,24 @@ func run(ctx context.Context, args []string) error {
 	if err := s.prepare(); err != nil {
 		return err
 	}
-	var results []result
+	switch {
+	case check:
+		return s.check("bench/baseline.json", numbers)
+	case baseline:
+		results, err := s.take(numbers, nil)
+		if err != nil {
+			return err
+		}
+		return writeJSON("bench/baseline.json", results)
+	}
+	// After each measure, so that one that fails takes no other with it.
+	_, err := s.take(numbers, func(results []result) error { return report("bench", s, results) })
+	return err
+}
+
+// take takes the measures of some numbers, all if there are none, and calls after with
+// what there is after each of them.
+func (s *session) take(numbers []int, after func([]result) error) (results []result, err error) {
 	for _, m := range measures {
 		if len(numbers) > 0 && !slices.Contains(numbers, m.number) {
 			continue
@@ -71,24 +88,18 @@ func run(ctx context.Context, args []string) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("measure %d: %w", m.number, err)
+			return nil, fmt.Errorf("measure %d: %w", m.number, err)
 		}
 		for i := range list {
 			list[i].Measure = m.number
 			fmt.Fprintf(os.Stderr, "   %s\n", list[i].line())
 		}
 		results = append(results, list...)
-		if !check && !baseline { // after each, so that one that fails takes no other with it
-			if err := report("bench", s, results); err != nil {
-				return err
+		if after != nil {
+			if err := after(results); err != nil {
+				return nil, err
 			}
 		}
 	}
-	switch {
-	case check:
-		return compare("bench/baseline.json", results)
-	case baseline:
-		return writeJSON("bench/baseline.json", results)
-	}
-	return nil
+	return results, nil
 }
