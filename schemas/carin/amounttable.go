@@ -10,6 +10,8 @@ type amountTable struct {
 
 	// odd says that an amount does not fit: sums must be made of the text then.
 	odd bool
+
+	negative bool // an amount is less than nothing, or odd
 }
 
 // amountRecord is the amounts of the header or of a line, by their place in Amounts.
@@ -23,6 +25,7 @@ const mostLines = 1 << 12
 
 func (t *amountTable) fill(c *cpcds.Claim) {
 	t.odd = len(c.Lines) > mostLines
+	t.negative = t.odd
 	t.lines = t.lines[:0]
 	t.header.there = 0
 	for i := range Amounts {
@@ -50,6 +53,7 @@ func (t *amountTable) add(x *amountRecord, i int, v string) {
 	x.units[i] = n
 	x.there |= 1 << i
 	t.odd = t.odd || !ok
+	t.negative = t.negative || n < 0 || !ok
 }
 
 // has reports whether all amounts of the mask are filled.

@@ -93,6 +93,9 @@ func identityRules() []Rule {
 			amountsOfLines)),
 		warning(claimRule("amount-negative", all, cpcds.ClaimTotalSubmittedAmount, "an amount is negative: adjustments should replace a claim, not subtract from it",
 			func(c *cpcds.Claim, r *report) {
+				if !r.amounts.negative {
+					return
+				}
 				for i := range Amounts {
 					if t := r.amounts; t.header.has(1<<i) && (t.header.units[i] < 0 || t.odd && c.Get(Amounts[i].Header)[0] == '-') {
 						r.failAt(Amounts[i].Header, -1)

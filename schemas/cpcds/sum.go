@@ -60,6 +60,14 @@ func (s *Sum) Append(b []byte) []byte {
 
 // tenThousandths parses canonical money; ok is false if it does not fit.
 func tenThousandths(v string) (n int64, decimals int, ok bool) {
+	// Nearly all amounts have two decimals and no sign.
+	if end := len(v) - 3; end > 0 && end <= 14 && v[end] == '.' && v[0] != '-' {
+		for i := range end {
+			n = n*10 + int64(v[i]-'0')
+		}
+		n = n*100 + int64(v[end+1]-'0')*10 + int64(v[end+2]-'0')
+		return n * 100, 2, true
+	}
 	neg := v[0] == '-'
 	if neg {
 		v = v[1:]
