@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 )
 
@@ -56,7 +55,7 @@ func (b *Builder) put(record []byte) error {
 // spill moves what is in memory to files.
 func (b *Builder) spill() error {
 	for i := range buckets {
-		f, err := os.OpenFile(filepath.Join(b.dir, fmt.Sprintf("%s-%02d", b.format.Name, i)), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+		f, err := os.CreateTemp(b.dir, fmt.Sprintf("%s-%02d-*", b.format.Name, i))
 		if err != nil {
 			return fmt.Errorf("sort %s: %w", b.format.Name, err)
 		}
@@ -83,7 +82,8 @@ func (b *Builder) Build() (t *Table, err error) {
 			err = fmt.Errorf("sort %s: %w", b.format.Name, err)
 		}
 	}()
-	out, err := os.OpenFile(filepath.Join(b.dir, b.format.Name), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	// Its name is its own: the table of an earlier Builder may still be read.
+	out, err := os.CreateTemp(b.dir, b.format.Name+"-*")
 	if err != nil {
 		return nil, err
 	}

@@ -198,3 +198,36 @@ func TestUnreadableFileIsAnError(t *testing.T) {
 		t.Error("a folder that is not there was written to")
 	}
 }
+
+// TestTablesOfOneName has one table still read when the next of its name is made.
+func TestTablesOfOneName(t *testing.T) {
+	dir := t.TempDir()
+	var tables []*Table
+	for n := range 3 {
+		b := NewBuilder(format(1), dir)
+		for i := range 1000 - 300*n {
+			if err := b.Add(record(uint64(i)<<54, uint64(n), 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		table, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer table.Close()
+		tables = append(tables, table)
+	}
+	for n, table := range tables {
+		count := 0
+		err := table.All(func(r []byte) error {
+			if binary.BigEndian.Uint64(r[8:]) != uint64(n) {
+				t.Fatalf("table %d has a record of another one", n)
+			}
+			count++
+			return nil
+		})
+		if err != nil || count != 1000-300*n {
+			t.Errorf("table %d has %d records (%v)", n, count, err)
+		}
+	}
+}
