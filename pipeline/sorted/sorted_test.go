@@ -231,3 +231,33 @@ func TestTablesOfOneName(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkFind looks up random records among a million, in memory and in a file.
+func BenchmarkFind(b *testing.B) {
+	const n = 1_000_000
+	for name, memory := range map[string]int{"memory": 1 << 30, "file": 1} {
+		b.Run(name, func(b *testing.B) {
+			r := rand.New(rand.NewPCG(5, 6))
+			builder := NewBuilder(format(memory), b.TempDir())
+			keys := make([][]byte, n)
+			for i := range keys {
+				keys[i] = record(r.Uint64(), r.Uint64(), 0)[:16]
+				if err := builder.Add(append(keys[i][:16:16], 0, 0, 0, 0)); err != nil {
+					b.Fatal(err)
+				}
+			}
+			table, err := builder.Build()
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer table.Close()
+			b.ReportAllocs()
+			for b.Loop() {
+				found := false
+				if err := table.Find(keys[r.IntN(n)], func([]byte) { found = true }); err != nil || !found {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
