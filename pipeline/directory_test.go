@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"cpcds2fhir/internal/synth"
 	"cpcds2fhir/pipeline"
+	"cpcds2fhir/schemas/fhir"
 )
 
 // TestLookUpInFiles loads extracts whose members and coverages are looked up in files:
@@ -55,5 +57,63 @@ func TestLookUpInFiles(t *testing.T) {
 	}
 	if diff := cmp.Diff(want.texts(), m.texts()); diff != "" {
 		t.Errorf("other resources than when all tables come at once (-want +got):\n%s", diff)
+	}
+}
+
+// ordered is a memory that notes in which order what was loaded.
+type ordered struct {
+	*memory
+	order []string
+}
+
+func (o *ordered) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipeline.Seal) error {
+	if lane == "mentions" {
+		for _, r := range b.All() {
+			o.order = append(o.order, fhir.Reference(r.Type, strings.Clone(r.ID)))
+		}
+	}
+	return o.memory.Load(ctx, lane, b, seal)
+}
+
+// TestManyMentions puts mentions together in files and in memory, also beside those of
+// an earlier run: the resources and their order are the same.
+func TestManyMentions(t *testing.T) {
+	first := makeExtract(t, synth.Options{Seed: 8, Faults: 0.3, Claims: 1500})
+	second := makeExtract(t, synth.Options{Seed: 9, Faults: 0.3, Claims: 1500})
+	run := func(spread bool) (*ordered, []*pipeline.Account) {
+		o, state := &ordered{memory: newMemory()}, t.TempDir()
+		var accounts []*pipeline.Account
+		for _, dir := range []string{first, second} {
+			r := openRun(t, dir, "cpcds", state, false, o)
+			r.ID = filepath.Base(filepath.Dir(dir))
+			if spread {
+				r.SpreadMentions()
+			}
+			a, err := r.Load(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			accounts = append(accounts, a)
+			o.lanes = map[string]pipeline.Checkpoint{}
+		}
+		return o, accounts
+	}
+	want, wantAccounts := run(false)
+	got, accounts := run(true)
+	if diff := cmp.Diff(want.order, got.order); diff != "" {
+		t.Errorf("other mentions than in memory (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want.resources, got.resources, cmp.AllowUnexported(memoryResource{})); diff != "" {
+		t.Errorf("other resources than in memory (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(wantAccounts, accounts); diff != "" {
+		t.Errorf("other accounts than in memory (-want +got):\n%s", diff)
+	}
+	kinds := map[string]int{}
+	for _, ref := range want.order {
+		kinds[ref[:strings.Index(ref, "/")]]++
+	}
+	if kinds["RelatedPerson"] < 40 || kinds["Practitioner"] < 2 || kinds["Organization"] < 2 {
+		t.Errorf("only %v are mentioned", kinds)
 	}
 }

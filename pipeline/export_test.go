@@ -19,3 +19,6 @@ func LookUpInFiles() (restore func()) {
 		}
 	}
 }
+
+// SpreadMentions has the run put its mentions together in files, as if they were many.
+func (r *Run) SpreadMentions() { r.mentionLimit = 1 }

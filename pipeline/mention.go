@@ -1,16 +1,7 @@
 package pipeline
 
 import (
-	"bufio"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"maps"
-	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -43,6 +34,7 @@ const (
 	mentionRelated
 	mentionConstant // an organization of the layout's own rows; Key is the number of the row from 1
 	mentionLocal    // an organization by the payer's own identifier
+	numMentionKinds
 )
 
 // mentionedSince is the meta.lastUpdated of what only claims mention: no record
@@ -87,82 +79,6 @@ func (m *mentions) accept() {
 		m.log.write(append(line, '\n'))
 	}
 	m.drop()
-}
-
-// readMentions returns what this run mentions, in order of kind and id. Where an
-// earlier run of the state folder mentions the same, its words count too, so that
-// a load of other claims does not change a resource back and forth. A replay into
-// a target that only appends leaves out what earlier runs have written there.
-func (r *Run) readMentions() ([]mention, error) {
-	own := map[string]mention{}
-	if err := eachMention(r.mentionsDir(), func(m mention) { own[m.ID] = m.merge(own[m.ID]) }); err != nil {
-		return nil, err
-	}
-	runs, err := os.ReadDir(mentionsRoot(r.State))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read mentions: %w", err)
-	}
-	for _, run := range runs {
-		if run.Name() == r.ID {
-			continue
-		}
-		err := eachMention(filepath.Join(mentionsRoot(r.State), run.Name()), func(m mention) {
-			switch old, ok := own[m.ID]; {
-			case !ok:
-			case r.Replay && r.Appends:
-				delete(own, m.ID)
-			default:
-				own[m.ID] = m.merge(old)
-			}
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	list := slices.Collect(maps.Values(own))
-	slices.SortFunc(list, func(a, b mention) int {
-		if a.Kind != b.Kind {
-			return int(a.Kind) - int(b.Kind)
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
-	return list, nil
-}
-
-// merge takes the greater words of two mentions of the same.
-func (m mention) merge(o mention) mention {
-	m.Name, m.Address, m.Relationship = max(m.Name, o.Name), max(m.Address, o.Address), max(m.Relationship, o.Relationship)
-	return m
-}
-
-// eachMention calls f for every mention in the files of a run.
-func eachMention(dir string, f func(mention)) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read mentions: %w", err)
-	}
-	for _, e := range entries {
-		file, err := os.Open(filepath.Join(dir, e.Name()))
-		if err != nil {
-			return fmt.Errorf("read mentions: %w", err)
-		}
-		d := json.NewDecoder(bufio.NewReaderSize(file, 1<<16))
-		for {
-			var m mention
-			if err = d.Decode(&m); err != nil {
-				break
-			}
-			f(m)
-		}
-		file.Close()
-		if err != io.EOF {
-			return fmt.Errorf("read mentions %s: the file is damaged", e.Name())
-		}
-	}
-	return nil
 }
 
 // mapMention appends the resource of a mention.

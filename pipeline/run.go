@@ -68,11 +68,12 @@ type Run struct {
 	mapper  *mappers.Mapper
 	checker *carin.Checker
 
-	unchecked bool // of benchmarks alone
-	dir       *directory
-	keys      *keySet
-	seen      atomic.Int64
-	refused   atomic.Int64
+	unchecked    bool  // of benchmarks alone
+	mentionLimit int64 // of tests: mentionBytes of this run, if not 0
+	dir          *directory
+	keys         *keySet
+	seen         atomic.Int64
+	refused      atomic.Int64
 
 	batches  sync.Pool // of *[2]fhir.Batch that lanes are done with
 	obsolete sync.Map  // of a replay: ids of rejects of which the target has something newer
@@ -292,24 +293,27 @@ func (r *Run) loadClaims(ctx context.Context, total *Account) error {
 // loadMentions loads what only claims mention.
 func (r *Run) loadMentions(ctx context.Context, total *Account) error {
 	r.Events.phase("mentions")
-	list, err := r.readMentions()
-	if err != nil {
-		return err
-	}
-	if len(list) == 0 {
-		return nil
-	}
-	w, err := r.newWorker(ctx, "mentions", -1)
-	if err != nil {
+	var w *worker // made for the first one
+	var seen int64
+	err := r.mentioned(func(m *mention) (err error) {
+		if w == nil {
+			if w, err = r.newWorker(ctx, "mentions", -1); err != nil {
+				return err
+			}
+		}
+		if seen++; seen <= w.row {
+			return nil
+		}
+		mapMention(&w.out, r.mapper, r.Layout, m)
+		w.row++
+		return w.flushIfFull(ctx)
+	})
+	if w == nil {
 		return err
 	}
 	defer w.close()
-	for i := int(w.row); i < len(list); i++ {
-		mapMention(&w.out, r.mapper, r.Layout, &list[i])
-		w.row++
-		if err := w.flushIfFull(ctx); err != nil {
-			return err
-		}
+	if err != nil {
+		return err
 	}
 	if err := w.finish(ctx); err != nil {
 		return err

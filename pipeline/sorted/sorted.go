@@ -138,11 +138,10 @@ func (t *Table) Save(path string) error {
 }
 
 // Close closes the file, if there is one.
-func (t *Table) Close() error {
-	if t.file == nil {
-		return nil
+func (t *Table) Close() {
+	if t.file != nil {
+		t.file.Close()
 	}
-	return t.file.Close()
 }
 
 // All calls f for every record, in order. A record does not outlive the call.
