@@ -1,12 +1,10 @@
 package pipeline
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -37,6 +35,7 @@ const rawSize = len(fhir.Raw{})
 var (
 	memberRecords   = sorted.Format{Name: "members", Size: rawSize, Key: rawSize, Merge: sorted.Replace}
 	coverageRecords = sorted.Format{Name: "coverages", Size: 4*rawSize + 1, Key: rawSize, Merge: sorted.Replace}
+	providerRecords = sorted.Format{Name: "providers", Size: 2*rawSize + 1, Key: rawSize, Memory: math.MaxInt, Merge: sorted.Replace}
 	periodRecords   = sorted.Format{Name: "periods", Size: 2*rawSize + 8 + 20, Key: 2 * rawSize,
 		Merge: func(old, next []byte) { copy(old[2*rawSize+8:], next[2*rawSize+8:]) }}
 )
@@ -54,10 +53,14 @@ func (e *coverageEntry) record(key fhir.Raw) []byte {
 	for _, r := range []fhir.Raw{key, e.id, e.insurer, e.member} {
 		b = append(b, r[:]...)
 	}
-	if e.skip {
-		return append(b, 1)
+	return append(b, flag(e.skip))
+}
+
+func flag(b bool) byte {
+	if b {
+		return 1
 	}
-	return append(b, 0)
+	return 0
 }
 
 func (e *coverageEntry) read(record []byte) {
@@ -94,6 +97,14 @@ type providerEntry struct {
 	constant     int32 // of a row of the layout: its number from 1; else 0
 }
 
+func (e *providerEntry) record(key fhir.Raw) []byte {
+	return append(append(key[:], e.id[:]...), flag(e.practitioner))
+}
+
+func (e *providerEntry) read(record []byte) {
+	e.id, e.practitioner = fhir.Raw(record[rawSize:]), record[2*rawSize] != 0
+}
+
 func (e providerEntry) reference() string {
 	if e.practitioner {
 		return e.id.Reference(fhir.Practitioner)
@@ -127,7 +138,16 @@ func (d *directory) open(dir string) error {
 			return err
 		}
 	}
-	return d.openProviders(filepath.Join(dir, "providers"))
+	providers, err := sorted.Open(providerRecords, filepath.Join(dir, providerRecords.Name))
+	if err != nil {
+		return err
+	}
+	return providers.All(func(record []byte) error {
+		var e providerEntry
+		e.read(record)
+		d.providers[fhir.Raw(record)] = e
+		return nil
+	})
 }
 
 type directoryTable struct {
@@ -144,7 +164,7 @@ func (d *directory) tables() []directoryTable {
 // save makes the directory durable in a state folder.
 func (d *directory) save(state string) error {
 	dir := filepath.Join(state, directoryDir)
-	err := replaceFile(filepath.Join(dir, "providers"), d.writeProviders)
+	err := d.saveProviders(filepath.Join(dir, providerRecords.Name))
 	for _, t := range d.tables() {
 		if err == nil {
 			err = (*t.table).Save(filepath.Join(dir, t.format.Name))
@@ -154,6 +174,25 @@ func (d *directory) save(state string) error {
 		return fmt.Errorf("save directory: %w", err)
 	}
 	return nil
+}
+
+// saveProviders saves those of the extract; those of a layout are learned from the
+// layout.
+func (d *directory) saveProviders(path string) error {
+	b := sorted.NewBuilder(providerRecords, "") // which stays in memory, as providers do
+	for k, p := range d.providers {
+		if p.constant != 0 {
+			continue
+		}
+		if err := b.Add(p.record(k)); err != nil {
+			return err
+		}
+	}
+	t, err := b.Build()
+	if err != nil {
+		return err
+	}
+	return t.Save(path)
 }
 
 func (d *directory) close() {
@@ -231,85 +270,4 @@ func dateOf(s string) (d [10]byte) {
 		copy(d[:], s)
 	}
 	return d
-}
-
-const providersMagic = "cpcds2fhir providers 3\n"
-
-func (d *directory) writeProviders(w *bufio.Writer) {
-	w.WriteString(providersMagic)
-	rows := 0 // of the extract; those of a layout are learned from the layout
-	for _, p := range d.providers {
-		if p.constant == 0 {
-			rows++
-		}
-	}
-	w.Write(binary.LittleEndian.AppendUint64(nil, uint64(rows)))
-	for k, p := range d.providers {
-		if p.constant != 0 {
-			continue
-		}
-		w.Write(k[:])
-		w.Write(p.id[:])
-		if p.practitioner {
-			w.WriteByte(1)
-		} else {
-			w.WriteByte(0)
-		}
-	}
-}
-
-func (d *directory) openProviders(path string) error {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	r := &recordReader{r: bufio.NewReaderSize(f, 1<<16)}
-	magic := make([]byte, len(providersMagic))
-	if r.read(magic); r.err != nil || string(magic) != providersMagic {
-		return fmt.Errorf("%s: %w", path, sorted.ErrFormat)
-	}
-	for range r.count() {
-		d.providers[r.raw()] = providerEntry{id: r.raw(), practitioner: r.flag()}
-	}
-	if r.err != nil {
-		return fmt.Errorf("%s: %w", path, r.err)
-	}
-	return nil
-}
-
-// recordReader reads fixed-size records and keeps the first error; after it,
-// counts are 0, so that loops end.
-type recordReader struct {
-	r   *bufio.Reader
-	err error
-}
-
-func (r *recordReader) read(b []byte) {
-	if r.err == nil {
-		_, r.err = io.ReadFull(r.r, b)
-	}
-}
-
-func (r *recordReader) raw() (k fhir.Raw) {
-	r.read(k[:])
-	return k
-}
-
-func (r *recordReader) flag() bool {
-	var b [1]byte
-	r.read(b[:])
-	return b[0] == 1
-}
-
-func (r *recordReader) count() int {
-	var b [8]byte
-	r.read(b[:])
-	if r.err != nil {
-		return 0
-	}
-	return int(binary.LittleEndian.Uint64(b[:]))
 }

@@ -1,21 +1,18 @@
 package pipeline
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/maphash"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
+	"cpcds2fhir/pipeline/sorted"
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/layouts"
 )
@@ -47,23 +44,34 @@ func (k *keySet) scattered(key string) bool {
 // any reports whether the shuffle has anything to do.
 func (k *keySet) any() bool { return k.all || len(k.repeated) > 0 }
 
+const keyRecordSize = 9
+
+// A record is the hash of a key, and whether it came more than once.
+var keyRecords = sorted.Format{Name: "keys", Size: keyRecordSize, Key: 8, Merge: func(old, _ []byte) { old[8] = 1 }}
+
 // scanKeys reads the claim key column of all lanes, and nothing else of them.
 func (r *Run) scanKeys(ctx context.Context, lanes []claimLane) (*keySet, error) {
 	k := &keySet{seed: maphash.MakeSeed()}
-	runs := newHashBuckets(r.spillDir())
-	defer runs.close()
+	runs := sorted.NewBuilder(keyRecords, r.spillDir())
+	defer runs.Close()
 	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(r.Workers, 1))
 	for _, lane := range lanes {
 		g.Go(func() error {
 			var batch []uint64
+			var record [keyRecordSize]byte
 			give := func() error {
 				mu.Lock()
 				defer mu.Unlock()
-				err := runs.add(batch)
+				for _, hash := range batch {
+					binary.BigEndian.PutUint64(record[:], hash)
+					if err := runs.Add(record[:]); err != nil {
+						return err
+					}
+				}
 				batch = batch[:0]
-				return err
+				return nil
 			}
 			rows, err := r.eachKey(gctx, lane, func(key string, _, _ int64) error {
 				if key == "" {
@@ -86,8 +94,19 @@ func (r *Run) scanKeys(ctx context.Context, lanes []claimLane) (*keySet, error) 
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	var err error
-	if k.repeated, k.distinct, err = runs.repeated(); err != nil {
+	hashes, err := runs.Build()
+	if err != nil {
+		return nil, err
+	}
+	defer hashes.Remove()
+	k.distinct, k.repeated = hashes.Len(), map[uint64]struct{}{}
+	err = hashes.All(func(record []byte) error {
+		if record[8] != 0 {
+			k.repeated[binary.BigEndian.Uint64(record)] = struct{}{}
+		}
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	if n := int64(len(k.repeated)); n > 1000 && n > k.distinct/2 {
@@ -188,99 +207,4 @@ func (r *Run) eachKey(ctx context.Context, lane claimLane, f func(key string, fr
 		}
 	}
 	return at - lane.span.First, nil
-}
-
-// hashBuckets finds the repeated among any number of hashes in bounded memory:
-// beyond a limit, they lie in files by their low bits.
-type hashBuckets struct {
-	dir     string
-	memory  []uint64
-	files   []*os.File
-	writers []*bufio.Writer
-}
-
-const (
-	hashesInMemory = 1 << 20
-	hashFiles      = 64
-)
-
-func newHashBuckets(dir string) *hashBuckets { return &hashBuckets{dir: dir} }
-
-func (h *hashBuckets) add(hashes []uint64) error {
-	if h.files == nil && len(h.memory)+len(hashes) <= hashesInMemory {
-		h.memory = append(h.memory, hashes...)
-		return nil
-	}
-	if h.files == nil {
-		for i := range hashFiles {
-			f, err := os.OpenFile(filepath.Join(h.dir, fmt.Sprintf("keys-%02d", i)), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
-			if err != nil {
-				return fmt.Errorf("spill claim keys: %w", err)
-			}
-			h.files = append(h.files, f)
-			h.writers = append(h.writers, bufio.NewWriterSize(f, 1<<15))
-		}
-		if err := h.spill(h.memory); err != nil {
-			return err
-		}
-		h.memory = nil
-	}
-	return h.spill(hashes)
-}
-
-func (h *hashBuckets) spill(hashes []uint64) error {
-	var b [8]byte
-	for _, x := range hashes {
-		binary.LittleEndian.PutUint64(b[:], x)
-		if _, err := h.writers[x%hashFiles].Write(b[:]); err != nil {
-			return fmt.Errorf("spill claim keys: %w", err)
-		}
-	}
-	return nil
-}
-
-// repeated returns the hashes that were added more than once, and the number of
-// different ones.
-func (h *hashBuckets) repeated() (map[uint64]struct{}, int64, error) {
-	set := map[uint64]struct{}{}
-	var distinct int64
-	count := func(hashes []uint64) {
-		slices.Sort(hashes)
-		for i, x := range hashes {
-			if i == 0 || x != hashes[i-1] {
-				distinct++
-			} else {
-				set[x] = struct{}{}
-			}
-		}
-	}
-	if h.files == nil {
-		count(h.memory)
-		return set, distinct, nil
-	}
-	for i, f := range h.files {
-		if err := h.writers[i].Flush(); err != nil {
-			return nil, 0, fmt.Errorf("spill claim keys: %w", err)
-		}
-		info, err := f.Stat()
-		if err != nil {
-			return nil, 0, err
-		}
-		if _, err := f.Seek(0, io.SeekStart); err != nil {
-			return nil, 0, err
-		}
-		hashes := make([]uint64, info.Size()/8)
-		if err := binary.Read(bufio.NewReaderSize(f, 1<<16), binary.LittleEndian, hashes); err != nil {
-			return nil, 0, fmt.Errorf("read spilled claim keys: %w", err)
-		}
-		count(hashes)
-	}
-	return set, distinct, nil
-}
-
-func (h *hashBuckets) close() {
-	for _, f := range h.files {
-		f.Close()
-		os.Remove(f.Name())
-	}
 }

@@ -168,4 +168,4 @@ func (w *winners) has(key fhir.Raw, source int, row int64) (has bool) {
 	return has
 }
 
-func (w *winners) close() { w.rows.Close() }
+func (w *winners) close() { w.rows.Remove() }

@@ -73,7 +73,7 @@ func (b *Builder) spill() error {
 
 // Build makes the table and ends the Builder.
 func (b *Builder) Build() (t *Table, err error) {
-	defer b.close()
+	defer b.Close()
 	if b.files == nil {
 		return &Table{format: b.format, memory: b.format.sort(b.memory)}, nil
 	}
@@ -123,8 +123,8 @@ func (b *Builder) bucket(i int) ([]byte, error) {
 	return records, err
 }
 
-// close removes what is left of the files.
-func (b *Builder) close() {
+// Close ends the Builder, if Build did not, and removes its files.
+func (b *Builder) Close() {
 	for _, f := range b.files {
 		f.Close()
 		os.Remove(f.Name())

@@ -144,6 +144,14 @@ func (t *Table) Close() {
 	}
 }
 
+// Remove closes a table that was not saved, and removes its file.
+func (t *Table) Remove() {
+	t.Close()
+	if t.file != nil {
+		os.Remove(t.file.Name())
+	}
+}
+
 // All calls f for every record, in order. A record does not outlive the call.
 func (t *Table) All(f func(record []byte) error) error {
 	page := pages.Get().(*[pageSize]byte)
