@@ -145,9 +145,7 @@ func (e *eob) totals() {
 		if v := e.c.Get(a.header); v != "" {
 			e.b = amountOf[a.i].Put(e.b, v)
 		} else if sum := &sums[a.i]; !sum.Empty() && !slices.Contains(e.c.Undivided, a.header) {
-			e.raw(amountOpen[a.i])
-			e.b = sum.Append(e.b)
-			e.raw(amountClose)
+			e.b = amountOf[a.i].End(sum.Append(amountOf[a.i].Begin(e.b)))
 		}
 	}
 	e.b = fhir.CloseArrayOrDrop(e.b, from, len(open))

@@ -114,18 +114,14 @@ var (
 	rejectReason = discriminator("rejectreason")
 	allowedUnits = discriminator("allowedunits") + `"value":`
 
-	amountOpen [len(carin.Amounts)]string
-	amountOf   [len(carin.Amounts)]fhir.Wrap
+	amountOf [len(carin.Amounts)]fhir.Wrap
 
 	roleOf [cpcds.NumRoles]string // from the reference of a provider to the end of his role
 )
 
-const amountClose = `,"currency":"USD"}},`
-
 func init() {
 	for i, a := range carin.Amounts {
-		amountOpen[i] = `{` + fhir.NewCoded("category", a.System, "").With(a.Code) + `"amount":{"value":`
-		amountOf[i] = fhir.NewWrap(amountOpen[i], amountClose)
+		amountOf[i] = fhir.NewWrap(`{`+fhir.NewCoded("category", a.System, "").With(a.Code)+`"amount":{"value":`, `,"currency":"USD"}},`)
 	}
 	// MapID 165
 	for r := range cpcds.NumRoles {

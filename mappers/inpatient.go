@@ -14,7 +14,7 @@ func (e *eob) inpatient() {
 	e.raw(supportingInfoOpen)
 	// MapID 18, 19
 	e.openInfo()
-	e.raw(admissionPeriod.open)
+	e.b = admissionPeriod.Begin(e.b)
 	start := c.Get(cpcds.MemberAdmissionDate)
 	e.b = fieldStart.Put(e.b, start)
 	if end := c.Get(cpcds.MemberDischargeDate); end >= start {
@@ -36,7 +36,7 @@ func (e *eob) inpatient() {
 	e.processNotes()
 }
 
-var drgFragments = map[string]info{
+var drgFragments = map[string]fhir.Wrap{
 	carin.SysMSDRG:  infoOf("drg", `"code":{"coding":[{"system":"`+carin.SysMSDRG+`",`, `]}`),
 	carin.SysAPDRG:  infoOf("drg", `"code":{"coding":[{"system":"`+carin.SysAPDRG+`",`, `]}`),
 	carin.SysAPRDRG: infoOf("drg", `"code":{"coding":[{"system":"`+carin.SysAPRDRG+`",`, `]}`),
@@ -55,11 +55,11 @@ func (e *eob) drg() {
 	}
 	f := drgFragments[carin.DRGSystem(e.c.Get(cpcds.DRGName))]
 	e.openInfo()
-	e.raw(f.open)
+	e.b = f.Begin(e.b)
 	e.b = codingVersion.Put(e.b, e.c.Get(cpcds.DRGVersion))
 	e.b = codingCode.Put(e.b, code)
 	e.b[len(e.b)-1] = '}'
-	e.raw(f.closing)
+	e.b = f.End(e.b)
 }
 
 // procedures writes MapID 9 to 12, 24 to 27 and 187.

@@ -26,21 +26,21 @@ func (e *eob) oral() {
 	// MapID 199 to 201: the slice needs the months
 	if months := c.Get(cpcds.OrthodontiaMonths); months != "" && c.Get(cpcds.OrthodonticsTreatmentIndicator) != "false" {
 		e.openInfo()
-		e.raw(orthoCategory.open)
+		e.b = orthoCategory.Begin(e.b)
 		e.b = timingDate.Put(e.b, c.Get(cpcds.OrthodonticsApplianceDate))
 		e.raw(`"valueQuantity":{"value":`)
 		e.raw(months)
 		e.raw(`}`)
-		e.raw(orthoCategory.closing)
+		e.b = orthoCategory.End(e.b)
 	}
 	// MapID 202, 203
 	if flag := c.Get(cpcds.ProsthesisReplacementIndicator); flag != "" {
 		e.openInfo()
-		e.raw(prosthesis.open)
+		e.b = prosthesis.Begin(e.b)
 		e.b = timingDate.Put(e.b, c.Get(cpcds.PriorProsthesisDate))
 		e.raw(`"valueBoolean":`)
 		e.raw(flag)
-		e.raw(prosthesis.closing)
+		e.b = prosthesis.End(e.b)
 	}
 	// MapID 198, 205
 	for tooth := range strings.FieldsSeq(c.Get(cpcds.MissingToothNumbers)) {

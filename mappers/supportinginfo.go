@@ -9,20 +9,18 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-// info is one kind of supportingInfo: from after its sequence up to the value.
-type info struct{ open, closing string }
-
-func infoOf(category, open, closing string) info {
-	return info{`,` + fhir.NewCoded("category", carin.SysSupportingInfo, "").With(category) + open, closing + `},`}
+// infoOf is one kind of supportingInfo, from after its sequence.
+func infoOf(category, open, closing string) fhir.Wrap {
+	return fhir.NewWrap(`,`+fhir.NewCoded("category", carin.SysSupportingInfo, "").With(category)+open, closing+`},`)
 }
 
-func infoCode(category, system string) info {
+func infoCode(category, system string) fhir.Wrap {
 	return infoOf(category, fhir.NewCoded("code", system, "").With("")[:len(`"code":{"coding":[{"system":"","code":"`)+len(system)], `"}]}`)
 }
 
-func infoString(category string) info { return infoOf(category, `"valueString":"`, `"`) }
+func infoString(category string) fhir.Wrap { return infoOf(category, `"valueString":"`, `"`) }
 
-func infoQuantity(category, rest string) info {
+func infoQuantity(category, rest string) fhir.Wrap {
 	return infoOf(category, `"valueQuantity":{"value":`, rest+`}`)
 }
 
@@ -56,7 +54,7 @@ var (
 // transport ones (EOB-prof-all-transportation-supportinginfo-linked-to-line).
 var perLine = []struct {
 	element cpcds.Element
-	info    info
+	info    fhir.Wrap
 }{
 	{cpcds.PatientWeight, infoQuantity("patientweight", `,"unit":"[lb_av]","system":"`+carin.SysUCUM+`"`)},
 	{cpcds.AmbulanceTransportReasonCode, infoOf("ambulancetransportreason", `"reason":{"system":"`+carin.SysTransport+`","code":"`, `"}`)},
@@ -84,14 +82,12 @@ func (e *eob) openInfo() {
 }
 
 // put writes one supportingInfo, nothing if v is empty.
-func (e *eob) put(i *info, v string) {
+func (e *eob) put(i *fhir.Wrap, v string) {
 	if v == "" {
 		return
 	}
 	e.openInfo()
-	e.raw(i.open)
-	e.raw(v)
-	e.raw(i.closing)
+	e.b = i.Put(e.b, v)
 }
 
 // institutionalInfo writes what the two institutional profiles share: MapID 88,

@@ -104,10 +104,13 @@ func (w Wrap) Put(b []byte, v string) []byte {
 	if v == "" {
 		return b
 	}
-	b = append(b, w.open...)
-	b = append(b, v...)
-	return append(b, w.closing...)
+	return w.End(append(w.Begin(b), v...))
 }
+
+// Begin and End append what stands before a value that the caller appends himself, and
+// after it.
+func (w Wrap) Begin(b []byte) []byte { return append(b, w.open...) }
+func (w Wrap) End(b []byte) []byte   { return append(b, w.closing...) }
 
 func codingOpen(system, version string) string {
 	s := `"system":"` + system + `",`
