@@ -10,8 +10,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"cpcds2fhir/pipeline/sorted"
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/layouts"
@@ -55,43 +53,39 @@ func (r *Run) scanKeys(ctx context.Context, lanes []claimLane) (*keySet, error) 
 	runs := sorted.NewBuilder(keyRecords, r.spillDir())
 	defer runs.Close()
 	var mu sync.Mutex
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(r.Workers, 1))
-	for _, lane := range lanes {
-		g.Go(func() error {
-			var batch []uint64
-			var record [keyRecordSize]byte
-			give := func() error {
-				mu.Lock()
-				defer mu.Unlock()
-				for _, hash := range batch {
-					binary.BigEndian.PutUint64(record[:], hash)
-					if err := runs.Add(record[:]); err != nil {
-						return err
-					}
-				}
-				batch = batch[:0]
-				return nil
-			}
-			rows, err := r.eachKey(gctx, lane, func(key string, _, _ int64) error {
-				if key == "" {
-					return nil
-				}
-				if batch = append(batch, maphash.String(k.seed, key)); len(batch) == 1<<14 {
-					return give()
-				}
-				return nil
-			})
-			if err != nil {
-				return err
-			}
+	err := r.parallel(ctx, len(lanes), func(ctx context.Context, i int) error {
+		var batch []uint64
+		var record [keyRecordSize]byte
+		give := func() error {
 			mu.Lock()
-			k.rows += rows
-			mu.Unlock()
-			return give()
+			defer mu.Unlock()
+			for _, hash := range batch {
+				binary.BigEndian.PutUint64(record[:], hash)
+				if err := runs.Add(record[:]); err != nil {
+					return err
+				}
+			}
+			batch = batch[:0]
+			return nil
+		}
+		rows, err := r.eachKey(ctx, lanes[i], func(key string, _, _ int64) error {
+			if key == "" {
+				return nil
+			}
+			if batch = append(batch, maphash.String(k.seed, key)); len(batch) == 1<<14 {
+				return give()
+			}
+			return nil
 		})
-	}
-	if err := g.Wait(); err != nil {
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		k.rows += rows
+		mu.Unlock()
+		return give()
+	})
+	if err != nil {
 		return nil, err
 	}
 	hashes, err := runs.Build()

@@ -224,6 +224,35 @@ func (r *Run) claimLanes() []claimLane {
 	return lanes
 }
 
+// parallel calls f for 0 to n-1, as many at a time as there are workers, and none after
+// the first error or when ctx is cancelled.
+func (r *Run) parallel(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(r.Workers, 1))
+	for i := range n {
+		g.Go(func() error {
+			if err := gctx.Err(); err != nil {
+				return err
+			}
+			return f(gctx, i)
+		})
+	}
+	return g.Wait()
+}
+
+// accounted is parallel, and adds what the calls account for to total.
+func (r *Run) accounted(ctx context.Context, n int, total *Account, f func(ctx context.Context, i int, account *Account) error) error {
+	accounts := make([]Account, n)
+	err := r.parallel(ctx, n, func(ctx context.Context, i int) error { return f(ctx, i, &accounts[i]) })
+	if err != nil {
+		return err
+	}
+	for i := range accounts {
+		total.Add(&accounts[i])
+	}
+	return nil
+}
+
 // begin loads the small tables, and finds which claims stand together meanwhile.
 func (r *Run) begin(ctx context.Context, total *Account) error {
 	r.Events.phase("tables")
@@ -260,22 +289,11 @@ func (r *Run) loadClaims(ctx context.Context, total *Account) error {
 		}
 	} else {
 		r.Events.phase("claims")
-		accounts := make([]Account, len(lanes))
-		g, gctx := errgroup.WithContext(ctx)
-		g.SetLimit(max(r.Workers, 1))
-		for i, lane := range lanes {
-			g.Go(func() error {
-				if err := gctx.Err(); err != nil {
-					return err
-				}
-				return r.streamLane(gctx, lane, shuffle, &accounts[i])
-			})
-		}
-		if err := g.Wait(); err != nil {
+		err := r.accounted(ctx, len(lanes), total, func(ctx context.Context, i int, account *Account) error {
+			return r.streamLane(ctx, lanes[i], shuffle, account)
+		})
+		if err != nil {
 			return err
-		}
-		for i := range accounts {
-			total.Add(&accounts[i])
 		}
 	}
 	if shuffle != nil {

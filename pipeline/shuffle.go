@@ -10,8 +10,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"cpcds2fhir/pipeline/spill"
 	"cpcds2fhir/schemas/cpcds"
 )
@@ -34,9 +32,8 @@ const (
 type shuffler struct {
 	run        *Run
 	partitions int
-	groups     map[string]int // by the columns
-	groupOf    []int          // by input
-	sets       []*spill.Set   // by group
+	groupOf    []int        // by input: of those with the same columns
+	sets       []*spill.Set // by group
 
 	mu   sync.Mutex
 	free []*spill.Writer // that no lane has now
@@ -49,7 +46,8 @@ func (r *Run) newShuffler() *shuffler {
 	if !r.keys.all {
 		rows = int64(len(r.keys.repeated)) * rows / max(r.keys.distinct, 1)
 	}
-	s := &shuffler{run: r, partitions: int(min(rows/partitionRows+1, maxPartitions)), groups: map[string]int{}}
+	s := &shuffler{run: r, partitions: int(min(rows/partitionRows+1, maxPartitions))}
+	groups := map[string]int{} // by the columns
 	for i, in := range r.Inputs {
 		s.groupOf = append(s.groupOf, -1)
 		if in.Table != cpcds.Claims {
@@ -60,10 +58,10 @@ func (r *Run) newShuffler() *shuffler {
 			names = append(names, rawName(in.File.Fields()[c]))
 		}
 		id := strings.Join(names, "\x00")
-		g, ok := s.groups[id]
+		g, ok := groups[id]
 		if !ok {
-			g = len(s.groups)
-			s.groups[id] = g
+			g = len(groups)
+			groups[id] = g
 			s.sets = append(s.sets, spill.NewSet(r.spillDir(), fmt.Sprintf("rows-%02d", g), len(names), s.partitions))
 		}
 		s.groupOf[i] = g
@@ -174,12 +172,9 @@ func (r *Run) scatteredSpans(ctx context.Context, lane claimLane) ([]Span, error
 
 // gatherAll spreads all rows of the lanes.
 func (s *shuffler) gatherAll(ctx context.Context, lanes []claimLane) error {
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(s.run.Workers, 1))
-	for _, lane := range lanes {
-		g.Go(func() error { return s.gather(gctx, lane, lane.span.Rows) })
-	}
-	return g.Wait()
+	return s.run.parallel(ctx, len(lanes), func(ctx context.Context, i int) error {
+		return s.gather(ctx, lanes[i], lanes[i].span.Rows)
+	})
 }
 
 // loadAll loads the partitions, when all rows have been spread.
@@ -190,24 +185,7 @@ func (s *shuffler) loadAll(ctx context.Context, total *Account) error {
 		}
 	}
 	s.free = nil
-	accounts := make([]Account, s.partitions)
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(s.run.Workers, 1))
-	for p := range s.partitions {
-		g.Go(func() error {
-			if err := gctx.Err(); err != nil {
-				return err
-			}
-			return s.load(gctx, p, &accounts[p])
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	for i := range accounts {
-		total.Add(&accounts[i])
-	}
-	return nil
+	return s.run.accounted(ctx, s.partitions, total, s.load)
 }
 
 // load assembles and loads the claims of a partition, in the order of their keys;

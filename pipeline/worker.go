@@ -105,20 +105,20 @@ func (r *Run) streamLane(ctx context.Context, lane claimLane, shuffle *shuffler,
 		w.close()
 		account.Add(&w.base)
 	}()
-	if shuffle != nil {
-		if w.row > 0 {
-			if err := shuffle.gather(ctx, lane, w.row); err != nil {
-				return err
-			}
+	if shuffle != nil && w.row > 0 {
+		if err := shuffle.gather(ctx, lane, w.row); err != nil {
+			return err
 		}
+	}
+	if w.done {
+		return nil
+	}
+	if shuffle != nil {
 		if w.spill, err = shuffle.writer(); err != nil {
 			return err
 		}
 		w.shuffle = shuffle
 		defer shuffle.release(w.spill)
-	}
-	if w.done {
-		return nil
 	}
 	in := r.Inputs[lane.input]
 	src, err := in.File.Open(ctx, lane.span.First+w.row, lane.span.First+lane.span.Rows, in.columns())

@@ -89,6 +89,7 @@ func (f *file) readFooter() error {
 		return err
 	}
 	f.columns = len(opened.Root().Columns())
+	f.parsed = weak.Make(opened) // the first source comes soon, if there are few files
 	if len(f.leaves) == 0 {
 		return f.fault("has no columns", "")
 	}

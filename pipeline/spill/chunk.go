@@ -31,12 +31,7 @@ func packRows(b []byte, rows *cpcds.Rows, from, to int, tag int32) []byte {
 		b = append(b, whole)
 		for c := range rows.Columns {
 			v := rows.Columns[c].Value(i)
-			if len(v) < 0x80 {
-				b = append(b, byte(len(v)))
-			} else {
-				b = binary.AppendUvarint(b, uint64(len(v)))
-			}
-			b = append(b, v...)
+			b = append(binary.AppendUvarint(b, uint64(len(v))), v...)
 		}
 	}
 	return b
@@ -62,10 +57,7 @@ func (k *chunk) columns(packed []byte, rows, columns int) []byte {
 	before := uint64(0)
 	at := 0
 	number := func() uint64 {
-		v, n := uint64(packed[at]), 1
-		if v >= 0x80 {
-			v, n = binary.Uvarint(packed[at:])
-		}
+		v, n := binary.Uvarint(packed[at:])
 		at += n
 		return v
 	}
