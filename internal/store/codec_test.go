@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/klauspost/compress/s2"
+
 	"cpcds2fhir/schemas/fhir"
 )
 
@@ -54,7 +56,7 @@ func TestDictionary(t *testing.T) {
 		}
 	}
 	check(s)
-	if s.codec.encoder(fhir.ExplanationOfBenefit) == s.codec.plain {
+	if s.codec.types[fhir.ExplanationOfBenefit].dict.Load() == nil {
 		t.Error("the dictionary is not used")
 	}
 	if err := s.Close(); err != nil {
@@ -62,7 +64,7 @@ func TestDictionary(t *testing.T) {
 	}
 	s = open(t, dir, Options{})
 	check(s)
-	if s.codec.encoder(fhir.ExplanationOfBenefit) == s.codec.plain {
+	if s.codec.types[fhir.ExplanationOfBenefit].dict.Load() == nil {
 		t.Error("the dictionary is not used after it was opened again")
 	}
 }
@@ -81,10 +83,14 @@ func TestDictionaryOfNoise(t *testing.T) {
 		for range 100 {
 			samples = append(samples, noise(size))
 		}
-		if dict := train(1, samples); dict != nil {
-			if _, err := newEncoder(dict); err != nil {
-				t.Errorf("dictionary of %d random bytes: %v", size, err)
-			}
+		dict := train(samples)
+		if dict == nil {
+			continue
+		}
+		again := s2.NewDict(dict.Bytes())
+		text := samples[0]
+		if got, err := again.Decode(nil, appendBlock(nil, dict, text)); err != nil || !bytes.Equal(got, text) {
+			t.Errorf("dictionary of %d random bytes: %v", size, err)
 		}
 	}
 }
@@ -120,17 +126,13 @@ func BenchmarkCompress(b *testing.B) {
 		return docs
 	}
 	run := func(name string, docs, samples [][]byte) {
-		for _, dict := range [][]byte{nil, train(1, samples)} {
-			e, err := newEncoder(dict)
-			if err != nil {
-				b.Fatal(err)
-			}
+		for _, dict := range []*s2.Dict{nil, train(samples)} {
 			b.Run(fmt.Sprintf("%s/dictionary=%v", name, dict != nil), func(b *testing.B) {
 				var buf []byte
 				raw, packed := 0, 0
 				for b.Loop() {
 					d := docs[raw%len(docs)]
-					buf = e.EncodeAll(d, buf[:0])
+					buf = appendBlock(buf[:0], dict, d)
 					raw += len(d)
 					packed += len(buf)
 				}

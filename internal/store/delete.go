@@ -62,7 +62,7 @@ func (a *applier) tombstone(s *Store, t fhir.Type, id, lastUpdated, sourceVersio
 		sourceVersion: keep(a, sourceVersion),
 	}
 	a.key = appendBodyKey(a.key[:0], t, id, h.version)
-	a.val = appendBodyHead(a.val[:0], true, lastUpdated)
+	a.val = (&body{deleted: true, lastUpdated: lastUpdated}).append(a.val[:0])
 	if err := a.batch.Set(a.key, a.val, nil); err != nil {
 		return false, err
 	}

@@ -17,7 +17,7 @@ import (
 //	p . <patient id> . 00 . <type> . <id>      row: the index entries of the newest version
 //	i . <type> . <code> . 1f . <system> . 00 . <id>
 //	                                           identifier, across patients; no value
-//	d . <dictionary id, 4 BE>                  zstd dictionary: type byte, dictionary
+//	d . <type>                                 S2 dictionary of the bodies of a type
 //	m . <name>                                 meta: ledgers and facts about the store
 //
 // All that belongs to a patient is one range of p. A row holds all index entries
@@ -93,7 +93,7 @@ func appendIndexed(k []byte, part string) []byte {
 	return hex.AppendEncode(k, sum[:16])
 }
 
-func dictKey(id uint32) []byte { return appendUint32([]byte{dictSpace}, id) }
+func dictKey(t fhir.Type) []byte { return []byte{dictSpace, byte(t)} }
 
 func metaKey(name string) []byte { return append([]byte{metaSpace}, name...) }
 

@@ -146,13 +146,13 @@ func (s *Store) decodeBody(v []byte, e *Entry) error {
 		return &CorruptError{s.dir, "a body"}
 	}
 	e.Deleted = b.deleted
-	e.LastUpdated = string(b.lastUpdated)
+	e.LastUpdated = b.lastUpdated
 	e.JSON = e.JSON[:0]
 	if b.deleted {
 		return nil
 	}
 	var err error
-	e.JSON, err = s.codec.decode(e.JSON, &b)
+	e.JSON, err = s.codec.decode(e.JSON, e.Type, &b)
 	return err
 }
 

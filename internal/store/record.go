@@ -11,8 +11,10 @@ import (
 // took a third of the time of a load that changes nothing.
 type hash [16]byte
 
-// flagDeleted marks the head and the body of a tombstone.
-const flagDeleted = 1
+const (
+	flagDeleted    = 1 << iota // the head and the body of a tombstone
+	flagDictionary             // a body whose block needs the dictionary of its type
+)
 
 // head is what the store knows of a resource without its body. Strings of a
 // decoded head are views into the value it was read from.
@@ -30,7 +32,7 @@ type head struct {
 }
 
 func (h *head) append(b []byte) []byte {
-	b = append(b, flags(h.deleted))
+	b = append(b, flag(h.deleted, flagDeleted))
 	b = append(b, h.hash[:]...)
 	b = binary.AppendUvarint(b, uint64(h.version))
 	b = appendText(b, h.lastUpdated)
@@ -52,28 +54,28 @@ func (h *head) decode(b []byte) bool {
 
 // body is one version of a resource.
 //
-//	flags, last updated, zstd frame
+//	flags, last updated, S2 block
 //
-// The frame names its dictionary in its header. A tombstone has no frame.
+// A tombstone has no block.
 type body struct {
-	deleted     bool
-	lastUpdated []byte
-	frame       []byte
+	deleted, withDictionary bool
+	lastUpdated             string
+	block                   []byte // a view
 }
 
-// appendBodyHead appends all but the frame.
-func appendBodyHead(b []byte, deleted bool, lastUpdated string) []byte {
-	return appendText(append(b, flags(deleted)), lastUpdated)
+// append appends all but the block.
+func (v *body) append(b []byte) []byte {
+	return appendText(append(b, flag(v.deleted, flagDeleted)|flag(v.withDictionary, flagDictionary)), v.lastUpdated)
 }
 
 func (v *body) decode(b []byte) bool {
 	if len(b) == 0 {
 		return false
 	}
-	v.deleted = b[0]&flagDeleted != 0
+	v.deleted, v.withDictionary = b[0]&flagDeleted != 0, b[0]&flagDictionary != 0
 	r := reader{b: b[1:]}
-	v.lastUpdated = r.text()
-	v.frame = r.b
+	v.lastUpdated = string(r.text())
+	v.block = r.b
 	return !r.bad
 }
 
@@ -115,9 +117,9 @@ func (r *row) each(yield func(p fhir.Param, value []byte) bool) {
 	}
 }
 
-func flags(deleted bool) byte {
-	if deleted {
-		return flagDeleted
+func flag(is bool, f byte) byte {
+	if is {
+		return f
 	}
 	return 0
 }

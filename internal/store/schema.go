@@ -27,7 +27,7 @@ const (
 	newSchemaFile = schemaFile + ".new"
 	lockName      = "LOCK"
 	schemaPrefix  = "cpcds2fhir store schema "
-	schemaVersion = 2 // 1 had SHA-256 as the hash of content
+	schemaVersion = 3 // 1 had SHA-256 as the hash of content, 2 had bodies of zstd
 )
 
 // prepare refuses a folder that is no store, before anything is written into it,

@@ -21,7 +21,7 @@ type TypeStats struct {
 	Resources  int64 // not deleted
 	Deleted    int64
 	Versions   int64 // of both, with their tombstones
-	Dictionary int   // size of the zstd dictionary in bytes, 0 if there is none
+	Dictionary int   // size of the dictionary of its bodies in bytes, 0 if there is none
 }
 
 // Stats counts what is in the store. It reads every head, about a million in a
@@ -47,8 +47,8 @@ func (s *Store) Stats() (*Stats, error) {
 			}
 			c.Versions += int64(h.version)
 		}
-		err := view(snapshot, dictKey(dictID(t)), func(v []byte) error {
-			c.Dictionary = len(v) - 1
+		err := view(snapshot, dictKey(t), func(v []byte) error {
+			c.Dictionary = len(v)
 			return nil
 		})
 		if err != nil && !errors.Is(err, ErrNotFound) {

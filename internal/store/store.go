@@ -150,7 +150,6 @@ func (s *Store) Close() error {
 	if s.fault.err() == nil {
 		err = errors.Join(err, s.lock.Close())
 	}
-	s.codec.close()
 	if err != nil {
 		return fmt.Errorf("close store %s: %w", s.dir, err)
 	}

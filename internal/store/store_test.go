@@ -128,7 +128,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		if v, ok := errors.AsType[*VersionError](err); !ok || v.Found != 7 || v.Known != schemaVersion {
 			t.Fatalf("Open: %v, want *VersionError", err)
 		}
-		want := "store " + dir + " has schema version 7, this program knows up to 2: use a newer cpcds2fhir"
+		want := "store " + dir + " has schema version 7, this program knows up to 3: use a newer cpcds2fhir"
 		if err.Error() != want {
 			t.Errorf("message %q, want %q", err, want)
 		}
@@ -146,7 +146,7 @@ func TestOlderSchemaIsRefused(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, schemaFile), []byte(schemaPrefix+"1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	want := "store " + dir + " has schema version 1, this program knows 2: load it afresh"
+	want := "store " + dir + " has schema version 1, this program knows 3: load it afresh"
 	if _, err := Open(dir, Options{}); err == nil || err.Error() != want {
 		t.Errorf("Open: %v, want %q", err, want)
 	}
@@ -190,13 +190,13 @@ func TestUnfinishedCreation(t *testing.T) {
 
 	// Pebble was not finished.
 	dir = t.TempDir()
-	write(dir, newSchemaFile, schemaPrefix+"2\n")
+	write(dir, newSchemaFile, schemaPrefix+"3\n")
 	write(dir, "MANIFEST-000001", "half a manifest")
 	write(dir, "marker.manifest.000001.MANIFEST-000002", "")
 	put(t, open(t, dir, Options{}), organization("a", "one"))
 
 	// What is not ours stays, and the folder is refused.
-	for _, schema := range []string{schemaPrefix + "2\n", schemaPrefix} {
+	for _, schema := range []string{schemaPrefix + "3\n", schemaPrefix} {
 		dir = t.TempDir()
 		write(dir, newSchemaFile, schema)
 		write(dir, "claims.csv", "a,b\n")

@@ -3,13 +3,12 @@ package store
 import (
 	"bytes"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 )
 
 const (
-	trainAfter  = 2000     // resources of a type
-	sampleBytes = 2 << 20  // samples kept of a type
-	historySize = 64 << 10 // content of a dictionary
+	trainAfter  = 2000    // resources of a type
+	sampleBytes = 2 << 20 // samples kept of a type
 )
 
 // sampler keeps evenly spaced samples of the resources of one type: when they
@@ -46,13 +45,12 @@ func (s *sampler) halve() {
 	s.kept = s.kept[:n]
 }
 
-// train makes a dictionary: whole samples, evenly chosen, as the content that
-// frames refer back to, and entropy tables from all samples. Resources of a type
-// are built from the same fragments, so whole samples serve better than the
-// substrings that a general trainer picks (measured on EOBs: 15:1 against 9:1),
-// and training takes milliseconds. It returns nil if there is too little to learn
-// from.
-func train(id uint32, samples [][]byte) []byte {
+// train makes a dictionary: whole samples, evenly chosen, which blocks refer back to.
+// Resources of a type are built from the same fragments, so whole samples serve better
+// than the substrings that a general trainer picks (measured on EOBs with zstd: 15:1
+// against 9:1), and training takes milliseconds. It returns nil if there is too little
+// to learn from.
+func train(samples [][]byte) *s2.Dict {
 	total := 0
 	for _, s := range samples {
 		total += len(s)
@@ -60,20 +58,10 @@ func train(id uint32, samples [][]byte) []byte {
 	if len(samples) < 8 || total < 4096 {
 		return nil
 	}
-	history := make([]byte, 0, historySize)
-	step := max(1, len(samples)*(total/len(samples))/historySize)
-	for i := 0; i < len(samples) && len(history) < historySize; i += step {
-		history = append(history, samples[i][:min(len(samples[i]), historySize-len(history))]...)
+	content := make([]byte, 0, s2.MaxDictSize)
+	step := max(1, len(samples)*(total/len(samples))/s2.MaxDictSize)
+	for i := 0; i < len(samples) && len(content) < s2.MaxDictSize; i += step {
+		content = append(content, samples[i][:min(len(samples[i]), s2.MaxDictSize-len(content))]...)
 	}
-	dict, err := zstd.BuildDict(zstd.BuildDictOptions{
-		ID:       id,
-		Contents: samples,
-		History:  history,
-		Offsets:  [3]int{1, 4, 8},
-		Level:    zstd.SpeedFastest,
-	})
-	if err != nil {
-		return nil // such samples do not compress; neither would the bodies
-	}
-	return dict
+	return s2.MakeDict(content, samples[0])
 }

@@ -249,10 +249,9 @@ func (a *applier) putBody(s *Store, r *fhir.Resource, version uint32) error {
 		return err
 	}
 	a.key = appendBodyKey(a.key[:0], r.Type, r.ID, version)
-	a.val = appendBodyHead(a.val[:0], false, r.LastUpdated)
 	t := stopwatch{observe: s.observe}
 	t.start()
-	a.val = s.codec.encoder(r.Type).EncodeAll(r.JSON, a.val)
+	a.val = s.codec.appendBody(a.val[:0], r.Type, r.LastUpdated, r.JSON)
 	t.lap(Compressing)
 	return a.batch.Set(a.key, a.val, nil)
 }
