@@ -9,25 +9,26 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-// headerPriced reports whether an institutional claim has its amounts in the
+// isHeaderPriced reports whether an institutional claim has its amounts in the
 // header: the profiles want them there or on the lines, not on both. Amounts on
 // any line win, and the header's are then totals only.
-func (e *eob) headerPriced() bool {
+func (e *eob) isHeaderPriced() bool {
 	if e.profile != carin.Inpatient && e.profile != carin.Outpatient {
 		return false
 	}
-	for i := range e.c.Lines {
-		if carin.LineHasAdjudication(&e.c.Lines[i], e.m.version) {
+	for i := range e.amounts.Lines {
+		if e.amounts.Lines[i].HaveAdjudication(e.m.version) {
 			return false
 		}
 	}
 	return true
 }
 
-// lineAdjudication writes the adjudication of an item.
-func (e *eob) lineAdjudication(l *cpcds.Line, header bool) {
+// lineAdjudication writes the adjudication of an item, of which amounts are those of
+// its line, and adds them to the totals.
+func (e *eob) lineAdjudication(l *cpcds.Line, amounts *carin.AmountRecord) {
 	institutional := e.profile == carin.Inpatient || e.profile == carin.Outpatient
-	if institutional && (header || !carin.LineHasAdjudication(l, e.m.version)) {
+	if institutional && !amounts.HaveAdjudication(e.m.version) {
 		// Without an amount no other adjudication may stand here; its reasons are
 		// written in the header.
 		return
@@ -56,12 +57,31 @@ func (e *eob) lineAdjudication(l *cpcds.Line, header bool) {
 		}
 	}
 	// MapID 20, 188
-	for _, a := range e.m.amounts {
-		if v := l.Get(a.line); v != "" {
-			e.b = amountOf[a.i].Put(e.b, v)
-		}
+	first := true
+	for i := range (amounts.Filled & e.m.amounts).All {
+		e.beginAmount(i, &first)
+		e.raw(l.Get(carin.Amounts[i].Line))
+		e.s.sums[i] += amounts.Units[i]
 	}
+	e.endAmounts(first)
 	e.b = fhir.CloseArrayOrDrop(e.b, from, len(open))
+}
+
+// beginAmount writes what stands before the value of an amount, endAmounts what stands
+// after the last.
+func (e *eob) beginAmount(i int, first *bool) {
+	if *first {
+		*first = false
+		e.raw(firstAmount[i])
+	} else {
+		e.raw(nextAmount[i])
+	}
+}
+
+func (e *eob) endAmounts(none bool) {
+	if !none {
+		e.raw(amountEnd)
+	}
 }
 
 // adjudication writes the header's: network and benefit statuses, reasons, and
@@ -84,19 +104,21 @@ func (e *eob) adjudication() {
 		e.reasons(adjReasonCARC, c.Get(cpcds.ClaimPaymentDenialCode))
 		e.reasons(adjReasonRARC, c.Get(cpcds.ClaimRemittanceRemarkCode))
 	}
-	header := e.headerPriced()
 	if e.profile == carin.Inpatient || e.profile == carin.Outpatient {
 		for i := range c.Lines {
-			if l := &c.Lines[i]; header || !carin.LineHasAdjudication(l, e.m.version) {
+			if l := &c.Lines[i]; !e.amounts.Lines[i].HaveAdjudication(e.m.version) {
 				e.reasons(adjReasonCARC, l.Get(cpcds.LinePaymentDenialCode))
 				e.reasons(adjReasonRARC, l.Get(cpcds.LineRemittanceRemarkCode))
 			}
 		}
 	}
-	if header {
-		for _, a := range e.m.amounts {
-			e.b = amountOf[a.i].Put(e.b, c.Get(a.header))
+	if e.headerPriced {
+		first := true
+		for i := range (e.amounts.Header.Filled & e.m.amounts).All {
+			e.beginAmount(i, &first)
+			e.raw(c.Get(carin.Amounts[i].Header))
 		}
+		e.endAmounts(first)
 	}
 	e.b = fhir.CloseArrayOrDrop(e.b, from, len(open))
 }
@@ -128,27 +150,41 @@ func (e *eob) totals() {
 	from := len(e.b)
 	const open = `"total":[`
 	e.raw(open)
-	sums := &e.s.sums
-	clear(sums[:])
-	for j := range e.c.Lines {
-		l := &e.c.Lines[j]
-		if carin.Ingredient(e.profile, l) {
-			continue
-		}
-		for _, a := range e.m.amounts {
-			if v := l.Get(a.line); v != "" && e.c.Get(a.header) == "" {
-				sums[a.i].Add(v)
-			}
+	header, lines := e.amounts.Header.Filled, carin.AmountSet(0)
+	for j := range e.amounts.Lines {
+		if !carin.Ingredient(e.profile, &e.c.Lines[j]) {
+			lines |= e.amounts.Lines[j].Filled
 		}
 	}
-	for _, a := range e.m.amounts {
-		if v := e.c.Get(a.header); v != "" {
-			e.b = amountOf[a.i].Put(e.b, v)
-		} else if sum := &sums[a.i]; !sum.Empty() && !slices.Contains(e.c.Undivided, a.header) {
-			e.b = amountOf[a.i].End(sum.Append(amountOf[a.i].Begin(e.b)))
+	first := true
+	for i := range ((header | lines) & e.m.amounts).All {
+		a := &carin.Amounts[i]
+		switch {
+		case header&(1<<i) != 0:
+			e.beginAmount(i, &first)
+			e.raw(e.c.Get(a.Header))
+		case slices.Contains(e.c.Undivided, a.Header):
+		case e.amounts.Inexact || e.amounts.Fine:
+			e.beginAmount(i, &first)
+			e.sumOfLines(a.Line)
+		default:
+			e.beginAmount(i, &first)
+			e.b = cpcds.AppendUnits(e.b, e.s.sums[i])
 		}
 	}
+	e.endAmounts(first)
 	e.b = fhir.CloseArrayOrDrop(e.b, from, len(open))
+}
+
+// sumOfLines writes a sum with as many decimals as its amounts have, of any length.
+func (e *eob) sumOfLines(amount cpcds.Element) {
+	var sum cpcds.Sum
+	for i := range e.c.Lines {
+		if l := &e.c.Lines[i]; !carin.Ingredient(e.profile, l) {
+			sum.Add(l.Get(amount))
+		}
+	}
+	e.b = sum.Append(e.b)
 }
 
 // itemReasons writes the reasons of a line, one adjudication each. Before release

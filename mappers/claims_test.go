@@ -147,5 +147,5 @@ func same(a, b *fhir.Resource) bool {
 
 func mapClaim(t testing.TB, m *mappers.Mapper, c *cpcds.Claim) *fhir.Resource {
 	t.Helper()
-	return one(t, func(out *fhir.Batch) { m.Map(out, c) })
+	return one(t, func(out *fhir.Batch) { appendClaim(m, out, c) })
 }

@@ -12,8 +12,8 @@ type eobFragments struct {
 	meta       string // from there to the value of lastUpdated
 	claim      string // from there to the value of the first identifier, which is the claim's
 	fill       string // the same where it is that of a fill
-	typ        string // type, and subType of institutional claims
-	vision     string // the type of a vision claim
+	typ        string // from the end of status to the patient: type, and subType of institutional claims
+	vision     string // the same of a vision claim
 	typeKey    string // index value of type
 	identifier string // a second identifier, up to its value
 	fillSystem string // index value of a fill's identifier, up to its number
@@ -32,14 +32,15 @@ func newEOBFragments(v *carin.Version, p carin.Profile, s Systems) eobFragments 
 		typ = p.String()
 	}
 	claimType := fhir.NewCoded("type", carin.SysClaimType, v.TypeVersion)
+	const use = `"use":"claim","patient":{"reference":"`
 	uc := `"identifier":[{"type":{"coding":[{"system":"` + carin.SysIdentifierType + `","code":"uc"}]},"system":"`
 	return eobFragments{
 		open:       `{"resourceType":"ExplanationOfBenefit","id":"`,
 		meta:       `",` + metaOpen,
 		claim:      metaClose + uc + s.Claim + `","value":"`,
 		fill:       metaClose + uc + prescriptionSystem(s) + `","value":"`,
-		typ:        claimType.With(typ) + sub + `"use":"claim",`,
-		vision:     claimType.With("vision") + `"use":"claim",`,
+		typ:        `",` + claimType.With(typ) + sub + use,
+		vision:     `",` + claimType.With("vision") + use,
 		typeKey:    carin.SysClaimType + "|" + typ,
 		identifier: `{"system":"` + s.Claim + `","value":"`,
 		fillSystem: prescriptionSystem(s) + "|",
@@ -57,18 +58,21 @@ func prescriptionSystem(s Systems) string { return s.Claim + "/rx-service-refere
 type eob struct {
 	m       *Mapper
 	c       *cpcds.Claim
+	amounts *carin.AmountTable
 	f       *eobFragments
 	s       *scratch
 	profile carin.Profile
 	b       []byte
 	info    int // sequence of the last supportingInfo
 	notes   int // number of the last processNote
+
+	headerPriced bool
 }
 
 // scratch is memory that is used again from claim to claim.
 type scratch struct {
 	infos []lineInfo
-	sums  [len(carin.Amounts)]cpcds.Sum
+	sums  [len(carin.Amounts)]int64 // of the lines, in ten-thousandths
 }
 
 // lineInfo is a supportingInfo that items refer to.
@@ -91,9 +95,9 @@ var (
 
 	taxonomy = fhir.NewCoded("qualification", carin.SysTaxonomy, "")
 
-	dxType    = fhir.NewCodedItem(carin.SysDiagnosisType, "")
-	dxTypeOwn = fhir.NewCodedItem(carin.SysC4BBDiagnosis, "")
-	pxType    = fhir.NewCodedItem(carin.SysProcedureType, "")
+	dxType    = fhir.NewCodedItem(carin.SysDiagnosisType, "").Alone("type")
+	dxTypeOwn = fhir.NewCodedItem(carin.SysC4BBDiagnosis, "").Alone("type")
+	pxType    = fhir.NewCodedItem(carin.SysProcedureType, "").Alone("type")
 
 	payeeType    = fhir.NewCoded("type", carin.SysPayeeType, "")
 	payeeTypeOwn = fhir.NewCoded("type", carin.SysC4BBPayeeType, "")
@@ -114,14 +118,17 @@ var (
 	rejectReason = discriminator("rejectreason")
 	allowedUnits = discriminator("allowedunits") + `"value":`
 
-	amountOf [len(carin.Amounts)]fhir.Wrap
+	// What stands before the value of each amount: as the first of an array, and
+	// after another, which it ends.
+	firstAmount, nextAmount [len(carin.Amounts)]string
 
 	roleOf [cpcds.NumRoles]string // from the reference of a provider to the end of his role
 )
 
 func init() {
 	for i, a := range carin.Amounts {
-		amountOf[i] = fhir.NewWrap(`{`+fhir.NewCoded("category", a.System, "").With(a.Code)+`"amount":{"value":`, `,"currency":"USD"}},`)
+		firstAmount[i] = `{` + fhir.NewCoded("category", a.System, "").With(a.Code) + `"amount":{"value":`
+		nextAmount[i] = amountEnd + firstAmount[i]
 	}
 	// MapID 165
 	for r := range cpcds.NumRoles {
@@ -132,6 +139,8 @@ func init() {
 		roleOf[r] = `"},` + fhir.NewCoded("role", system, "").With(r.String())
 	}
 }
+
+const amountEnd = `,"currency":"USD"}},`
 
 func discriminator(code string) string {
 	return `{` + fhir.NewCoded("category", carin.SysDiscriminator, "").With(code)
@@ -160,11 +169,9 @@ func (e *eob) begin(out *fhir.Batch) {
 		e.raw(e.f.claim)
 	}
 	e.raw(c.Get(cpcds.ClaimUniqueIdentifier))
-	e.raw(`"}`)
 	// MapID 140
-	e.raw(`],"status":"`)
+	e.raw(`"}],"status":"`)
 	e.raw(c.Get(cpcds.ClaimProcessingStatusCode))
-	e.raw(`",`)
 	// MapID 15, 16
 	if c.Get(cpcds.ClaimType) == "vision" {
 		e.raw(e.f.vision)
@@ -172,15 +179,16 @@ func (e *eob) begin(out *fhir.Batch) {
 		e.raw(e.f.typ)
 	}
 	// MapID 1
-	e.raw(`"patient":{"reference":"`)
 	e.raw(c.Refs.Patient)
-	// MapID 177, 178
-	e.raw(`"},"billablePeriod":{`)
-	e.b = fieldStart.Put(e.b, e.periodStart())
-	e.b = fieldEnd.Put(e.b, e.periodEnd())
-	e.b = fhir.Close(e.b)
+	// MapID 177, 178; the rules want a start
+	e.raw(`"},"billablePeriod":{"start":"`)
+	e.raw(e.periodStart())
+	if end := e.periodEnd(); end != "" {
+		e.raw(`","end":"`)
+		e.raw(end)
+	}
 	// MapID 179
-	e.raw(`"created":"`)
+	e.raw(`"},"created":"`)
 	e.raw(c.Get(cpcds.AdjudicationDate))
 	// MapID 2, 175
 	e.raw(`","insurer":{"reference":"`)
@@ -203,7 +211,6 @@ func (e *eob) begin(out *fhir.Batch) {
 		e.b = fhir.CloseArray(e.b)
 	}
 	e.payee()
-	e.raw(`"outcome":"complete",`)
 }
 
 // fillNumber is the RX service reference number of a pharmacy claim, which CPCDS
@@ -253,12 +260,12 @@ func (e *eob) payee() {
 	e.b = fhir.Close(e.b)
 }
 
-// careTeam writes the providers of the given roles that the claim names, then
-// the entries of its own care team.
+// careTeam writes what comes after the payee: the outcome, and the providers of the
+// given roles that the claim names, then the entries of its own care team.
 func (e *eob) careTeam(roles ...cpcds.Role) {
-	from, sequence := len(e.b), 0
 	const open = `"careTeam":[`
-	e.raw(open)
+	e.raw(`"outcome":"complete",` + open)
+	from, sequence := len(e.b)-len(open), 0
 	write := func(ref string, role cpcds.Role, qualification string) {
 		if ref == "" {
 			return
@@ -335,14 +342,12 @@ func (e *eob) diagnoses() {
 		default:
 			e.b = e.m.coding.icd10.PutText(e.b, code, d.Get(cpcds.DiagnosisDescription))
 		}
-		e.raw(`"type":[`)
 		typ := carin.DiagnosisType(e.profile, e.diagnosisType(d), i == 0)
 		if typ == "principal" || typ == "admitting" {
 			e.b = dxType.Put(e.b, typ)
 		} else {
 			e.b = dxTypeOwn.Put(e.b, typ)
 		}
-		e.b = fhir.CloseArray(e.b)
 		if e.profile == carin.Inpatient {
 			e.b = e.m.coding.poa.Put(e.b, d.Get(cpcds.PresentOnAdmission))
 		}

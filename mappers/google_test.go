@@ -28,7 +28,7 @@ func BenchmarkGoogleFHIR(b *testing.B) {
 	for _, p := range profiles {
 		b.Run(p.String(), func(b *testing.B) {
 			var out fhir.Batch
-			m.Map(&out, typical(p))
+			appendClaim(m, &out, typical(p))
 			var eob proto.Message
 			for _, r := range out.All() {
 				if eob, err = reader.Unmarshal(r.JSON); err != nil {

@@ -72,7 +72,7 @@ func (e *eob) procedures() {
 		p := &e.c.Procedures[i]
 		e.raw(`{"sequence":`)
 		e.b = fhir.AppendInt(e.b, i+1)
-		e.raw(`,"type":[`)
+		e.raw(`,`)
 		typ := p.Get(cpcds.InpatientProcedureType)
 		if typ == "" {
 			typ = "other"
@@ -81,7 +81,6 @@ func (e *eob) procedures() {
 			}
 		}
 		e.b = pxType.Put(e.b, typ)
-		e.b = fhir.CloseArray(e.b)
 		e.b = payDate.Put(e.b, p.Get(cpcds.InpatientProcedureDate))
 		if p.Get(cpcds.InpatientProcedureCodeType) == "icd9" {
 			e.b = e.m.coding.pcs9.Put(e.b, p.Get(cpcds.InpatientProcedureCode))

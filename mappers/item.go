@@ -37,7 +37,7 @@ func (e *eob) served(l *cpcds.Line) (from, to string) {
 // sequence and the adjudication.
 func (e *eob) items(body func(l *cpcds.Line)) {
 	byNumber := e.numbered()
-	header := e.headerPriced()
+	clear(e.s.sums[:])
 	e.raw(`"item":[`)
 	for i := range e.c.Lines {
 		l := &e.c.Lines[i]
@@ -60,7 +60,7 @@ func (e *eob) items(body func(l *cpcds.Line)) {
 			e.b = fhir.AppendInt(e.b, e.notes)
 			e.raw(`],`)
 		}
-		e.lineAdjudication(l, header)
+		e.lineAdjudication(l, &e.amounts.Lines[i])
 		if e.profile == carin.Pharmacy {
 			e.ingredients(l)
 		}
@@ -72,10 +72,16 @@ func (e *eob) items(body func(l *cpcds.Line)) {
 // numbered reports whether the line numbers of the source can be the sequences
 // of the items: positive, and no two alike. If not, lines are counted.
 func (e *eob) numbered() bool {
+	last := ""
 	for i := range e.c.Lines {
 		n := lineSequence(&e.c.Lines[i])
 		if n == "" {
 			return false
+		}
+		// Nearly all claims number their lines in order.
+		if len(n) > len(last) || len(n) == len(last) && n > last {
+			last = n
+			continue
 		}
 		for j := range i {
 			if lineSequence(&e.c.Lines[j]) == n {

@@ -31,25 +31,14 @@ type Mapper struct {
 	coverage     coverageFragments
 	organization organizationFragments
 	practitioner practitionerFragments
-	amounts      []amount
+	amounts      carin.AmountSet // that the release knows
 	scratch      sync.Pool
-}
-
-// amount is one of carin.Amounts that the release knows.
-type amount struct {
-	i            int
-	line, header cpcds.Element
 }
 
 // New returns a Mapper.
 func New(v *carin.Version, systems Systems) *Mapper {
-	m := &Mapper{version: v, systems: systems, scratch: sync.Pool{New: func() any { return new(scratch) }}}
+	m := &Mapper{version: v, systems: systems, amounts: v.KnownAmounts(), scratch: sync.Pool{New: func() any { return new(scratch) }}}
 	m.coding = newVersioned(v)
-	for i := range carin.Amounts {
-		if carin.Amounts[i].Known(v) {
-			m.amounts = append(m.amounts, amount{i, carin.Amounts[i].Line, carin.Amounts[i].Header})
-		}
-	}
 	for p := range m.eob {
 		m.eob[p] = newEOBFragments(v, carin.Profile(p), systems)
 	}
@@ -60,14 +49,16 @@ func New(v *carin.Version, systems Systems) *Mapper {
 	return m
 }
 
-// Map appends the ExplanationOfBenefit of a claim whose Refs are resolved.
-func (m *Mapper) Map(out *fhir.Batch, c *cpcds.Claim) {
+// Map appends the ExplanationOfBenefit of a claim whose Refs are resolved. amounts is
+// filled from the claim.
+func (m *Mapper) Map(out *fhir.Batch, c *cpcds.Claim, amounts *carin.AmountTable) {
 	p, ok := carin.ProfileOf(c)
 	if !ok {
 		panic("mappers: claim without a profile passed the rules")
 	}
 	s := m.scratch.Get().(*scratch)
-	e := eob{m: m, c: c, f: &m.eob[p], s: s, profile: p}
+	e := eob{m: m, c: c, amounts: amounts, f: &m.eob[p], s: s, profile: p}
+	e.headerPriced = e.isHeaderPriced()
 	e.begin(out)
 	switch p {
 	case carin.Inpatient:

@@ -227,8 +227,9 @@ func (w *worker) part(key string, p *part) fate {
 		w.verdict.Errors = append(append(w.verdict.Errors, a.claim.Problems...), cpcds.Problem{Rule: ruleClaimType, Element: cpcds.ClaimType, Row: -1})
 	} else {
 		a.forget(profile)
+		w.amounts.Fill(&a.claim)
 		if !w.run.unchecked {
-			w.run.checker.Claim(&a.claim, profile, &w.verdict)
+			w.run.checker.Claim(&a.claim, &w.amounts, profile, &w.verdict)
 		}
 	}
 	began = stages.Since(StageRules, began)
@@ -248,7 +249,7 @@ func (w *worker) part(key string, p *part) fate {
 			Count(&d.Repairs, fix.name, n)
 		}
 	}
-	w.run.mapper.Map(&w.out, &a.claim)
+	w.run.mapper.Map(&w.out, &a.claim, &w.amounts)
 	stages.Since(StageMap, began)
 	w.mentions.accept()
 	return accepted
@@ -275,11 +276,8 @@ func (w *worker) divide(segments []segment) {
 	w.undivided = w.undivided[:0]
 	w.asm.assemble(segments)
 	c := &w.asm.claim
-	for i := range carin.Amounts {
+	for i := range w.run.Version.KnownAmounts().All {
 		a := &carin.Amounts[i]
-		if !a.Known(w.run.Version) {
-			continue
-		}
 		var lines cpcds.Sum
 		for j := range c.Lines {
 			lines.Add(c.Lines[j].Get(a.Line))

@@ -33,6 +33,7 @@ type worker struct {
 	repair   repairer
 
 	asm     assembled
+	amounts carin.AmountTable // of the claim at hand
 	verdict carin.Verdict
 	out     fhir.Batch
 	parts   []part

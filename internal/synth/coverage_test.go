@@ -111,6 +111,7 @@ func usageOf(t *testing.T, opt Options, release *carin.Version) *usage {
 	t.Helper()
 	u, rules := newUsage(), carin.NewChecker(release)
 	var verdict carin.Verdict
+	var amounts carin.AmountTable
 	people, newborns := map[string]bool{}, map[string]int{}
 	dir := newDirectory(&opt)
 	for _, p := range dir.people {
@@ -143,7 +144,8 @@ func usageOf(t *testing.T, opt Options, release *carin.Version) *usage {
 		}
 		p, _ := carin.ProfileOf(&d.Claim)
 		verdict.Reset()
-		rules.Claim(&d.Claim, p, &verdict)
+		amounts.Fill(&d.Claim)
+		rules.Claim(&d.Claim, &amounts, p, &verdict)
 		if !verdict.OK() {
 			rejected++
 			return

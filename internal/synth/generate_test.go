@@ -55,6 +55,7 @@ func resolve(g *generator, d *draft) {
 
 func TestClaimsPassTheRules(t *testing.T) {
 	rules := carin.NewChecker(carin.V220)
+	var amounts carin.AmountTable
 	var verdict carin.Verdict
 	broken := map[string]int{}
 	drafts(Options{Claims: 20000, Seed: 7}, func(g *generator, d *draft) {
@@ -64,7 +65,8 @@ func TestClaimsPassTheRules(t *testing.T) {
 		}
 		resolve(g, d)
 		verdict.Reset()
-		rules.Claim(&d.Claim, p, &verdict)
+		amounts.Fill(&d.Claim)
+		rules.Claim(&d.Claim, &amounts, p, &verdict)
 		for _, x := range slices.Concat(verdict.Errors, verdict.Warnings) {
 			broken[x.Rule]++
 		}
@@ -76,6 +78,7 @@ func TestClaimsPassTheRules(t *testing.T) {
 
 func TestFaultyClaimsBreakRules(t *testing.T) {
 	rules := carin.NewChecker(carin.V220)
+	var amounts carin.AmountTable
 	var verdict carin.Verdict
 	faulty, caught := 0, 0
 	drafts(Options{Claims: 20000, Seed: 7, Faults: 0.2}, func(g *generator, d *draft) {
@@ -86,7 +89,8 @@ func TestFaultyClaimsBreakRules(t *testing.T) {
 		verdict.Reset()
 		resolve(g, d)
 		if p, ok := carin.ProfileOf(&d.Claim); ok {
-			rules.Claim(&d.Claim, p, &verdict)
+			amounts.Fill(&d.Claim)
+			rules.Claim(&d.Claim, &amounts, p, &verdict)
 		}
 		if !verdict.OK() {
 			caught++
@@ -208,6 +212,7 @@ func TestAmountIdentities(t *testing.T) {
 			t.Errorf("%s: liability is not its parts", what)
 		}
 	}
+	var amounts carin.AmountTable
 	drafts(Options{Claims: 5000, Seed: 2}, func(_ *generator, d *draft) {
 		check("claim "+strconv.Itoa(int(d.ordinal)), d.Header.Get, &headerAmounts)
 		sum := 0
@@ -218,7 +223,8 @@ func TestAmountIdentities(t *testing.T) {
 				check("line of claim "+strconv.Itoa(int(d.ordinal)), l.Get, &lineAmounts)
 			}
 		}
-		if d.headerPriced != !slices.ContainsFunc(d.Lines, func(l cpcds.Line) bool { return carin.LineHasAmount(&l, carin.V220) }) {
+		amounts.Fill(&d.Claim)
+		if d.headerPriced != !slices.ContainsFunc(amounts.Lines, func(x carin.AmountRecord) bool { return x.Filled != 0 }) {
 			t.Errorf("claim %d: lines have amounts and should not, or the reverse", d.ordinal)
 		}
 		if !d.headerPriced && sum != cents(d.Get(cpcds.ClaimTotalSubmittedAmount)) {

@@ -1,70 +1,108 @@
 package carin
 
-import "cpcds2fhir/schemas/cpcds"
+import (
+	"math/bits"
 
-// amountTable is all amounts of a claim as numbers. Half a dozen rules compare them;
-// parsing each once made judging a claim take a third of the time.
-type amountTable struct {
-	header amountRecord
-	lines  []amountRecord
+	"cpcds2fhir/schemas/cpcds"
+)
 
-	// odd says that an amount does not fit: sums must be made of the text then.
-	odd bool
+// AmountTable is all amounts of a claim as numbers, for the rules that compare them
+// and for the mapper, which adds them up: each is parsed once. It is used again from
+// claim to claim and is not safe for concurrent use.
+type AmountTable struct {
+	Header AmountRecord
+	Lines  []AmountRecord // of the claim's lines, in their order
 
-	negative bool // an amount is less than nothing, or odd
+	// Inexact says that an amount does not fit: sums must be made of the text then.
+	Inexact bool
+
+	// Fine says that an amount has more than two decimals.
+	Fine bool
+
+	negative bool // an amount is less than nothing, or inexact
 }
 
-// amountRecord is the amounts of the header or of a line, by their place in Amounts.
-type amountRecord struct {
-	there uint32 // a bit for each that is filled
-	units [len(Amounts)]int64
+// AmountRecord is the amounts of the header or of a line.
+type AmountRecord struct {
+	Filled AmountSet
+	Units  [len(Amounts)]int64 // ten-thousandths, of those that are filled
+}
+
+// AmountSet is a set of amounts, a bit for each place in Amounts.
+type AmountSet uint32
+
+var (
+	allAmounts        = AmountSet(1<<len(Amounts) - 1)
+	fromHealthAccount = amountSet("paidbypatienthealthaccount")
+)
+
+// KnownAmounts are the amounts whose category a release knows; the Basis profiles know
+// none.
+func (v *Version) KnownAmounts() AmountSet {
+	switch {
+	case v.Basis:
+		return 0
+	case !v.PaidFromHealthAccnt:
+		return allAmounts &^ fromHealthAccount
+	}
+	return allAmounts
+}
+
+// All yields the places of the set in Amounts, in their order.
+func (s AmountSet) All(yield func(i int) bool) {
+	for ; s != 0; s &= s - 1 {
+		if !yield(bits.TrailingZeros32(uint32(s))) {
+			return
+		}
+	}
 }
 
 // mostLines is how many amounts can be added without overflow, see cpcds.Units.
 const mostLines = 1 << 12
 
-func (t *amountTable) fill(c *cpcds.Claim) {
-	t.odd = len(c.Lines) > mostLines
-	t.negative = t.odd
-	t.lines = t.lines[:0]
-	t.header.there = 0
+// Fill reads the amounts of a claim, which must not change until rules and mapper are
+// done with the table.
+func (t *AmountTable) Fill(c *cpcds.Claim) {
+	t.Inexact, t.Fine = len(c.Lines) > mostLines, false
+	t.negative = t.Inexact
+	t.Header.Filled = 0
 	for i := range Amounts {
-		t.add(&t.header, i, c.Header.Get(Amounts[i].Header))
+		t.add(&t.Header, i, c.Header.Get(Amounts[i].Header))
 	}
+	t.Lines = t.Lines[:0]
 	for j := range c.Lines {
-		if len(t.lines) < cap(t.lines) {
-			t.lines = t.lines[:j+1]
+		if len(t.Lines) < cap(t.Lines) {
+			t.Lines = t.Lines[:j+1]
 		} else {
-			t.lines = append(t.lines, amountRecord{})
+			t.Lines = append(t.Lines, AmountRecord{})
 		}
-		x := &t.lines[j]
-		x.there = 0
+		x, l := &t.Lines[j], &c.Lines[j]
+		x.Filled = 0
 		for i := range Amounts {
-			t.add(x, i, c.Lines[j].Get(Amounts[i].Line))
+			t.add(x, i, l.Get(Amounts[i].Line))
 		}
 	}
 }
 
-func (t *amountTable) add(x *amountRecord, i int, v string) {
+func (t *AmountTable) add(x *AmountRecord, i int, v string) {
 	if v == "" {
 		return
 	}
-	n, ok := cpcds.Units(v)
-	x.units[i] = n
-	x.there |= 1 << i
-	t.odd = t.odd || !ok
+	n, fine, ok := cpcds.Units(v)
+	x.Units[i] = n
+	x.Filled |= 1 << i
+	t.Fine = t.Fine || fine
+	t.Inexact = t.Inexact || !ok
 	t.negative = t.negative || n < 0 || !ok
 }
 
-// has reports whether all amounts of the mask are filled.
-func (x *amountRecord) has(mask uint32) bool { return x.there&mask == mask }
+// has reports whether all amounts of the set are filled.
+func (x *AmountRecord) has(s AmountSet) bool { return x.Filled&s == s }
 
-// sum adds the amounts of places that are filled.
-func (x *amountRecord) sum(places []int) (n int64) {
-	for _, i := range places {
-		if x.there&(1<<i) != 0 {
-			n += x.units[i]
-		}
+// sum adds the amounts of a set that are filled.
+func (x *AmountRecord) sum(s AmountSet) (n int64) {
+	for i := range (x.Filled & s).All {
+		n += x.Units[i]
 	}
 	return n
 }

@@ -27,15 +27,16 @@ func TestAmountsAsNumbersAndText(t *testing.T) {
 				c.Lines[j].Set(Amounts[i].Line, amount())
 			}
 		}
-		judge := func(odd bool) (list []cpcds.Problem) {
+		judge := func(inexact bool) (list []cpcds.Problem) {
 			var out Verdict
-			out.amounts.fill(&c)
-			if out.amounts.odd {
+			var table AmountTable
+			table.Fill(&c)
+			if table.Inexact {
 				t.Fatal("an amount does not fit")
 			}
-			out.amounts.odd = odd
+			table.Inexact = inexact
 			for i := range rules {
-				rules[i].claim(&c, &report{rule: &rules[i], version: V220, profile: Professional, amounts: &out.amounts, out: &out})
+				rules[i].claim(&c, &report{rule: &rules[i], version: V220, profile: Professional, amounts: &table, out: &out})
 			}
 			return out.Warnings
 		}
@@ -58,9 +59,9 @@ func TestAmountsThatDoNotFit(t *testing.T) {
 	for _, v := range []string{"12345678901234567890123456789.00", "1.23456", "999999999999999"} {
 		var c cpcds.Claim
 		c.Set(cpcds.ClaimTotalSubmittedAmount, v)
-		var table amountTable
-		table.fill(&c)
-		if !table.odd {
+		var table AmountTable
+		table.Fill(&c)
+		if !table.Inexact {
 			t.Errorf("%s is taken for a number", v)
 		}
 	}

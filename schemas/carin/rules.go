@@ -39,8 +39,6 @@ type Rule struct {
 type Verdict struct {
 	Errors   []cpcds.Problem
 	Warnings []cpcds.Problem
-
-	amounts amountTable // of the claim that is judged
 }
 
 // Reset empties the verdict and keeps its memory.
@@ -54,7 +52,7 @@ type report struct {
 	rule    *Rule
 	version *Version
 	profile Profile
-	amounts *amountTable // of claims
+	amounts *AmountTable // of claims
 	out     *Verdict
 }
 
@@ -105,12 +103,11 @@ func NewChecker(v *Version) *Checker {
 // Rules lists all rules of the release.
 func (k *Checker) Rules() []Rule { return k.rules }
 
-// Claim judges a claim whose Refs are resolved against a profile. Problems that
-// reading and assembling found count as errors.
-func (k *Checker) Claim(c *cpcds.Claim, p Profile, out *Verdict) {
+// Claim judges a claim whose Refs are resolved against a profile. amounts is filled
+// from the claim. Problems that reading and assembling found count as errors.
+func (k *Checker) Claim(c *cpcds.Claim, amounts *AmountTable, p Profile, out *Verdict) {
 	out.Errors = append(out.Errors, c.Problems...)
-	out.amounts.fill(c)
-	r := report{version: k.version, profile: p, amounts: &out.amounts, out: out}
+	r := report{version: k.version, profile: p, amounts: amounts, out: out}
 	for _, rule := range k.claims[p] {
 		r.rule = rule
 		rule.claim(c, &r)

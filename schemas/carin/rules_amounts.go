@@ -31,34 +31,10 @@ var Amounts = [...]Amount{
 	{"drugcost", SysC4BBAdjudication, cpcds.ClaimTotalDrugCost, cpcds.DrugCost},
 }
 
-// Known reports whether the release knows the category; the Basis profiles know
-// none.
-func (a *Amount) Known(v *Version) bool {
-	return !v.Basis && (a.Code != "paidbypatienthealthaccount" || v.PaidFromHealthAccnt)
-}
-
-// LineHasAdjudication reports whether an institutional line may have adjudications:
-// the financial profiles want an amount among them (adjudication-has-amount-type-slice).
-func LineHasAdjudication(l *cpcds.Line, v *Version) bool { return v.Basis || LineHasAmount(l, v) }
-
-// LineHasAmount reports whether a line has an amount that the release knows.
-func LineHasAmount(l *cpcds.Line, v *Version) bool {
-	for i := range Amounts {
-		if l.Get(Amounts[i].Line) != "" && Amounts[i].Known(v) {
-			return true
-		}
-	}
-	return false
-}
-
-// HeaderHasAmount reports whether the header has an amount that the release knows.
-func HeaderHasAmount(c *cpcds.Claim, v *Version) bool {
-	for i := range Amounts {
-		if c.Get(Amounts[i].Header) != "" && Amounts[i].Known(v) {
-			return true
-		}
-	}
-	return false
+// HaveAdjudication reports whether an institutional line may have adjudications: the
+// financial profiles want an amount among them (adjudication-has-amount-type-slice).
+func (x *AmountRecord) HaveAdjudication(v *Version) bool {
+	return v.Basis || x.Filled&v.KnownAmounts() != 0
 }
 
 func amountRules() []Rule {
@@ -66,15 +42,16 @@ func amountRules() []Rule {
 		claimRule("required-amount", all, cpcds.ClaimTotalSubmittedAmount,
 			"the claim must have an amount, in the header or on a line (total 1..*, EOB-institutional-item-or-header-adjudication); the Basis profiles want none",
 			func(c *cpcds.Claim, r *report) {
-				if r.version.Basis || HeaderHasAmount(c, r.version) {
+				if r.version.Basis {
 					return
 				}
-				for i := range c.Lines {
-					if LineHasAmount(&c.Lines[i], r.version) {
-						return
-					}
+				filled := r.amounts.Header.Filled
+				for i := range r.amounts.Lines {
+					filled |= r.amounts.Lines[i].Filled
 				}
-				r.fail(-1)
+				if filled&r.version.KnownAmounts() == 0 {
+					r.fail(-1)
+				}
 			}),
 		claimRule("required-line-amount", []Profile{Professional, Pharmacy, Oral}, cpcds.LineSubmittedAmount,
 			"every line must have an amount (item.adjudication:adjudicationamounttype 1..*); the Basis profiles want none",
@@ -83,7 +60,7 @@ func amountRules() []Rule {
 					return
 				}
 				for i := range c.Lines {
-					if !Ingredient(r.profile, &c.Lines[i]) && !LineHasAmount(&c.Lines[i], r.version) {
+					if r.amounts.Lines[i].Filled&r.version.KnownAmounts() == 0 && !Ingredient(r.profile, &c.Lines[i]) {
 						r.fail(i)
 					}
 				}
@@ -107,8 +84,7 @@ func amountRules() []Rule {
 			"an institutional line without amounts cannot carry allowed units in the financial profiles (adjudication-has-amount-type-slice); they are left out",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Lines {
-					l := &c.Lines[i]
-					if l.Get(cpcds.AllowedNumberOfUnits) != "" && !LineHasAdjudication(l, r.version) {
+					if c.Lines[i].Get(cpcds.AllowedNumberOfUnits) != "" && !r.amounts.Lines[i].HaveAdjudication(r.version) {
 						r.fail(i)
 					}
 				}

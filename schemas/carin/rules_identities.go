@@ -1,6 +1,7 @@
 package carin
 
 import (
+	"math/bits"
 	"slices"
 
 	"cpcds2fhir/schemas/cpcds"
@@ -13,63 +14,62 @@ import (
 type identity struct {
 	id, text    string
 	profiles    []Profile
-	need        []int // places in Amounts
-	left, right []int
+	need        AmountSet
+	left, right AmountSet
 }
 
 // identities are those that testers of the guide are asked to attest (requirements
 // 143, 154, 155, 190 to 196 of release 2.0.0).
 var identities = []identity{
 	{"amounts-eligible", "the eligible amount should be what was submitted less what is not covered and the discount", allButRx,
-		places("submitted", "eligible"), places("eligible", "noncovered", "discount"), places("submitted")},
+		amountSet("submitted", "eligible"), amountSet("eligible", "noncovered", "discount"), amountSet("submitted")},
 	{"amounts-member-liability", "the member's liability should be deductible, coinsurance, copay and what is not covered", all,
-		places("memberliability"), places("memberliability"), places("deductible", "coinsurance", "copay", "noncovered")},
+		amountSet("memberliability"), amountSet("memberliability"), amountSet("deductible", "coinsurance", "copay", "noncovered")},
 	{"amounts-paid", "what is paid to provider and patient should be the eligible amount less the member's deductible, coinsurance and copay, and what another payer paid", all,
-		places("eligible", "memberliability", "paidtoprovider"), places("paidtoprovider", "paidtopatient", "deductible", "coinsurance", "copay", "priorpayerpaid"), places("eligible")},
+		amountSet("eligible", "memberliability", "paidtoprovider"), amountSet("paidtoprovider", "paidtopatient", "deductible", "coinsurance", "copay", "priorpayerpaid"), amountSet("eligible")},
 }
 
-// places returns where codes stand in Amounts.
-func places(codes ...string) (list []int) {
+// amountSet is the set of the amounts with these codes.
+func amountSet(codes ...string) (s AmountSet) {
 	for _, code := range codes {
-		list = append(list, slices.IndexFunc(Amounts[:], func(a Amount) bool { return a.Code == code }))
+		s |= 1 << slices.IndexFunc(Amounts[:], func(a Amount) bool { return a.Code == code })
 	}
-	return list
+	return s
 }
 
 // holds reports whether an identity holds for a record, or cannot be judged.
-func (x *identity) holds(r *amountRecord, need uint32) bool {
-	return !r.has(need) || r.sum(x.left) == r.sum(x.right)
+func (x *identity) holds(r *AmountRecord) bool {
+	return !r.has(x.need) || r.sum(x.left) == r.sum(x.right)
 }
 
 // holdsExactly is the same for amounts of any length.
 func (x *identity) holdsExactly(get func(a *Amount) string) bool {
-	for _, i := range x.need {
+	for i := range x.need.All {
 		if get(&Amounts[i]) == "" {
 			return true
 		}
 	}
 	var left, right cpcds.Sum
-	for _, i := range x.left {
+	for i := range x.left.All {
 		left.Add(get(&Amounts[i]))
 	}
-	for _, i := range x.right {
+	for i := range x.right.All {
 		right.Add(get(&Amounts[i]))
 	}
 	return left.Same(&right)
 }
 
 // check fails at the first record of a claim for which the identity does not hold.
-func (x *identity) check(need uint32) func(c *cpcds.Claim, r *report) {
-	about := Amounts[x.need[0]]
+func (x *identity) check(about *Amount) func(c *cpcds.Claim, r *report) {
 	return func(c *cpcds.Claim, r *report) {
 		t := r.amounts
-		ok := t.odd && x.holdsExactly(func(a *Amount) string { return c.Get(a.Header) }) || !t.odd && x.holds(&t.header, need)
+		ok := t.Inexact && x.holdsExactly(func(a *Amount) string { return c.Get(a.Header) }) || !t.Inexact && x.holds(&t.Header)
 		if !ok {
 			r.fail(-1)
 			return
 		}
 		for i := range c.Lines {
-			ok := t.odd && x.holdsExactly(func(a *Amount) string { return c.Lines[i].Get(a.Line) }) || !t.odd && x.holds(&t.lines[i], need)
+			ok := t.Inexact && x.holdsExactly(func(a *Amount) string { return c.Lines[i].Get(a.Line) }) || !t.Inexact && x.holds(&t.Lines[i])
 			if !ok {
 				r.failAt(about.Line, i)
 				return
@@ -82,11 +82,8 @@ func identityRules() []Rule {
 	var rules []Rule
 	for i := range identities {
 		x := &identities[i]
-		var need uint32
-		for _, i := range x.need {
-			need |= 1 << i
-		}
-		rules = append(rules, warning(claimRule(x.id, x.profiles, Amounts[x.need[0]].Header, x.text, x.check(need))))
+		about := &Amounts[bits.TrailingZeros32(uint32(x.need))]
+		rules = append(rules, warning(claimRule(x.id, x.profiles, about.Header, x.text, x.check(about))))
 	}
 	return append(rules,
 		warning(claimRule("amounts-of-lines", all, cpcds.ClaimTotalSubmittedAmount, "an amount of the header should be the sum of the lines that have it",
@@ -97,12 +94,12 @@ func identityRules() []Rule {
 					return
 				}
 				for i := range Amounts {
-					if t := r.amounts; t.header.has(1<<i) && (t.header.units[i] < 0 || t.odd && c.Get(Amounts[i].Header)[0] == '-') {
+					if t := r.amounts; t.Header.has(1<<i) && (t.Header.Units[i] < 0 || t.Inexact && c.Get(Amounts[i].Header)[0] == '-') {
 						r.failAt(Amounts[i].Header, -1)
 						return
 					}
-					for j := range r.amounts.lines {
-						if x := &r.amounts.lines[j]; x.has(1<<i) && (x.units[i] < 0 || r.amounts.odd && c.Lines[j].Get(Amounts[i].Line)[0] == '-') {
+					for j := range r.amounts.Lines {
+						if x := &r.amounts.Lines[j]; x.has(1<<i) && (x.Units[i] < 0 || r.amounts.Inexact && c.Lines[j].Get(Amounts[i].Line)[0] == '-') {
 							r.failAt(Amounts[i].Line, j)
 							return
 						}
@@ -142,13 +139,10 @@ func identityRules() []Rule {
 // to. Ingredients of a compound are within the amount of their parent.
 func amountsOfLines(c *cpcds.Claim, r *report) {
 	t := r.amounts
-	for i := range Amounts {
+	for i := range t.Header.Filled.All {
 		a := &Amounts[i]
-		if !t.header.has(1 << i) {
-			continue
-		}
 		var same bool
-		if t.odd {
+		if t.Inexact {
 			var sum cpcds.Sum
 			for j := range c.Lines {
 				if !Ingredient(r.profile, &c.Lines[j]) {
@@ -158,12 +152,12 @@ func amountsOfLines(c *cpcds.Claim, r *report) {
 			same = sum.Empty() || sum.Equal(c.Get(a.Header))
 		} else {
 			sum, some := int64(0), false
-			for j := range t.lines {
-				if t.lines[j].has(1<<i) && !Ingredient(r.profile, &c.Lines[j]) {
-					sum, some = sum+t.lines[j].units[i], true
+			for j := range t.Lines {
+				if t.Lines[j].has(1<<i) && !Ingredient(r.profile, &c.Lines[j]) {
+					sum, some = sum+t.Lines[j].Units[i], true
 				}
 			}
-			same = !some || sum == t.header.units[i]
+			same = !some || sum == t.Header.Units[i]
 		}
 		if !same {
 			r.failAt(a.Header, -1)

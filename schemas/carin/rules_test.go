@@ -253,7 +253,9 @@ var onlyBefore22 = []string{"provider-type", "required-refills_authorized", "hea
 // judge returns the ids of the broken rules of a claim: errors, then warnings.
 func judge(k *carin.Checker, c *cpcds.Claim, p carin.Profile) (errors, warnings []string) {
 	var v carin.Verdict
-	k.Claim(c, p, &v)
+	var amounts carin.AmountTable
+	amounts.Fill(c)
+	k.Claim(c, &amounts, p, &v)
 	return ids(v.Errors), ids(v.Warnings)
 }
 
@@ -356,7 +358,9 @@ func TestProblemsNameTheirPlace(t *testing.T) {
 	c.Set(cpcds.ClaimPaymentStatusCode, "complete")
 	c.Problems = []cpcds.Problem{{Rule: "value-date", Element: cpcds.ClaimPaidDate, Row: -1}}
 	var v carin.Verdict
-	k.Claim(c, carin.Professional, &v)
+	var amounts carin.AmountTable
+	amounts.Fill(c)
+	k.Claim(c, &amounts, carin.Professional, &v)
 	want := []cpcds.Problem{
 		{Rule: "value-date", Element: cpcds.ClaimPaidDate, Row: -1},
 		{Rule: "code-claim_payment_status_code", Element: cpcds.ClaimPaymentStatusCode, Row: -1},

@@ -45,6 +45,9 @@ func (s *Sum) Append(b []byte) []byte {
 		return append(b, s.big.FloatString(s.scale)...)
 	}
 	n := s.units
+	if s.scale == 2 {
+		return AppendUnits(b, n)
+	}
 	if n < 0 {
 		b, n = append(b, '-'), -n
 	}
@@ -95,12 +98,22 @@ func tenThousandths(v string) (n int64, decimals int, ok bool) {
 	return n, decimals, true
 }
 
-// Units parses canonical money to ten-thousandths of its unit. ok is false if it has
-// more decimals, or so many digits that sums of thousands of such amounts could
-// overflow.
-func Units(v string) (n int64, ok bool) {
-	n, _, ok = tenThousandths(v)
-	return n, ok && n < 1<<50 && n > -1<<50
+// Units parses canonical money to ten-thousandths of its unit; fine says that it has
+// more than two decimals. ok is false if it has more than four, or so many digits that
+// sums of thousands of such amounts could overflow.
+func Units(v string) (n int64, fine, ok bool) {
+	n, decimals, ok := tenThousandths(v)
+	return n, decimals > 2, ok && n < 1<<50 && n > -1<<50
+}
+
+// AppendUnits appends ten-thousandths as canonical text of two decimals.
+func AppendUnits(b []byte, n int64) []byte {
+	if n < 0 {
+		b, n = append(b, '-'), -n
+	}
+	b = strconv.AppendInt(b, n/10000, 10)
+	hundredths := n % 10000 / 100
+	return append(b, '.', byte('0'+hundredths/10), byte('0'+hundredths%10))
 }
 
 // Equal reports whether the sum is the amount v.

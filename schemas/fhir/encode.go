@@ -99,6 +99,9 @@ func NewWrap(open, closing string) Wrap { return Wrap{open, closing} }
 // Within is the field as the last one of an object of which open is the beginning.
 func (f Coded) Within(open string) Wrap { return Wrap{open + f.open, `"}]}},`} }
 
+// Alone is the field, one without a name, as the only element of an array field.
+func (f Coded) Alone(name string) Wrap { return Wrap{`"` + name + `":[` + f.open, `"}]}],`} }
+
 // Put appends the texts and the value, nothing if v is empty.
 func (w Wrap) Put(b []byte, v string) []byte {
 	if v == "" {

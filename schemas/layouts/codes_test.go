@@ -77,7 +77,9 @@ func refusals(k *carin.Checker, el cpcds.Element, code string) carin.Profile {
 			c.Set(el, code)
 		}
 		var v carin.Verdict
-		k.Claim(&c, p, &v)
+		var amounts carin.AmountTable
+		amounts.Fill(&c)
+		k.Claim(&c, &amounts, p, &v)
 		if refused(&v) {
 			n++
 		}
