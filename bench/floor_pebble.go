@@ -121,13 +121,13 @@ func pebbleOptions() *pebble.Options {
 		CacheSize:                   112 << 20,
 		MemTableSize:                16 << 20,
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       4,
-		L0StopWritesThreshold:       32,
+		L0CompactionThreshold:       16,
+		L0StopWritesThreshold:       64,
 		LBaseMaxBytes:               64 << 20,
 		BytesPerSync:                1 << 20,
 	}
 	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
-		return pebble.ValueSeparationPolicy{Enabled: true, MinimumSize: 512, MaxBlobReferenceDepth: 10, TargetGarbageRatio: 0.2}
+		return pebble.ValueSeparationPolicy{Enabled: true, MinimumSize: 512, MaxBlobReferenceDepth: 200, TargetGarbageRatio: 0.2}
 	}
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = 16 << 10
