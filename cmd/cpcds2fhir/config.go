@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	storeloader "cpcds2fhir/loaders/store"
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/fhir"
 )
@@ -89,6 +90,15 @@ func folder(what, path string) error {
 			return nil
 		}
 	}
+}
+
+// storeMemory is what the store may take of the memory of the process; nothing where
+// the target is none.
+func (t target) storeMemory(memory int64) int64 {
+	if t.kind != "store" {
+		return 0
+	}
+	return min(memory*22/100, storeloader.Memory)
 }
 
 // foreign refuses an NDJSON folder that holds something and was not written by a

@@ -99,6 +99,9 @@ type job struct {
 	version  *carin.Version
 	identity *fhir.Identity
 	budget   pipeline.Budget
+
+	storeMemory int64 // what the embedded store may take outside of Go's heap
+
 	noRepair map[string]bool
 	out      io.Writer
 	started  time.Time
@@ -138,9 +141,10 @@ func (f *loadFlags) prepare(out io.Writer) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The limit leaves room for what the runtime does not count: thread stacks,
-	// mapped files and the memory that Pebble keeps outside of the heap.
-	debug.SetMemoryLimit(memory * 8 / 10)
+	// The limit leaves room for what the runtime does not count, such as thread stacks
+	// and mapped files.
+	j.storeMemory = j.target.storeMemory(memory)
+	debug.SetMemoryLimit(memory*8/10 - j.storeMemory)
 	// Collecting when the limit comes near, rather than whenever the heap has doubled,
 	// makes a load 7% faster, and its memory the same at any size of the extract.
 	if os.Getenv("GOGC") == "" {
@@ -277,7 +281,7 @@ func (j *job) openLoader(run *pipeline.Run) (*pipeline.Manifest, error) {
 		return nil, err
 	}
 	if j.target.kind == "store" {
-		l, err := storeloader.Open(j.target.dir, storeloader.Options{Run: run.ID, KeyFingerprint: j.identity.Fingerprint(), Stages: run.Stages})
+		l, err := storeloader.Open(j.target.dir, storeloader.Options{Run: run.ID, KeyFingerprint: j.identity.Fingerprint(), Memory: j.storeMemory, Stages: run.Stages})
 		if err != nil {
 			return nil, err
 		}

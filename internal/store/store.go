@@ -30,6 +30,10 @@ type Options struct {
 	// little unless the writer was killed.
 	ReadOnly bool
 
+	// Memory is what memtables and cache may take, in bytes; 0 means the constant
+	// Memory.
+	Memory int64
+
 	// Observe is told how long the parts of an Apply took; nil measures nothing. It
 	// is called by several goroutines at once.
 	Observe func(p Part, took time.Duration)
@@ -90,7 +94,10 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	if err := s.open(disk, creating); err != nil {
+	if o.Memory == 0 {
+		o.Memory = Memory
+	}
+	if err := s.open(disk, creating, o.Memory); err != nil {
 		if fault := s.fault.err(); fault != nil {
 			return nil, fault
 		}
@@ -99,8 +106,8 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) open(disk vfs.FS, creating bool) error {
-	opts := tuned(failStopFS{disk, s.fault}, s.fault)
+func (s *Store) open(disk vfs.FS, creating bool, memory int64) error {
+	opts := tuned(failStopFS{disk, s.fault}, s.fault, memory)
 	opts.ReadOnly, opts.Lock = s.readOnly, s.lock
 	if err := s.fault.guard(func() (err error) {
 		s.db, err = pebble.Open(s.dir, opts)

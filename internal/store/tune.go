@@ -10,14 +10,15 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Memory of an open store: the memtables and the cache below bound it at any
-// size of store; what Pebble needs beyond them (open tables, compaction buffers)
-// is small.
-const (
-	memTableBytes = 16 << 20
-	memTables     = 4
-	cacheBytes    = 48<<20 + memTables*memTableBytes // Pebble takes the memtables out of it
-)
+// Memory is what memtables and cache of an open store take, outside of Go's heap where
+// the program is built with cgo, unless Options.Memory says less. More does not make a
+// load faster. What Pebble needs beyond it (open tables, compaction buffers) is small,
+// at any size of store.
+const Memory = 112 << 20
+
+// memTables is how many memtables there are at most. They are taken out of the cache,
+// and four sevenths of it.
+const memTables = 4
 
 // Ids are as good as random, so every flush overlaps every table. Compactions that take
 // up more flushes at once, and rewrite no bodies, take a quarter off the CPU time of a load
@@ -30,13 +31,13 @@ const (
 
 // tuned returns options for a store that is loaded in bulk and then read by
 // patient.
-func tuned(disk vfs.FS, f *fault) *pebble.Options {
+func tuned(disk vfs.FS, f *fault, memory int64) *pebble.Options {
 	o := &pebble.Options{
 		FS:                          disk,
 		FormatMajorVersion:          pebble.FormatValueSeparation,
 		Logger:                      quietLogger{f},
-		CacheSize:                   cacheBytes,
-		MemTableSize:                memTableBytes,
+		CacheSize:                   memory,
+		MemTableSize:                uint64(memory / 7),
 		MemTableStopWritesThreshold: memTables,
 		L0CompactionThreshold:       l0Compaction,
 		L0StopWritesThreshold:       4 * l0Compaction,

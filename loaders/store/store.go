@@ -30,12 +30,18 @@ type Options struct {
 	// id.
 	KeyFingerprint string
 
+	// Memory is what the store may take outside of Go's heap, in bytes.
+	Memory int64
+
 	// Stages is where the time of comparing, compressing, writing and syncing is
 	// added up; nil measures nothing.
 	Stages *pipeline.Stages
 
 	fs vfs.FS // for fault tests; nil is the disk
 }
+
+// Memory is what Options.Memory is if it is 0.
+const Memory = store.Memory
 
 // Loader is the pipeline.Loader of the embedded store.
 type Loader struct {
@@ -65,7 +71,7 @@ func Open(dir string, o Options) (*Loader, error) {
 	if o.Run == "" {
 		return nil, errors.New("open loader: no run is named")
 	}
-	s, err := store.Open(dir, store.Options{FS: o.fs, Observe: observer(o.Stages)})
+	s, err := store.Open(dir, store.Options{FS: o.fs, Memory: o.Memory, Observe: observer(o.Stages)})
 	if err != nil {
 		return nil, err
 	}
