@@ -8,15 +8,19 @@ import (
 
 // CodeSet is a closed set of codes. The zero value is empty.
 type CodeSet struct {
-	m    map[string]struct{}
-	list []string
+	m     map[string]struct{}
+	short *[1 << 14 / 64]uint64 // a bit for each code of one or two ASCII characters
+	list  []string
 }
 
 func codes(list string) CodeSet {
-	s := CodeSet{map[string]struct{}{}, nil}
+	s := CodeSet{m: map[string]struct{}{}, short: new([1 << 14 / 64]uint64)}
 	for f := range strings.FieldsSeq(list) {
 		if !s.Has(f) {
 			s.m[f] = struct{}{}
+			if at, ok := shortCode(f); ok {
+				s.short[at/64] |= 1 << (at % 64)
+			}
 			s.list = append(s.list, f)
 		}
 	}
@@ -25,8 +29,25 @@ func codes(list string) CodeSet {
 
 // Has reports whether the set has the code.
 func (s CodeSet) Has(code string) bool {
+	// Most codes are short, and looking one up in the map took a sixth of the time of
+	// mapping a dental claim.
+	if at, ok := shortCode(code); ok {
+		return s.short != nil && s.short[at/64]&(1<<(at%64)) != 0
+	}
 	_, ok := s.m[code]
 	return ok
+}
+
+// shortCode is the place of a code of one or two ASCII characters. A first character
+// of zero would be a code of one.
+func shortCode(code string) (at uint, ok bool) {
+	switch len(code) {
+	case 1:
+		return uint(code[0]), code[0] < 0x80
+	case 2:
+		return uint(code[0])<<7 | uint(code[1]), code[0] < 0x80 && code[0] > 0 && code[1] < 0x80
+	}
+	return 0, false
 }
 
 // Codes lists the set, in the order of its source. The slice is shared and must

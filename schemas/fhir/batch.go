@@ -110,7 +110,7 @@ type record struct {
 	typ              Type
 	id, updated, ver span // in Batch.text
 	json             span // in Batch.json, without the newline
-	keys             span // into Batch.keys
+	keys             int  // where its keys begin in Batch.keys; they end where those of the next do
 }
 
 type keyRecord struct {
@@ -151,7 +151,7 @@ func (b *Batch) Begin(t Type, id, lastUpdated, sourceVersion string) []byte {
 	r.updated = b.put(lastUpdated)
 	r.ver = b.put(sourceVersion)
 	r.json.from = len(b.json)
-	r.keys.from = len(b.keys)
+	r.keys = len(b.keys)
 	b.recs = append(b.recs, r)
 	return b.json
 }
@@ -161,7 +161,6 @@ func (b *Batch) End(buf []byte) {
 	b.json = append(buf, '\n')
 	r := &b.recs[len(b.recs)-1]
 	r.json.to = len(buf)
-	r.keys.to = len(b.keys)
 	b.open = false
 }
 
@@ -172,7 +171,6 @@ func (b *Batch) Key(p Param, parts ...string) {
 		b.text = append(b.text, s...)
 	}
 	b.keys = append(b.keys, keyRecord{p, span{from, len(b.text)}})
-	b.recs[len(b.recs)-1].keys.to = len(b.keys)
 }
 
 // Add appends a resource that is encoded already. Everything is copied.
@@ -211,7 +209,11 @@ func (b *Batch) All() iter.Seq2[int, *Resource] {
 			r.ID, r.LastUpdated, r.SourceVersion = text(rec.id), text(rec.updated), text(rec.ver)
 			r.JSON = b.json[rec.json.from:rec.json.to:rec.json.to]
 			r.Keys = r.Keys[:0]
-			for _, k := range b.keys[rec.keys.from:rec.keys.to] {
+			to := len(b.keys)
+			if i+1 < len(b.recs) {
+				to = b.recs[i+1].keys
+			}
+			for _, k := range b.keys[rec.keys:to] {
 				r.Keys = append(r.Keys, Key{k.param, text(k.value)})
 			}
 			if !yield(i, &r) {
