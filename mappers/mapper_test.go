@@ -3,6 +3,7 @@ package mappers_test
 import (
 	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -242,6 +243,47 @@ func TestMapAllocatesNothing(t *testing.T) {
 				t.Errorf("%s of release %s: %v allocations per claim", p, v.Name, n)
 			}
 		}
+	}
+}
+
+// TestTotalsOfNumbersAndText maps claims of random amounts with sums of numbers and with
+// exact sums of the text: the resources must be the same.
+func TestTotalsOfNumbersAndText(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	m := mappers.New(carin.V220, systems)
+	fine := 0
+	for n := range 2000 {
+		c := typical(profiles[n%len(profiles)])
+		some := []string{"", "", "0.00", "10.00", "10", "-10.05", "5.5", "99999999999.99", "1.125", "2.0000"}
+		if n%2 == 0 {
+			some = some[:len(some)-2]
+		}
+		for i := range carin.Amounts {
+			if rnd.IntN(3) == 0 {
+				c.Set(carin.Amounts[i].Header, some[rnd.IntN(len(some))])
+			}
+			for j := range c.Lines {
+				c.Lines[j].Set(carin.Amounts[i].Line, some[rnd.IntN(len(some))])
+			}
+		}
+		var numbers, text fhir.Batch
+		var amounts carin.AmountTable
+		amounts.Fill(c)
+		m.Map(&numbers, c, &amounts)
+		if amounts.Inexact {
+			t.Fatal("an amount does not fit")
+		}
+		if amounts.Fine {
+			fine++
+		}
+		amounts.Inexact = true
+		m.Map(&text, c, &amounts)
+		if !bytes.Equal(numbers.Lines(0, 1), text.Lines(0, 1)) {
+			t.Fatalf("numbers: %s\ntext: %s", numbers.Lines(0, 1), text.Lines(0, 1))
+		}
+	}
+	if fine == 0 || fine > 1000 {
+		t.Errorf("%d claims of 2000 have more than two decimals", fine)
 	}
 }
 

@@ -99,14 +99,13 @@ type job struct {
 	version  *carin.Version
 	identity *fhir.Identity
 	budget   pipeline.Budget
-
-	storeMemory int64 // what the embedded store may take outside of Go's heap
-
 	noRepair map[string]bool
 	out      io.Writer
 	started  time.Time
 	firsts   map[string]string // by rule: where the first reject is
 	resumed  atomic.Int64      // claims that checkpoints of an earlier call account for
+
+	storeMemory int64 // what the embedded store may take outside of Go's heap, in bytes
 }
 
 // prepare checks the flags.
