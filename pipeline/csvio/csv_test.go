@@ -337,3 +337,28 @@ func TestCancel(t *testing.T) {
 		t.Errorf("after a cancelled scan: %v, %v", spans, err)
 	}
 }
+
+// TestEqualNeighboursAreOneValue holds a slab to one value for what rows repeat.
+func TestEqualNeighboursAreOneValue(t *testing.T) {
+	f, err := Open(write(t, "rows.csv", []byte("a,b\nx,1\nx,\n\"x\",1\ny,2\nx,2\n")), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s, err := f.Open(t.Context(), 0, 5, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var r cpcds.Rows
+	if err := s.Next(t.Context(), &r); err != nil {
+		t.Fatal(err)
+	}
+	want := []cpcds.Column{
+		{Index: []int32{0, 0, 0, 1, 2}, Values: []string{"x", "y", "x"}},
+		{Index: []int32{0, -1, 0, 1, 1}, Values: []string{"1", "2"}},
+	}
+	if d := cmp.Diff(want, r.Columns); d != "" {
+		t.Error(d)
+	}
+}

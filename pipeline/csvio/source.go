@@ -119,13 +119,19 @@ func (s *source) add(n int, rec *record) {
 			c.index[n] = -1
 			continue
 		}
-		c.index[n] = int32(len(c.values))
 		f := fields[c.field]
+		var v string
 		if decoded || f.escaped {
-			c.values = append(c.values, s.in.text(rec, c.field))
+			v = s.in.text(rec, c.field)
 		} else {
-			c.values = append(c.values, view(rec.raw[f.from:f.to]))
+			v = view(rec.raw[f.from:f.to])
 		}
+		// The rows of a claim repeat its header: what stands in the row before too is
+		// one value, to be converted once.
+		if last := len(c.values) - 1; last < 0 || c.values[last] != v {
+			c.values = append(c.values, v)
+		}
+		c.index[n] = int32(len(c.values) - 1)
 	}
 }
 

@@ -31,21 +31,34 @@ func (v *vector) beginPlain() {
 	if v.dict == nil {
 		return
 	}
-	text := v.dict.text
+	d := v.dict
 	v.dict = nil
-	for i, k := range v.index {
-		if k >= 0 {
-			v.index[i] = int32(len(v.plain))
-			v.plain = append(v.plain, text[k])
+	v.copyText(d, v.index)
+}
+
+// copyText makes indexes of a dictionary those of values of the vector's own. The rows
+// of a claim repeat its header: equal neighbours are one value, to be converted once.
+func (v *vector) copyText(d *dictionary, indexes []int32) {
+	last := int32(-1)
+	for i, k := range indexes {
+		if k < 0 {
+			continue
 		}
+		if k != last {
+			v.plain, last = append(v.plain, d.text[k]), k
+		}
+		indexes[i] = int32(len(v.plain) - 1)
 	}
 }
 
 // addIndexes appends entries of a dictionary-encoded page. indexes holds the
 // values only.
 func (v *vector) addIndexes(d *dictionary, indexes []int32, defs []byte, present byte) {
-	if v.dict == nil && len(v.index) == 0 {
+	switch {
+	case len(v.index) == 0:
 		v.dict = d
+	case v.dict != d:
+		v.beginPlain()
 	}
 	from := len(v.index)
 	if defs == nil {
@@ -61,15 +74,8 @@ func (v *vector) addIndexes(d *dictionary, indexes []int32, defs []byte, present
 			}
 		}
 	}
-	if v.dict == d {
-		return
-	}
-	v.beginPlain()
-	for i, k := range added {
-		if k >= 0 {
-			added[i] = int32(len(v.plain))
-			v.plain = append(v.plain, d.text[k])
-		}
+	if v.dict == nil {
+		v.copyText(d, added)
 	}
 }
 
@@ -103,28 +109,33 @@ func grow(s []int32, n int) []int32 {
 	return s[:len(s)+n]
 }
 
-// addPlain appends entries whose values are v.plain[at:].
+// addPlain appends entries whose values are v.plain[at:]. Equal neighbours become one
+// value, see copyText.
 func (v *vector) addPlain(at int, defs []byte, present byte) {
-	if defs == nil {
-		for k := at; k < len(v.plain); k++ {
-			v.index = append(v.index, v.own(k))
+	values, kept := v.plain[at:], at
+	add := func(s string) {
+		switch {
+		case s == "":
+			v.index = append(v.index, -1)
+			return
+		case kept == 0 || v.plain[kept-1] != s:
+			v.plain[kept] = s
+			kept++
 		}
-		return
+		v.index = append(v.index, int32(kept-1))
+	}
+	if defs == nil {
+		for _, s := range values {
+			add(s)
+		}
 	}
 	for _, d := range defs {
 		if d != present {
 			v.index = append(v.index, -1)
 			continue
 		}
-		v.index = append(v.index, v.own(at))
-		at++
+		add(values[0])
+		values = values[1:]
 	}
-}
-
-// own is the index of an own value: -1 if it is empty.
-func (v *vector) own(k int) int32 {
-	if v.plain[k] == "" {
-		return -1
-	}
-	return int32(k)
+	v.plain = v.plain[:kept]
 }
