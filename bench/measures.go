@@ -58,18 +58,25 @@ func floorMeasure(kind string, bar float64) func(*session) ([]result, error) {
 		if err != nil {
 			return nil, err
 		}
-		written, sample, err := s.output(extract)
+		share, detail, err := s.shareOfFloor(kind, extract)
 		if err != nil {
 			return nil, err
 		}
-		ours, floor, err := s.pairs(s.load(extract, kind), s.floor(kind, extract, fmt.Sprint(written), sample))
-		if err != nil {
-			return nil, err
-		}
-		share := ratio(ours, floor, wall) * 100
-		return []result{{Name: "rate of the floor's", Value: share, Bar: bar, Unit: "%",
-			Detail: fmt.Sprintf("load %s, floor %s, %.1f GB of JSON", s.rate(ours), s.rate(floor), float64(written)/1e9)}}, nil
+		return []result{{Name: "rate of the floor's", Value: share, Bar: bar, Unit: "%", Detail: detail}}, nil
 	}
+}
+
+// shareOfFloor is the rate of a load of the extract in percent of the floor's.
+func (s *session) shareOfFloor(kind, extract string) (share float64, detail string, err error) {
+	written, sample, err := s.output(extract)
+	if err != nil {
+		return 0, "", err
+	}
+	ours, floor, err := s.pairs(s.load(extract, kind), s.floor(kind, extract, fmt.Sprint(written), sample))
+	if err != nil {
+		return 0, "", err
+	}
+	return ratio(ours, floor, wall) * 100, fmt.Sprintf("load %s, floor %s, %.1f GB of JSON", s.rate(ours), s.rate(floor), float64(written)/1e9), nil
 }
 
 // rate describes the median of runs over the session's claims.

@@ -128,7 +128,7 @@ func formsMeasure(s *session) ([]result, error) {
 		return nil, err
 	}
 	extracts := map[string]string{"nested lists": nested}
-	if typed, err := s.typed(flat); err == nil {
+	if typed, err := s.rewritten(flat, "typed"); err == nil {
 		extracts["typed columns"] = typed
 	} else {
 		fmt.Fprintf(os.Stderr, "   typed columns: skipped: %s\n", err)
@@ -150,23 +150,53 @@ func formsMeasure(s *session) ([]result, error) {
 		}
 		list = append(list, result{Name: name, Value: ratio(ours, base, wall), Bar: bar, Unit: "x", Detail: fmt.Sprintf("%s, flat text with zstd %s", s.rate(ours), s.rate(base))})
 	}
+	others, err := othersMeasure(s, flat)
+	return append(sorted(list), others...), err
+}
+
+// othersMeasure compares the share of the floor's rate, as measure 2 takes it, on extracts
+// that do less or more work for a claim with that on the flat one.
+func othersMeasure(s *session, flat string) ([]result, error) {
+	share, _, err := s.shareOfFloor("zstd", flat)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := s.extract(s.claims, "--no-dictionary")
+	if err != nil {
+		return nil, err
+	}
+	extracts := map[string]string{"share of the floor without dictionaries": plain}
+	if sparse, err := s.rewritten(flat, "sparse"); err == nil {
+		extracts["share of the floor with other fill rates"] = sparse
+	} else {
+		fmt.Fprintf(os.Stderr, "   other fill rates: skipped: %s\n", err)
+	}
+	var list []result
+	for name, extract := range extracts {
+		other, detail, err := s.shareOfFloor("zstd", extract)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, result{Name: name, Value: other / share, Bar: 0.75, Unit: "x", Detail: fmt.Sprintf("%.0f%% against %.0f%%; %s", other, share, detail)})
+	}
 	return sorted(list), nil
 }
 
-// typed makes an extract whose dates, amounts and numbers have types, with DuckDB.
-func (s *session) typed(flat string) (string, error) {
+// rewritten makes an extract with DuckDB from another one: "typed" has dates, amounts and
+// numbers with types, "sparse" half the values of columns that no rule wants.
+func (s *session) rewritten(flat, how string) (string, error) {
 	python, err := s.duckdb()
 	if err != nil {
 		return "", err
 	}
-	dir := flat + "-typed"
+	dir := flat + "-" + how
 	if _, err := os.Stat(filepath.Join(dir, ".done")); err == nil {
 		return dir, nil
 	}
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
 		return "", err
 	}
-	if _, err := s.time(python, "bench/peers/duckdb_typed.py", flat, dir); err != nil {
+	if _, err := s.time(python, "bench/peers/duckdb_"+how+".py", flat, dir); err != nil {
 		return "", err
 	}
 	return dir, os.WriteFile(filepath.Join(dir, ".done"), nil, 0o600)

@@ -84,6 +84,7 @@ has named data problems, for trying out rejects.`,
 	choiceFlag(c, &o.Grain, "grain", "line, nested or normalised: how claims become rows", "line", "nested", "normalised")
 	f.BoolVar(&o.Shuffle, "shuffle", false, "write the rows in random order")
 	choiceFlag(c, &o.Compression, "compression", "of Parquet: zstd, snappy, gzip or none", "zstd", "snappy", "gzip", "none")
+	f.BoolVar(&o.NoDictionary, "no-dictionary", false, "write Parquet columns without dictionaries")
 	f.IntVar(&o.RowGroup, "row-group", 0, "rows of a Parquet row group (0: the default)")
 	f.IntVar(&o.Workers, "workers", min(runtime.NumCPU(), mostWorkers), "members that are made at the same time")
 	choiceFlag(c, &output, "output", "text or json", "text", "json")

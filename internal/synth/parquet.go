@@ -27,14 +27,17 @@ func codec(name string) (compress.Codec, error) {
 	return nil, optionf("unknown compression %q: use zstd, snappy, gzip or none", name)
 }
 
-// textFields are the fields of a struct with an optional text column, encoded by
-// dictionary, for each element. A struct keeps the order of the columns, which a
-// parquet.Group does not.
-func textFields(elements []cpcds.Element) []reflect.StructField {
+// textFields are the fields of a struct with an optional text column for each element.
+// A struct keeps the order of the columns, which a parquet.Group does not.
+func textFields(elements []cpcds.Element, opt *Options) []reflect.StructField {
+	encoding := "dict"
+	if opt.NoDictionary {
+		encoding = "plain"
+	}
 	fields := make([]reflect.StructField, len(elements))
 	for i, e := range elements {
 		fields[i] = reflect.StructField{Name: "C" + strconv.Itoa(i), Type: reflect.TypeFor[string](),
-			Tag: reflect.StructTag(`parquet:"` + e.Column() + `,optional,dict"`)}
+			Tag: reflect.StructTag(`parquet:"` + e.Column() + `,optional,` + encoding + `"`)}
 	}
 	return fields
 }
@@ -128,10 +131,10 @@ type nestedFile struct {
 	next [len(lists)]int // the record of each list that the next row begins with
 }
 
-func nestedSchema(p *pages) *parquet.Schema {
-	fields := textFields(p.sheets[0].elements)
+func nestedSchema(p *pages, opt *Options) *parquet.Schema {
+	fields := textFields(p.sheets[0].elements, opt)
 	for i, l := range lists {
-		of := reflect.StructOf(textFields(p.sheets[i+1].elements))
+		of := reflect.StructOf(textFields(p.sheets[i+1].elements, opt))
 		fields = append(fields, reflect.StructField{Name: "L" + strconv.Itoa(i), Type: reflect.SliceOf(of),
 			Tag: reflect.StructTag(`parquet:"` + l.list + `,list"`)})
 	}
@@ -139,7 +142,7 @@ func nestedSchema(p *pages) *parquet.Schema {
 }
 
 func newNestedFile(out io.WriteCloser, p *pages, opt *Options) (*nestedFile, error) {
-	f, err := newParquetFile(out, nestedSchema(p), opt)
+	f, err := newParquetFile(out, nestedSchema(p, opt), opt)
 	if err != nil {
 		return nil, err
 	}

@@ -49,6 +49,8 @@ type Options struct {
 	Compression string // of Parquet pages: Zstd (default), Snappy, Gzip or Uncompressed
 	Workers     int    // goroutines that write; 1 by default. It changes no byte
 
+	NoDictionary bool // Parquet columns have no dictionaries
+
 	// Progress, where not nil, is told now and then how many of the claims are
 	// made. It is called by one goroutine at a time.
 	Progress func(done, total int)

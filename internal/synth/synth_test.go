@@ -174,6 +174,7 @@ func TestWorkersChangeNoByte(t *testing.T) {
 		{Format: Parquet, Grain: NestedGrain},
 		{Format: Parquet, Grain: NormalisedGrain, Compression: Snappy},
 		{Format: CSV, Grain: LineGrain, Faults: 0.3},
+		{Format: Parquet, Grain: LineGrain, NoDictionary: true},
 		{Format: Parquet, Grain: LineGrain, Shuffle: true},
 		{Format: CSV, Grain: NormalisedGrain, Shuffle: true, Faults: 0.1},
 	} {

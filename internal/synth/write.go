@@ -90,11 +90,11 @@ func newWriter(opt *Options) (*writer, error) {
 		w.members += int(p.members)
 	}
 	for _, s := range w.smallSheets() {
-		w.schemas[s.table] = parquetSchema(textFields(s.sheet.elements))
+		w.schemas[s.table] = parquetSchema(textFields(s.sheet.elements, w.opt))
 	}
 	p := newPages(opt)
 	for i, table := range p.tables {
-		w.schemas[table] = parquetSchema(textFields(p.sheets[i].elements))
+		w.schemas[table] = parquetSchema(textFields(p.sheets[i].elements, w.opt))
 	}
 	return w, nil
 }
