@@ -92,12 +92,9 @@ func folder(what, path string) error {
 	}
 }
 
-// storeMemory is what the store may take of the memory of the process; nothing where
-// the target is none.
-func (t target) storeMemory(memory int64) int64 {
-	if t.kind != "store" {
-		return 0
-	}
+// storeMemory is what the embedded store may take of the memory of the process: all that
+// it can use of the default, and of less the same share.
+func storeMemory(memory int64) int64 {
 	return min(memory*22/100, storeloader.Memory)
 }
 

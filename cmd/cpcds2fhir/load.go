@@ -105,7 +105,7 @@ type job struct {
 	firsts   map[string]string // by rule: where the first reject is
 	resumed  atomic.Int64      // claims that checkpoints of an earlier call account for
 
-	storeMemory int64 // what the embedded store may take outside of Go's heap, in bytes
+	storeMemory int64 // what memtables and cache of the embedded store may take, in bytes
 }
 
 // prepare checks the flags.
@@ -142,8 +142,14 @@ func (f *loadFlags) prepare(out io.Writer) (*job, error) {
 	}
 	// The limit leaves room for what the runtime does not count, such as thread stacks
 	// and mapped files.
-	j.storeMemory = j.target.storeMemory(memory)
-	debug.SetMemoryLimit(memory*8/10 - j.storeMemory)
+	limit := memory * 8 / 10
+	if j.target.kind == "store" && !f.dryRun {
+		j.storeMemory = storeMemory(memory)
+		if storeloader.OutsideHeap {
+			limit -= j.storeMemory
+		}
+	}
+	debug.SetMemoryLimit(limit)
 	// Collecting when the limit comes near, rather than whenever the heap has doubled,
 	// makes a load 7% faster, and its memory the same at any size of the extract.
 	if os.Getenv("GOGC") == "" {

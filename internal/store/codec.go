@@ -83,11 +83,10 @@ func appendBlock(b []byte, dict *s2.Dict, json []byte) []byte {
 
 // decode appends the JSON of a body to b.
 func (c *codec) decode(b []byte, t fhir.Type, v *body) ([]byte, error) {
-	corrupt := &CorruptError{c.fault.dir, "a body"}
 	dict := c.types[t].dict.Load()
 	n, err := s2.DecodedLen(v.block)
 	if err != nil || n > maxBody || v.withDictionary && dict == nil {
-		return b, corrupt
+		return b, &CorruptError{c.fault.dir, "a body"}
 	}
 	at := len(b)
 	b = slices.Grow(b, n)
@@ -97,7 +96,7 @@ func (c *codec) decode(b []byte, t fhir.Type, v *body) ([]byte, error) {
 		_, err = s2.Decode(b[at:cap(b)], v.block)
 	}
 	if err != nil {
-		return b, corrupt
+		return b, &CorruptError{c.fault.dir, "a body"}
 	}
 	return b[:at+n], nil
 }

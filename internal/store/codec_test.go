@@ -2,12 +2,15 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/klauspost/compress/s2"
 
 	"cpcds2fhir/schemas/fhir"
@@ -56,16 +59,82 @@ func TestDictionary(t *testing.T) {
 		}
 	}
 	check(s)
-	if s.codec.types[fhir.ExplanationOfBenefit].dict.Load() == nil {
-		t.Error("the dictionary is not used")
+	if with, without := blocks(t, s); with < 100 || without == 0 {
+		t.Errorf("%d bodies are written with a dictionary, %d without", with, without)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, dir, Options{})
 	check(s)
-	if s.codec.types[fhir.ExplanationOfBenefit].dict.Load() == nil {
-		t.Error("the dictionary is not used after it was opened again")
+	before, _ := blocks(t, s)
+	b.Reset()
+	c.add(b, trainAfter+500, c.money())
+	apply(t, s, b)
+	if after, _ := blocks(t, s); after <= before {
+		t.Error("the dictionary is not used after the store was opened again")
+	}
+}
+
+// blocks counts the bodies of a store that need a dictionary, and those that do not.
+func blocks(t *testing.T, s *Store) (with, without int) {
+	t.Helper()
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{bodySpace}, UpperBound: []byte{bodySpace + 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		if it.Value()[0]&flagDictionary != 0 {
+			with++
+		} else {
+			without++
+		}
+	}
+	return with, without
+}
+
+// TestDamagedBodies decodes bodies that no store of ours can hold.
+func TestDamagedBodies(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	whole := s.codec.appendBody(nil, fhir.Patient, "2026-01-01", bytes.Repeat([]byte("abc"), 100))
+	var good body
+	if !good.decode(whole) {
+		t.Fatal("a body does not decode")
+	}
+	huge := binary.AppendUvarint(nil, maxBody+1)
+	for name, v := range map[string]body{
+		"a dictionary that is not there": {withDictionary: true, block: good.block},
+		"cut off":                        {block: good.block[:len(good.block)-1]},
+		"empty":                          {},
+		"too large":                      {block: append(huge, good.block...)},
+	} {
+		got, err := s.codec.decode([]byte("x"), fhir.Patient, &v)
+		if _, ok := errors.AsType[*CorruptError](err); !ok || string(got) != "x" {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
+// TestLittleMemory loads a store with the least memory that a load gives it.
+func TestLittleMemory(t *testing.T) {
+	s := open(t, t.TempDir(), Options{Memory: 14 << 20})
+	c := newClaims(5)
+	n := 0
+	for batch := range 40 {
+		b := &fhir.Batch{}
+		for range 100 {
+			c.add(b, batch*100+n%100, c.money())
+			n++
+		}
+		apply(t, s, b)
+	}
+	st, err := s.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := st.Types[fhir.ExplanationOfBenefit].Resources; got != 4000 {
+		t.Errorf("%d resources, want 4000", got)
 	}
 }
 

@@ -10,9 +10,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Memory is what memtables and cache of an open store take, outside of Go's heap where
-// the program is built with cgo, unless Options.Memory says less. More does not make a
-// load faster. What Pebble needs beyond it (open tables, compaction buffers) is small,
+// Memory is what memtables and cache of an open store take, in bytes, unless
+// Options.Memory says less. More does not make a load faster. What Pebble needs beyond it (open tables, compaction buffers) is small,
 // at any size of store.
 const Memory = 112 << 20
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 
 	"cpcds2fhir/schemas/cpcds"
 )
@@ -211,6 +212,32 @@ func same(t *testing.T, a, b string) bool {
 	return string(x) == string(y)
 }
 
+// dictionaries reports whether a column of a Parquet file has one.
+func dictionaries(t *testing.T, path string) bool {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := parquet.OpenFile(f, info.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, group := range p.Metadata().RowGroups {
+		for _, c := range group.Columns {
+			if slices.Contains(c.MetaData.Encoding, format.RLEDictionary) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func TestFormatsAndGrainsAgree(t *testing.T) {
 	opt := Options{Claims: 1500, Seed: 4, RowGroup: 1000, Faults: 0}
 	flat, summary := write(t, opt)
@@ -225,7 +252,15 @@ func TestFormatsAndGrainsAgree(t *testing.T) {
 			t.Errorf("%s of Parquet and CSV differ:\n%.2000s", name, diff)
 		}
 	}
-	opt.Format, opt.Grain = Parquet, NestedGrain
+	opt.Format, opt.NoDictionary = Parquet, true
+	plain, _ := write(t, opt)
+	if diff := cmp.Diff(want.rows, read(t, plain, "claims").rows); diff != "" {
+		t.Errorf("with and without dictionaries differ:\n%.2000s", diff)
+	}
+	if !dictionaries(t, filepath.Join(flat, summary.Files[0])) || dictionaries(t, filepath.Join(plain, summary.Files[0])) {
+		t.Error("there are dictionaries where none should be, or the reverse")
+	}
+	opt.NoDictionary, opt.Grain = false, NestedGrain
 	nested, s := write(t, opt)
 	if diff := cmp.Diff(want.rows, read(t, nested, "claims").rows); diff != "" {
 		t.Errorf("line and nested grain differ:\n%.2000s", diff)

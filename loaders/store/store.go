@@ -30,7 +30,8 @@ type Options struct {
 	// id.
 	KeyFingerprint string
 
-	// Memory is what the store may take outside of Go's heap, in bytes.
+	// Memory is what memtables and cache of the store may take, in bytes; 0 means the
+	// constant Memory.
 	Memory int64
 
 	// Stages is where the time of comparing, compressing, writing and syncing is
@@ -40,8 +41,11 @@ type Options struct {
 	fs vfs.FS // for fault tests; nil is the disk
 }
 
-// Memory is what Options.Memory is if it is 0.
-const Memory = store.Memory
+// What Options.Memory is if it is 0, and whether it lies outside of Go's heap.
+const (
+	Memory      = store.Memory
+	OutsideHeap = store.OutsideHeap
+)
 
 // Loader is the pipeline.Loader of the embedded store.
 type Loader struct {

@@ -57,6 +57,15 @@ func (s AmountSet) All(yield func(i int) bool) {
 	}
 }
 
+// headerAmounts and lineAmounts are the columns of Amounts, close together: most are
+// empty, and finding that out is most of the work.
+var headerAmounts, lineAmounts = func() (h, l [len(Amounts)]cpcds.Element) {
+	for i, a := range &Amounts {
+		h[i], l[i] = a.Header, a.Line
+	}
+	return h, l
+}()
+
 // mostLines is how many amounts can be added without overflow, see cpcds.Units.
 const mostLines = 1 << 12
 
@@ -66,8 +75,10 @@ func (t *AmountTable) Fill(c *cpcds.Claim) {
 	t.Inexact, t.Fine = len(c.Lines) > mostLines, false
 	t.negative = t.Inexact
 	t.Header.Filled = 0
-	for i := range Amounts {
-		t.add(&t.Header, i, c.Header.Get(Amounts[i].Header))
+	for i, e := range &headerAmounts {
+		if v := c.Header.Get(e); v != "" {
+			t.add(&t.Header, i, v)
+		}
 	}
 	t.Lines = t.Lines[:0]
 	for j := range c.Lines {
@@ -78,16 +89,15 @@ func (t *AmountTable) Fill(c *cpcds.Claim) {
 		}
 		x, l := &t.Lines[j], &c.Lines[j]
 		x.Filled = 0
-		for i := range Amounts {
-			t.add(x, i, l.Get(Amounts[i].Line))
+		for i, e := range &lineAmounts {
+			if v := l.Get(e); v != "" {
+				t.add(x, i, v)
+			}
 		}
 	}
 }
 
 func (t *AmountTable) add(x *AmountRecord, i int, v string) {
-	if v == "" {
-		return
-	}
 	n, fine, ok := cpcds.Units(v)
 	x.Units[i] = n
 	x.Filled |= 1 << i
