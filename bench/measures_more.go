@@ -128,11 +128,7 @@ func formsMeasure(s *session) ([]result, error) {
 		return nil, err
 	}
 	extracts := map[string]string{"nested lists": nested}
-	if typed, err := s.rewritten(flat, "typed"); err == nil {
-		extracts["typed columns"] = typed
-	} else {
-		fmt.Fprintf(os.Stderr, "   typed columns: skipped: %s\n", err)
-	}
+	s.addRewritten(extracts, "typed columns", flat, "typed")
 	for _, compression := range []string{"none", "snappy", "gzip"} {
 		if extracts[compression], err = s.extract(s.claims, "--compression", compression); err != nil {
 			return nil, err
@@ -166,11 +162,7 @@ func othersMeasure(s *session, flat string) ([]result, error) {
 		return nil, err
 	}
 	extracts := map[string]string{"share of the floor without dictionaries": plain}
-	if sparse, err := s.rewritten(flat, "sparse"); err == nil {
-		extracts["share of the floor with other fill rates"] = sparse
-	} else {
-		fmt.Fprintf(os.Stderr, "   other fill rates: skipped: %s\n", err)
-	}
+	s.addRewritten(extracts, "share of the floor with other fill rates", flat, "sparse")
 	var list []result
 	for name, extract := range extracts {
 		other, detail, err := s.shareOfFloor("zstd", extract)
@@ -180,6 +172,17 @@ func othersMeasure(s *session, flat string) ([]result, error) {
 		list = append(list, result{Name: name, Value: other / share, Bar: 0.75, Unit: "x", Detail: fmt.Sprintf("%.0f%% against %.0f%%; %s", other, share, detail)})
 	}
 	return sorted(list), nil
+}
+
+// addRewritten adds a rewritten extract by the name of its result, unless DuckDB cannot
+// make it.
+func (s *session) addRewritten(to map[string]string, name, flat, how string) {
+	dir, err := s.rewritten(flat, how)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "   %s: skipped: %s\n", name, err)
+		return
+	}
+	to[name] = dir
 }
 
 // rewritten makes an extract with DuckDB from another one: "typed" has dates, amounts and

@@ -211,6 +211,7 @@ func (e *eob) begin(out *fhir.Batch) {
 		e.b = fhir.CloseArray(e.b)
 	}
 	e.payee()
+	e.raw(`"outcome":"complete",`)
 }
 
 // fillNumber is the RX service reference number of a pharmacy claim, which CPCDS
@@ -260,12 +261,12 @@ func (e *eob) payee() {
 	e.b = fhir.Close(e.b)
 }
 
-// careTeam writes what comes after the payee: the outcome, and the providers of the
-// given roles that the claim names, then the entries of its own care team.
+// careTeam writes the providers of the given roles that the claim names, then
+// the entries of its own care team.
 func (e *eob) careTeam(roles ...cpcds.Role) {
+	from, sequence := len(e.b), 0
 	const open = `"careTeam":[`
-	e.raw(`"outcome":"complete",` + open)
-	from, sequence := len(e.b)-len(open), 0
+	e.raw(open)
 	write := func(ref string, role cpcds.Role, qualification string) {
 		if ref == "" {
 			return

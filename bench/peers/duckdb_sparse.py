@@ -3,14 +3,8 @@
 # other tables stay as they are.
 #
 #   duckdb_sparse.py EXTRACT OUT
-import glob
-import os
-import shutil
-import sys
+from duckdb_rewrite import rewrite
 
-import duckdb
-
-extract, out = sys.argv[1:]
 WANTED = ("submitted", "eligible", "payment_amount")
 
 
@@ -23,17 +17,11 @@ def optional(name):
         "medical_record_number", "patient_account_number", "drg_version", "refills_authorized")
 
 
-for path in sorted(glob.glob(os.path.join(extract, "*.parquet"))):
-    to = os.path.join(out, os.path.basename(path))
-    if not os.path.basename(path).startswith("claims"):
-        shutil.copy(path, to)
-        continue
-    columns = [row[0] for row in duckdb.sql(f"describe select * from '{path}'").fetchall()]
+# By claim, so that the rows of one say the same.
+def thinned(_, name):
+    if not optional(name):
+        return f'"{name}"'
+    return f"""case when hash(claim_unique_identifier || '{name}') % 2 = 0 then "{name}" end as "{name}\""""
 
-    # By claim, so that the rows of one say the same.
-    def thinned(name):
-        if not optional(name):
-            return f'"{name}"'
-        return f"""case when hash(claim_unique_identifier || '{name}') % 2 = 0 then "{name}" end as "{name}\""""
 
-    duckdb.sql(f"copy (select {', '.join(map(thinned, columns))} from '{path}') to '{to}' (format parquet, compression zstd, row_group_size 122880)")
+rewrite(thinned)

@@ -2,33 +2,24 @@
 # numbers as INTEGER. The other tables stay as they are.
 #
 #   duckdb_typed.py EXTRACT OUT
-import glob
-import os
-import shutil
-import sys
-
 import duckdb
 
-extract, out = sys.argv[1:]
-for path in sorted(glob.glob(os.path.join(extract, "*.parquet"))):
-    to = os.path.join(out, os.path.basename(path))
-    if not os.path.basename(path).startswith("claims"):
-        shutil.copy(path, to)
-        continue
-    columns = [row[0] for row in duckdb.sql(f"describe select * from '{path}'").fetchall()]
+from duckdb_rewrite import rewrite
 
-    def typed(name):
-        if name.endswith("_date"):
-            kind = "DATE"
-        elif name.endswith("_amount") or name.endswith("_cost") or name.startswith("line_amount"):
-            kind = "DECIMAL(18,2)"
-        elif name == "line_number":
-            kind = "INTEGER"
-        else:
-            return f'"{name}"'
-        # A column that has something else, such as an instant, keeps its text.
-        odd = duckdb.sql(f"""select count(*) from '{path}' where "{name}" is not null and try_cast("{name}" as {kind}) is null
-            or length("{name}") > 10 and '{kind}' = 'DATE'""").fetchall()[0][0]
-        return f'"{name}"' if odd else f'cast("{name}" as {kind}) as "{name}"'
 
-    duckdb.sql(f"copy (select {', '.join(map(typed, columns))} from '{path}') to '{to}' (format parquet, compression zstd, row_group_size 122880)")
+def typed(path, name):
+    if name.endswith("_date"):
+        kind = "DATE"
+    elif name.endswith("_amount") or name.endswith("_cost") or name.startswith("line_amount"):
+        kind = "DECIMAL(18,2)"
+    elif name == "line_number":
+        kind = "INTEGER"
+    else:
+        return f'"{name}"'
+    # A column that has something else, such as an instant, keeps its text.
+    odd = duckdb.sql(f"""select count(*) from '{path}' where "{name}" is not null and try_cast("{name}" as {kind}) is null
+        or length("{name}") > 10 and '{kind}' = 'DATE'""").fetchall()[0][0]
+    return f'"{name}"' if odd else f'cast("{name}" as {kind}) as "{name}"'
+
+
+rewrite(typed)

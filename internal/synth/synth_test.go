@@ -215,20 +215,7 @@ func same(t *testing.T, a, b string) bool {
 // dictionaries reports whether a column of a Parquet file has one.
 func dictionaries(t *testing.T, path string) bool {
 	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := parquet.OpenFile(f, info.Size())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, group := range p.Metadata().RowGroups {
+	for _, group := range openParquet(t, path).Metadata().RowGroups {
 		for _, c := range group.Columns {
 			if slices.Contains(c.MetaData.Encoding, format.RLEDictionary) {
 				return true
