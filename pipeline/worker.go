@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,10 +14,9 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-// batchBytes is the size at which a batch is loaded: large enough that syncing it
-// costs little, small enough that a lane's memory stays small. Where batches end
-// depends on the lane's content alone, so that a resumed run writes the same
-// bytes.
+// batchBytes is the size at which a batch is loaded unless Run.BatchBytes says another:
+// large enough that syncing it costs little, small enough that a lane's memory, two
+// batches, stays small.
 const batchBytes = 4 << 20
 
 // batchRows bounds a batch that yields few resources.
@@ -221,7 +221,7 @@ func (w *worker) take(ctx context.Context, s segment) error {
 }
 
 func (w *worker) flushIfFull(ctx context.Context) error {
-	if w.out.Size() < batchBytes && w.fresh < batchRows {
+	if w.out.Size() < cmp.Or(w.run.BatchBytes, batchBytes) && w.fresh < batchRows {
 		return nil
 	}
 	return w.flush(ctx, false)
