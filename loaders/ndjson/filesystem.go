@@ -58,7 +58,7 @@ func (disk) Create(path string) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	return diskFile{f}, nil
+	return &diskFile{File: f}, nil
 }
 
 func (disk) Open(path string) (file, error) {
@@ -66,7 +66,7 @@ func (disk) Open(path string) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	return diskFile{f}, nil
+	return &diskFile{File: f}, nil
 }
 
 func (disk) Rename(from, to string) error { return os.Rename(from, to) }
@@ -117,7 +117,3 @@ func (disk) Lock(path string) (io.Closer, error) {
 	}
 	return f, nil
 }
-
-type diskFile struct{ *os.File }
-
-func (f diskFile) Sync() error { return syncData(f.File) }

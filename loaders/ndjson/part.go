@@ -123,10 +123,16 @@ func (w *partWriter) append(raw []byte, lines int64, compress compressor, packed
 		began = w.stages.Since(pipeline.StageCompress, began)
 	}
 	w.dirty = true
-	if _, err := w.file.WriteAt(out, w.Bytes); err != nil {
+	hashed := make(chan struct{})
+	go func() { // while the disk writes
+		defer close(hashed)
+		w.hash.Write(out)
+	}()
+	_, err := w.file.WriteAt(out, w.Bytes)
+	<-hashed
+	if err != nil {
 		return packed, fmt.Errorf("write part: %w", err)
 	}
-	w.hash.Write(out)
 	w.Bytes += int64(len(out))
 	w.Raw += int64(len(raw))
 	w.Lines += lines

@@ -16,3 +16,7 @@ func syncData(f *os.File) error {
 		}
 	}
 }
+
+func openDirect(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_WRONLY|unix.O_DIRECT, 0)
+}
