@@ -2,10 +2,14 @@
 
 package store
 
+// C has an arena for each thread unless it is told not to before the first thread comes, so
+// before Go starts. The blocks of the cache are taken by one thread and freed by another: after
+// 4 million claims the arenas held 320 MB where the cache has 112. One arena is as fast.
+
 // #ifdef __linux__
 // #include <malloc.h>
 // #endif
-// static void one_arena(void) {
+// __attribute__((constructor)) static void one_arena(void) {
 // #ifdef M_ARENA_MAX
 // 	mallopt(M_ARENA_MAX, 1);
 // #endif
@@ -15,8 +19,3 @@ import "C"
 // OutsideHeap says whether memtables and cache lie outside of Go's heap: Pebble takes
 // them from C where it can.
 const OutsideHeap = true
-
-// C has an arena for each thread unless it is told not to before they come. The blocks of the
-// cache are taken by one thread and freed by another: after 4 million claims the arenas held
-// 320 MB where the cache has 112. One arena is as fast.
-func init() { C.one_arena() }
