@@ -22,7 +22,7 @@ import (
 // The floors do what cannot be left out of a load, and nothing else.
 //
 //	floor ndjson DIR EXTRACT BYTES SAMPLE   decode all columns, write BYTES bytes of SAMPLE, sync
-//	floor zstd DIR EXTRACT BYTES SAMPLE     the same, compressed in frames of 8 MB
+//	floor zstd DIR EXTRACT BYTES SAMPLE     the same, compressed in frames of 4 MB
 //	floor pebble DIR ...                  see floor_pebble.go
 //	floor csv DIR EXTRACT                   split the fields of every line
 //	floor count DIR -                       no floor: say what the keys of a store take
@@ -51,7 +51,7 @@ func runFloor(args []string) error {
 	return fmt.Errorf("there is no floor %s", name)
 }
 
-const frame = 8 << 20 // as the batches of a load
+const frame = 4 << 20 // as the pieces of a load's batches
 
 // rowGroup is what one goroutine decodes at a time, as a load's lanes are.
 type rowGroup struct {

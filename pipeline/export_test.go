@@ -20,5 +20,8 @@ func LookUpInFiles() (restore func()) {
 	}
 }
 
+// SmallPieces has batches have pieces of so many bytes.
+func (r *Run) SmallPieces(bytes int) { r.pieceLimit = bytes }
+
 // SpreadMentions has the run put its mentions together in files, as if they were many.
 func (r *Run) SpreadMentions() { r.mentionLimit = 1 }

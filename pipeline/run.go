@@ -57,21 +57,22 @@ type Run struct {
 	Loader   Loader
 	State    string // folder of rejects, mentions and the directory
 	Workers  int    // 0 is 1
-	// BatchBytes is the size at which a batch is loaded; 0 is 4 MB. Batches end where the
-	// lane's content and this say, so that a resumed run writes the same bytes.
-	BatchBytes int
-	Budget     Budget  // zero is no limit
-	Events     Events  // zero is silent
-	Replay     bool    // the inputs are rejects: the directory of the state folder is what claims refer to
-	Unloaded   bool    // dry run: nothing is loaded and nothing is remembered
-	Known      string  // state folder of which the directory is read; "" is State
-	Appends    bool    // the target cannot change what it has: a replay adds to it
-	Stages     *Stages // where time is added up; nil measures nothing
+	// BatchPieces is how many pieces of 4 MB are loaded at once; 0 is 1. It changes no byte of
+	// what is written.
+	BatchPieces int
+	Budget      Budget  // zero is no limit
+	Events      Events  // zero is silent
+	Replay      bool    // the inputs are rejects: the directory of the state folder is what claims refer to
+	Unloaded    bool    // dry run: nothing is loaded and nothing is remembered
+	Known       string  // state folder of which the directory is read; "" is State
+	Appends     bool    // the target cannot change what it has: a replay adds to it
+	Stages      *Stages // where time is added up; nil measures nothing
 
 	mapper  *mappers.Mapper
 	checker *carin.Checker
 
 	unchecked    bool  // of benchmarks alone
+	pieceLimit   int   // of tests: pieceBytes of this run, if not 0
 	mentionLimit int64 // of tests: mentionBytes of this run, if not 0
 	dir          *directory
 	keys         *keySet

@@ -14,13 +14,13 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-// batchBytes is the size at which a batch is loaded unless Run.BatchBytes says another:
-// large enough that syncing it costs little, small enough that a lane's memory, two
-// batches, stays small.
-const batchBytes = 4 << 20
-
-// batchRows bounds a batch that yields few resources.
-const batchRows = 1 << 17
+// A batch is Run.BatchPieces pieces. A piece ends where it has pieceBytes, or pieceRows if its
+// rows yield few resources: where that is depends on the lane's content alone, so that a
+// resumed run writes the same bytes, whatever its memory and workers.
+const (
+	pieceBytes = 4 << 20
+	pieceRows  = 1 << 17
+)
 
 // worker turns the claims of one lane into batches. It belongs to one goroutine.
 type worker struct {
@@ -45,7 +45,12 @@ type worker struct {
 	delta   Account // of the batch
 	pending []pendingClaim
 	fresh   int64 // rows since the last flush
-	done    bool  // the lane is durable to its end
+
+	pieces     int   // that have ended since the last flush
+	pieceStart int   // size of the batch where the present piece begins
+	pieceFresh int64 // fresh there
+
+	done bool // the lane is durable to its end
 
 	flight flight
 
@@ -221,7 +226,12 @@ func (w *worker) take(ctx context.Context, s segment) error {
 }
 
 func (w *worker) flushIfFull(ctx context.Context) error {
-	if w.out.Size() < cmp.Or(w.run.BatchBytes, batchBytes) && w.fresh < batchRows {
+	if w.out.Size()-w.pieceStart < cmp.Or(w.run.pieceLimit, pieceBytes) && w.fresh-w.pieceFresh < pieceRows {
+		return nil
+	}
+	w.out.Cut()
+	w.pieces, w.pieceStart, w.pieceFresh = w.pieces+1, w.out.Size(), w.fresh
+	if w.pieces < w.run.BatchPieces {
 		return nil
 	}
 	return w.flush(ctx, false)

@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-func TestBatchBytes(t *testing.T) {
+func TestBatchPieces(t *testing.T) {
 	for _, c := range []struct {
 		memory  int64
 		workers int
 		want    int
-	}{{512 << 20, 2, 8 << 20}, {256 << 20, 2, 4 << 20}, {512 << 20, 1, 16 << 20}, {512 << 20, 16, 4 << 20}, {64 << 30, 2, 16 << 20}} {
-		if got := batchBytes(c.memory, c.workers); got != c.want {
-			t.Errorf("%d bytes and %d workers: batches of %d bytes, want %d", c.memory, c.workers, got, c.want)
+	}{{512 << 20, 2, 2}, {256 << 20, 2, 1}, {512 << 20, 1, 4}, {512 << 20, 16, 1}, {64 << 30, 2, 4}} {
+		if got := batchPieces(c.memory, c.workers); got != c.want {
+			t.Errorf("%d bytes and %d workers: batches of %d pieces, want %d", c.memory, c.workers, got, c.want)
 		}
 	}
 }

@@ -49,7 +49,7 @@ func TestKill(t *testing.T) {
 				} else {
 					within = within * 3 / 4
 				}
-				l.finish(t)
+				l.goOn(t)
 				l.check(t, want)
 			}
 			if testing.Short() && to != "store:" {
@@ -102,8 +102,8 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// program is the built command and an extract of several lanes, with rejects and
-// with claims whose rows are scattered.
+// program is the built command and an extract of several lanes of several batches, with
+// rejects and with claims whose rows are scattered.
 type program struct {
 	path, extract string
 	env           []string
@@ -120,7 +120,7 @@ func newProgram(t *testing.T) *program {
 	if out, err := exec.Command("go", "build", "-o", p.path, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	p.run(t, "synth", "--claims", "3000", "--seed", "11", "--faults", "5%", "--row-group", "500", "--out", p.extract)
+	p.run(t, "synth", "--claims", "3000", "--seed", "11", "--faults", "5%", "--row-group", "3000", "--out", p.extract)
 	return p
 }
 
@@ -197,6 +197,12 @@ func (p *program) killAfter(t *testing.T, r *rand.Rand, took time.Duration, args
 func (l *loading) finish(t *testing.T) {
 	t.Helper()
 	l.run(t, l.args()...)
+}
+
+// goOn finishes a load that was killed with batches of another size: what is left is the same.
+func (l *loading) goOn(t *testing.T) {
+	t.Helper()
+	l.run(t, l.args("--memory", "256MiB")...)
 }
 
 // result is what a load leaves.

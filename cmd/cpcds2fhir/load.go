@@ -105,7 +105,7 @@ type job struct {
 	firsts   map[string]string // by rule: where the first reject is
 	resumed  atomic.Int64      // claims that checkpoints of an earlier call account for
 
-	batchBytes  int   // of Run
+	batchPieces int   // of Run
 	storeMemory int64 // what memtables and cache of the embedded store may take, in bytes
 }
 
@@ -151,7 +151,7 @@ func (f *loadFlags) prepare(out io.Writer) (*job, error) {
 		}
 	}
 	debug.SetMemoryLimit(limit)
-	j.batchBytes = batchBytes(memory, f.workers)
+	j.batchPieces = batchPieces(memory, f.workers)
 	// Collecting when the limit comes near, rather than whenever the heap has doubled,
 	// makes a load 7% faster, and its memory the same at any size of the extract.
 	if os.Getenv("GOGC") == "" {
@@ -229,7 +229,7 @@ func (j *job) newRun(x *extract, inputs string) *pipeline.Run {
 		Workers:  j.flags.workers,
 		Budget:   j.budget,
 
-		BatchBytes: j.batchBytes,
+		BatchPieces: j.batchPieces,
 	}
 	if j.flags.stats {
 		run.Stages = new(pipeline.Stages)

@@ -59,7 +59,7 @@ func (ln *lane) load(ctx context.Context, b *fhir.Batch, cp pipeline.Checkpoint,
 }
 
 // write brings the lines of a batch into the files: lines of one type that stand
-// together at once. It starts a part if the one before is full; where that is depends
+// together at once, those of one piece if they are compressed. It starts a part if the one before is full; where that is depends
 // on the lines alone, so it is the same however they came.
 func (ln *lane) write(b *fhir.Batch, s *scratch) error {
 	from := 0 // what waits to be written
@@ -67,7 +67,7 @@ func (ln *lane) write(b *fhir.Batch, s *scratch) error {
 		t := b.Type(i)
 		w := ln.parts[t]
 		full := w != nil && w.Raw+int64(waiting(b, from, i, t)) >= ln.l.opts.RollBytes
-		if i > from && (full || t != b.Type(from)) {
+		if i > from && (full || t != b.Type(from) || s.compress != nil && b.IsCut(i)) {
 			if err := ln.append(b, from, i, s); err != nil {
 				return err
 			}

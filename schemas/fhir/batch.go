@@ -5,6 +5,7 @@ package fhir
 import (
 	"fmt"
 	"iter"
+	"slices"
 )
 
 // Type is a resource type, in the order in which types must be loaded so that
@@ -103,6 +104,7 @@ type Batch struct {
 	text []byte // ids, dates and keys
 	recs []record
 	keys []keyRecord
+	cuts []int // resources before which a piece ends, ascending
 	open bool
 }
 
@@ -136,7 +138,17 @@ func (b *Batch) Mark() Mark { return Mark{len(b.json), len(b.text), len(b.recs),
 // Rewind drops all that was added since the mark.
 func (b *Batch) Rewind(m Mark) {
 	b.json, b.text, b.recs, b.keys, b.open = b.json[:m.json], b.text[:m.text], b.recs[:m.recs], b.keys[:m.keys], false
+	for n := len(b.cuts); n > 0 && b.cuts[n-1] > m.recs; n-- {
+		b.cuts = b.cuts[:n-1]
+	}
 }
+
+// Cut ends a piece of the batch with the last resource. What a target compresses together
+// ends there, so that its bytes are the same whether a batch has one piece or several.
+func (b *Batch) Cut() { b.cuts = append(b.cuts, len(b.recs)) }
+
+// IsCut reports whether a piece ends before resource i.
+func (b *Batch) IsCut(i int) bool { return slices.Contains(b.cuts, i) }
 
 // Begin starts a resource and returns the buffer to append its JSON to. The
 // caller hands the grown buffer to End. id, lastUpdated and sourceVersion are
