@@ -2,6 +2,7 @@ package ndjson
 
 import (
 	"errors"
+	"io"
 	"os"
 	"sync"
 	"syscall"
@@ -12,11 +13,11 @@ import (
 // the file system can: 7.3 GB of plain files then take 2.3 seconds of the kernel's CPU time
 // instead of 14, and a load of them 15 instead of 23; what other programs have in the cache
 // stays there. Blocks that a write fills in part go through the cache, so that no block is
-// ever written both ways at once.
+// ever written both ways at once. One goroutine writes at a time.
 type diskFile struct {
 	*os.File
-	direct   *os.File // the same file, past the page cache; nil if it was not needed yet or cannot be
-	indirect bool     // it cannot be
+	noDirect bool        // the file system cannot write past the cache
+	blocks   io.WriterAt // of tests: what takes whole blocks instead of File
 }
 
 const (
@@ -25,7 +26,7 @@ const (
 )
 
 func (f *diskFile) WriteAt(p []byte, at int64) (int, error) {
-	if len(p) < directBytes || f.indirect {
+	if len(p) < directBytes || f.noDirect {
 		return f.File.WriteAt(p, at)
 	}
 	head := int(-at & (block - 1))
@@ -42,24 +43,26 @@ func (f *diskFile) WriteAt(p []byte, at int64) (int, error) {
 	return done + n, err
 }
 
-// writeBlocks writes whole blocks, of which a direct write takes as many as fit into
-// aligned memory. It stops, with no error, where the file system will have no more of them.
-func (f *diskFile) writeBlocks(p []byte, at int64) (int, error) {
-	if f.direct == nil {
-		var err error
-		if f.direct, err = openDirect(f.Name()); err != nil {
-			f.indirect = true
-			return 0, nil
-		}
+// writeBlocks writes whole blocks, by way of memory that begins where a block could. It stops,
+// with no error, where the file system will have no more of them.
+func (f *diskFile) writeBlocks(p []byte, at int64) (done int, err error) {
+	if err := setDirect(f.File, true); err != nil {
+		f.noDirect = true
+		return 0, nil
 	}
-	memory := aligned.Get().(*[]byte) //nolint:forcetypeassert // nothing else is put there
+	defer func() { err = errors.Join(err, setDirect(f.File, false)) }()
+	to := f.blocks
+	if to == nil {
+		to = f.File
+	}
+	memory := aligned.Get().(*[]byte)
 	defer aligned.Put(memory)
-	done := 0
 	for done < len(p) {
-		n, err := f.direct.WriteAt((*memory)[:copy(*memory, p[done:])], at+int64(done))
+		n, err := to.WriteAt((*memory)[:copy(*memory, p[done:])], at+int64(done))
 		done += n &^ (block - 1)
-		if errors.Is(err, syscall.EINVAL) { // larger blocks, or a file system that promised too much
-			f.indirect = true
+		// Blocks are larger here, or the file system has promised too much.
+		if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+			f.noDirect = true
 			return done, nil
 		}
 		if err != nil {
@@ -71,17 +74,10 @@ func (f *diskFile) writeBlocks(p []byte, at int64) (int, error) {
 
 func (f *diskFile) Sync() error { return syncData(f.File) }
 
-func (f *diskFile) Close() error {
-	if f.direct != nil {
-		f.direct.Close() // Sync has told what there is to tell
-	}
-	return f.File.Close()
-}
-
-// aligned has memory that begins where a block could.
+// aligned has memory of directBytes that begins where a block could.
 var aligned = sync.Pool{New: func() any {
-	b := make([]byte, 4*directBytes+block)
+	b := make([]byte, directBytes+block)
 	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (block - 1)
-	b = b[skip : skip+4*directBytes]
+	b = b[skip : skip+directBytes]
 	return &b
 }}

@@ -124,10 +124,15 @@ func (w *partWriter) append(raw []byte, lines int64, compress compressor, packed
 	}
 	w.dirty = true
 	hashed := make(chan struct{})
-	go func() { // while the disk writes
+	hash := func() {
 		defer close(hashed)
 		w.hash.Write(out)
-	}()
+	}
+	if len(out) >= directBytes { // then the disk leaves time for it
+		go hash()
+	} else {
+		hash()
+	}
 	_, err := w.file.WriteAt(out, w.Bytes)
 	<-hashed
 	if err != nil {

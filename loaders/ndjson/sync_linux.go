@@ -17,6 +17,17 @@ func syncData(f *os.File) error {
 	}
 }
 
-func openDirect(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_WRONLY|unix.O_DIRECT, 0)
+// setDirect has the writes of a file go past the page cache, or through it again. An error
+// says that the file system cannot.
+func setDirect(f *os.File, on bool) error {
+	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
+	if err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	flags &^= unix.O_DIRECT
+	if on {
+		flags |= unix.O_DIRECT
+	}
+	_, err = unix.FcntlInt(f.Fd(), unix.F_SETFL, flags)
+	return os.NewSyscallError("fcntl", err)
 }

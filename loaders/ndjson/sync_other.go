@@ -9,4 +9,4 @@ import (
 
 func syncData(f *os.File) error { return f.Sync() }
 
-func openDirect(string) (*os.File, error) { return nil, errors.ErrUnsupported }
+func setDirect(*os.File, bool) error { return errors.ErrUnsupported }
