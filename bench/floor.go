@@ -51,7 +51,10 @@ func runFloor(args []string) error {
 	return fmt.Errorf("there is no floor %s", name)
 }
 
-const frame = 4 << 20 // as the pieces of a load's batches
+const (
+	frame = 4 << 20   // as the pieces of a load's batches
+	batch = 2 * frame // of two workers with the default memory
+)
 
 // rowGroup is what one goroutine decodes at a time, as a load's lanes are.
 type rowGroup struct {

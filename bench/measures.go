@@ -143,7 +143,7 @@ func storeMeasure(s *session) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	ours, floor, err := s.pairs(load, s.floor("pebble", append([]string{fmt.Sprint(written/(2*frame) + 1)}, strings.Fields(string(keys))...)...))
+	ours, floor, err := s.pairs(load, s.floor("pebble", append([]string{fmt.Sprint(written/batch + 1)}, strings.Fields(string(keys))...)...))
 	if err != nil {
 		return nil, err
 	}
@@ -243,6 +243,7 @@ func workersMeasure(s *session) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Half the memory for one worker, so that both have batches of the same size.
 	two, one, err := s.pairs(s.load(extract, "zstd", "--workers", "2"), s.load(extract, "zstd", "--workers", "1", "--memory", "256MiB"))
 	if err != nil {
 		return nil, err

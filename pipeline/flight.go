@@ -46,7 +46,7 @@ func (w *worker) flush(ctx context.Context, done bool) error {
 	f.pending, w.pending = w.pending, f.pending[:0]
 	f.delta, w.delta = w.delta, Account{}
 	f.fresh, w.fresh = w.fresh, 0
-	w.pieces, w.pieceStart, w.pieceFresh = 0, 0, 0
+	w.pieceStart, w.pieceFresh = 0, 0
 	w.out.Reset()
 	w.run.Stages.encoded(f.out.Size())
 	landed := make(chan error, 1)

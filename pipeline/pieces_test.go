@@ -70,6 +70,9 @@ func TestPieces(t *testing.T) {
 		}
 	}
 	ends, _ := run(4, 1, most/4)
+	if len(ends) == 0 {
+		t.Error("the stopped run had nothing left to do")
+	}
 	for lane, got := range ends {
 		if all := want[lane]; len(got) > len(all) || cmp.Diff(all[len(all)-len(got):], got) != "" {
 			t.Errorf("lane %s goes on with other pieces", lane)

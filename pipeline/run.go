@@ -47,19 +47,17 @@ func (in *Input) columns() []int {
 // Run is one load of an extract into a target. Its exported fields are set before
 // Load is called; zero values of those marked so mean defaults.
 type Run struct {
-	ID       string // names the load: the same inputs and settings have the same id
-	Inputs   []*Input
-	Layout   *layouts.Layout
-	Lenient  bool
-	NoRepair map[string]bool // repairs that are switched off
-	Version  *carin.Version
-	Identity *fhir.Identity
-	Loader   Loader
-	State    string // folder of rejects, mentions and the directory
-	Workers  int    // 0 is 1
-	// BatchPieces is how many pieces of 4 MB are loaded at once; 0 is 1. It changes no byte of
-	// what is written.
-	BatchPieces int
+	ID          string // names the load: the same inputs and settings have the same id
+	Inputs      []*Input
+	Layout      *layouts.Layout
+	Lenient     bool
+	NoRepair    map[string]bool // repairs that are switched off
+	Version     *carin.Version
+	Identity    *fhir.Identity
+	Loader      Loader
+	State       string  // folder of rejects, mentions and the directory
+	Workers     int     // 0 is 1
+	BatchPieces int     // pieces of 4 MB that are loaded at once; 0 is 1. It changes no byte of what is written
 	Budget      Budget  // zero is no limit
 	Events      Events  // zero is silent
 	Replay      bool    // the inputs are rejects: the directory of the state folder is what claims refer to

@@ -46,7 +46,6 @@ type worker struct {
 	pending []pendingClaim
 	fresh   int64 // rows since the last flush
 
-	pieces     int   // that have ended since the last flush
 	pieceStart int   // size of the batch where the present piece begins
 	pieceFresh int64 // fresh there
 
@@ -229,9 +228,8 @@ func (w *worker) flushIfFull(ctx context.Context) error {
 	if w.out.Size()-w.pieceStart < cmp.Or(w.run.pieceLimit, pieceBytes) && w.fresh-w.pieceFresh < pieceRows {
 		return nil
 	}
-	w.out.Cut()
-	w.pieces, w.pieceStart, w.pieceFresh = w.pieces+1, w.out.Size(), w.fresh
-	if w.pieces < w.run.BatchPieces {
+	w.pieceStart, w.pieceFresh = w.out.Size(), w.fresh
+	if w.out.Cut() < w.run.BatchPieces {
 		return nil
 	}
 	return w.flush(ctx, false)

@@ -105,24 +105,28 @@ func (f *failing) WriteAt(p []byte, at int64) (int, error) {
 	return n, errors.Join(err, f.err)
 }
 
+// refusing is a file whose blocks fail with an error after so many bytes.
+func refusing(t *testing.T, after int, err error) *diskFile {
+	t.Helper()
+	f := createFile(t)
+	if setDirect(f.File, true) != nil {
+		t.Skip("the file system of the tests cannot write past the cache")
+	}
+	through, openErr := os.OpenFile(f.Name(), os.O_WRONLY, 0) // which may be written to at any place
+	if err := errors.Join(openErr, setDirect(f.File, false)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { through.Close() })
+	f.blocks = &failing{through, after, err}
+	return f
+}
+
 // Blocks that the file system refuses go through the cache; other errors are told.
 func TestRefusedBlocks(t *testing.T) {
 	large := bytes.Repeat([]byte("a line\n"), directBytes/2)
 	for _, refused := range []error{syscall.EINVAL, syscall.EOPNOTSUPP, syscall.ENOSYS} {
 		for _, after := range []int{0, block, block + 512, directBytes + 3*block + 1} {
-			f := createFile(t)
-			if setDirect(f.File, true) != nil {
-				t.Skip("the file system of the tests cannot write past the cache")
-			}
-			through, err := os.OpenFile(f.Name(), os.O_WRONLY, 0) // which may be written to at any place
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer through.Close()
-			f.blocks = &failing{through, after, refused}
-			if err := setDirect(f.File, false); err != nil {
-				t.Fatal(err)
-			}
+			f := refusing(t, after, refused)
 			if n, err := f.WriteAt(large, 3); n != len(large) || err != nil || !f.noDirect {
 				t.Fatalf("%v after %d bytes: %d, %v, and more is tried: %v", refused, after, n, err, !f.noDirect)
 			}
@@ -131,16 +135,7 @@ func TestRefusedBlocks(t *testing.T) {
 			}
 		}
 	}
-	f := createFile(t)
-	if setDirect(f.File, true) != nil {
-		t.Skip("the file system of the tests cannot write past the cache")
-	}
-	through, err := os.OpenFile(f.Name(), os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer through.Close()
-	f.blocks = &failing{through, 2 * block, syscall.ENOSPC}
+	f := refusing(t, 2*block, syscall.ENOSPC)
 	if n, err := f.WriteAt(large, 0); !errors.Is(err, syscall.ENOSPC) || n != 2*block || f.noDirect {
 		t.Errorf("a full disk: %d, %v", n, err)
 	}

@@ -59,8 +59,9 @@ func (ln *lane) load(ctx context.Context, b *fhir.Batch, cp pipeline.Checkpoint,
 }
 
 // write brings the lines of a batch into the files: lines of one type that stand
-// together at once, those of one piece if they are compressed. It starts a part if the one before is full; where that is depends
-// on the lines alone, so it is the same however they came.
+// together at once, those of one piece if they are compressed. It starts a part if the one
+// before is full; where that is depends on the lines alone, so it is the same however they
+// came.
 func (ln *lane) write(b *fhir.Batch, s *scratch) error {
 	from := 0 // what waits to be written
 	for i := range b.Len() {

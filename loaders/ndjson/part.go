@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/fhir"
@@ -123,18 +124,14 @@ func (w *partWriter) append(raw []byte, lines int64, compress compressor, packed
 		began = w.stages.Since(pipeline.StageCompress, began)
 	}
 	w.dirty = true
-	hashed := make(chan struct{})
-	hash := func() {
-		defer close(hashed)
+	var hashing sync.WaitGroup
+	if len(out) >= directBytes { // then the disk leaves time for it
+		hashing.Go(func() { w.hash.Write(out) })
+	} else {
 		w.hash.Write(out)
 	}
-	if len(out) >= directBytes { // then the disk leaves time for it
-		go hash()
-	} else {
-		hash()
-	}
 	_, err := w.file.WriteAt(out, w.Bytes)
-	<-hashed
+	hashing.Wait()
 	if err != nil {
 		return packed, fmt.Errorf("write part: %w", err)
 	}

@@ -130,22 +130,25 @@ func (b *Batch) Len() int  { return len(b.recs) }
 func (b *Batch) Size() int { return len(b.json) + len(b.text) }
 
 // Mark remembers the state of a batch, for Rewind.
-type Mark struct{ json, text, recs, keys int }
+type Mark struct{ json, text, recs, keys, cuts int }
 
 // Mark returns the present end of the batch.
-func (b *Batch) Mark() Mark { return Mark{len(b.json), len(b.text), len(b.recs), len(b.keys)} }
+func (b *Batch) Mark() Mark {
+	return Mark{len(b.json), len(b.text), len(b.recs), len(b.keys), len(b.cuts)}
+}
 
 // Rewind drops all that was added since the mark.
 func (b *Batch) Rewind(m Mark) {
-	b.json, b.text, b.recs, b.keys, b.open = b.json[:m.json], b.text[:m.text], b.recs[:m.recs], b.keys[:m.keys], false
-	for n := len(b.cuts); n > 0 && b.cuts[n-1] > m.recs; n-- {
-		b.cuts = b.cuts[:n-1]
-	}
+	b.json, b.text, b.recs, b.keys, b.cuts, b.open = b.json[:m.json], b.text[:m.text], b.recs[:m.recs], b.keys[:m.keys], b.cuts[:m.cuts], false
 }
 
 // Cut ends a piece of the batch with the last resource. What a target compresses together
-// ends there, so that its bytes are the same whether a batch has one piece or several.
-func (b *Batch) Cut() { b.cuts = append(b.cuts, len(b.recs)) }
+// ends there, so that its bytes are the same whether a batch has one piece or several. Cut
+// returns how many pieces have ended.
+func (b *Batch) Cut() int {
+	b.cuts = append(b.cuts, len(b.recs))
+	return len(b.cuts)
+}
 
 // IsCut reports whether a piece ends before resource i.
 func (b *Batch) IsCut(i int) bool { return slices.Contains(b.cuts, i) }

@@ -91,6 +91,26 @@ func TestRewind(t *testing.T) {
 	}
 }
 
+// A piece may end without a resource, where rows yield none: Reset forgets it, too.
+func TestCut(t *testing.T) {
+	var b fhir.Batch
+	for range 3 {
+		if n := b.Cut(); n != 1 {
+			t.Fatalf("%d pieces have ended, want 1", n)
+		}
+		b.End(append(b.Begin(fhir.Patient, "p", "", ""), "{}"...))
+		mark := b.Mark()
+		if n := b.Cut(); n != 2 || !b.IsCut(1) || b.IsCut(2) {
+			t.Fatalf("%d pieces have ended, after the first resource: %v", n, b.IsCut(1))
+		}
+		b.Rewind(mark)
+		if b.IsCut(1) || !b.IsCut(0) {
+			t.Error("Rewind keeps other pieces than those that ended before the mark")
+		}
+		b.Reset()
+	}
+}
+
 func TestBeginTwicePanics(t *testing.T) {
 	defer func() {
 		if recover() == nil {
