@@ -19,16 +19,16 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// The floors do what cannot be left out of a load, and nothing else.
+// The floors do the work that no load can avoid, and nothing else.
 //
 //	floor ndjson DIR EXTRACT BYTES SAMPLE   decode all columns, write BYTES bytes of SAMPLE, sync
 //	floor zstd DIR EXTRACT BYTES SAMPLE     the same, compressed in frames of 4 MB
-//	floor pebble DIR ...                  see floor_pebble.go
+//	floor pebble DIR ...                    see floor_pebble.go
 //	floor csv DIR EXTRACT                   split the fields of every line
-//	floor count DIR -                       no floor: say what the keys of a store take
+//	floor count DIR -                       not a floor: print the size of a store's keys and values
 func runFloor(args []string) error {
 	if len(args) < 3 {
-		return errors.New("a floor needs its name, a folder and an extract")
+		return errors.New("floor needs a name, a folder and an extract")
 	}
 	name, dir, extract, rest := args[0], args[1], args[2], args[3:]
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -48,23 +48,23 @@ func runFloor(args []string) error {
 	case "csv":
 		return floorCSV(extract)
 	}
-	return fmt.Errorf("there is no floor %s", name)
+	return fmt.Errorf("unknown floor %s", name)
 }
 
 const (
-	frame = 4 << 20   // as the pieces of a load's batches
-	batch = 2 * frame // of two workers with the default memory
+	frame = 4 << 20   // the size of the pieces of a load's batches
+	batch = 2 * frame // the batch size of two workers with the default memory
 )
 
-// rowGroup is what one goroutine decodes at a time, as a load's lanes are.
+// rowGroup is the unit that a goroutine decodes at a time, like a lane of a load.
 type rowGroup struct {
 	parquet.RowGroup
-	share float64 // of all rows
+	share float64 // of the rows of the extract
 }
 
 func floorFiles(dir, extract string, compress bool, args []string) error {
 	if len(args) < 2 {
-		return errors.New("the floor of files needs a number of bytes and a sample")
+		return errors.New("floor ndjson and floor zstd need a number of bytes and a sample")
 	}
 	total, err := strconv.ParseInt(args[0], 10, 64)
 	if err != nil {
@@ -144,7 +144,7 @@ func rowGroups(extract string) (groups []rowGroup, closeAll func(), err error) {
 	return groups, closeAll, nil
 }
 
-// decode reads every page of every column as typed values.
+// decode reads every page of every column into typed values.
 func decode(g rowGroup) error {
 	for _, chunk := range g.ColumnChunks() {
 		pages := chunk.Pages()
@@ -167,7 +167,7 @@ func decode(g rowGroup) error {
 	return nil
 }
 
-// floorWriter writes bytes of the sample.
+// floorWriter writes files with bytes of the sample.
 type floorWriter struct {
 	dir     string
 	sample  []byte
@@ -197,7 +197,7 @@ func (w *floorWriter) write(part int, bytes int64) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// floorCSV splits the fields of the claims, a file per goroutine.
+// floorCSV splits the lines of the claims files into fields, one file per goroutine at a time.
 func floorCSV(extract string) error {
 	paths, err := filepath.Glob(filepath.Join(extract, "claims*.csv"))
 	if err != nil {

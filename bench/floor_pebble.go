@@ -14,12 +14,13 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// keySpaces are the parts of the store's keys that a load writes, see
+// keySpaces are the key spaces of the store that a load writes. See
 // internal/store/layout.go.
 const keySpaces = "bhip"
 
-// floorPebble writes as many keys and bytes as a load, in sorted batches with as many
-// syncs: DIR BATCHES and for each key space COUNT KEYBYTES VALUEBYTES.
+// floorPebble writes the same number of keys and bytes as a load, in sorted batches with the
+// same number of syncs. Its arguments are DIR BATCHES, followed by COUNT KEYBYTES VALUEBYTES
+// for each key space.
 func floorPebble(dir string, args []string) error {
 	var n []int64
 	for _, a := range args {
@@ -30,7 +31,7 @@ func floorPebble(dir string, args []string) error {
 		n = append(n, v)
 	}
 	if len(n) != 1+3*len(keySpaces) {
-		return errors.New("floor pebble DIR BATCHES and COUNT KEYBYTES VALUEBYTES of each key space")
+		return errors.New("floor pebble needs DIR BATCHES, and COUNT KEYBYTES VALUEBYTES for each key space")
 	}
 	db, err := pebble.Open(dir, pebbleOptions())
 	if err != nil {
@@ -40,7 +41,7 @@ func floorPebble(dir string, args []string) error {
 	var g errgroup.Group
 	for worker := range int64(2) {
 		g.Go(func() error {
-			rnd := rand.New(rand.NewPCG(1, uint64(worker))) //nolint:gosec // keys of a benchmark
+			rnd := rand.New(rand.NewPCG(1, uint64(worker))) //nolint:gosec // random keys for a benchmark
 			noise := make([]byte, 1<<20)
 			for i := range noise {
 				noise[i] = byte(rnd.Uint32())
@@ -85,7 +86,8 @@ func writeBatch(db *pebble.DB, rnd *rand.Rand, noise []byte, sizes []int64, i, b
 	return db.Apply(b, pebble.Sync)
 }
 
-// countKeys says what a store's keys and values take, as arguments of floorPebble.
+// countKeys counts a store's keys and the bytes of its keys and values. The result is in the
+// form of the arguments of floorPebble.
 func countKeys(dir string) (args []string, err error) {
 	o := pebbleOptions()
 	o.ReadOnly = true
@@ -112,8 +114,8 @@ func countKeys(dir string) (args []string, err error) {
 	return args, db.Close()
 }
 
-// pebbleOptions are those of internal/store/tune.go, so that the floor has the same
-// Pebble beneath it.
+// pebbleOptions are the options of internal/store/tune.go, so that the floor runs on Pebble
+// with the same settings.
 func pebbleOptions() *pebble.Options {
 	o := &pebble.Options{
 		FormatMajorVersion:          pebble.FormatValueSeparation,

@@ -1,7 +1,7 @@
-// Command bench measures cpcds2fhir against the least that its work can cost, and
-// against what others do. Every figure is a ratio of two programs that run in turn, so
-// that it holds on a slow or a busy machine. Run it with 'make bench'; it writes
-// RESULTS.md, results.json and chart.svg beside itself.
+// Command bench compares cpcds2fhir with the minimum that its work can cost and with other
+// programs. Every figure is a ratio of two programs that run alternately, so that it is
+// valid on a slow or busy machine too. Run it with 'make bench'; it writes RESULTS.md,
+// results.json and chart.svg to its own folder.
 package main
 
 import (
@@ -37,13 +37,13 @@ func run(ctx context.Context, args []string) error {
 	var check, baseline bool
 	s := &session{ctx: ctx, extracts: map[string]string{}}
 	fl := flag.NewFlagSet("bench", flag.ContinueOnError)
-	fl.IntVar(&s.claims, "claims", 400_000, "claims of the extract")
-	fl.IntVar(&s.runs, "runs", 3, "pairs of runs of each measure")
-	fl.StringVar(&s.work, "work", "bench/data", "folder of extracts and results, which may take 20 GB")
-	fl.StringVar(&only, "only", "", "numbers of the measures to take, such as 1,2,5; the others keep their last figures")
+	fl.IntVar(&s.claims, "claims", 400_000, "number of claims in the extract")
+	fl.IntVar(&s.runs, "runs", 3, "number of pairs of runs for each measure")
+	fl.StringVar(&s.work, "work", "bench/data", "folder for extracts and results; needs up to 20 GB")
+	fl.StringVar(&only, "only", "", "numbers of the measures to run, such as 1,2,5; the others keep their last figures")
 	fl.BoolVar(&check, "check", false, "write nothing; fail if a ratio is more than 20% worse than in baseline.json")
 	fl.BoolVar(&baseline, "save-baseline", false, "write baseline.json and nothing else")
-	fl.BoolVar(&s.large, "large", false, "also load 4 and 20 million claims (measure 8; an hour, 40 GB)")
+	fl.BoolVar(&s.large, "large", false, "also load 4 and 20 million claims in measure 8 (takes an hour and 40 GB)")
 	if err := fl.Parse(args); err != nil {
 		return err
 	}
@@ -68,13 +68,13 @@ func run(ctx context.Context, args []string) error {
 		}
 		return writeJSON("bench/baseline.json", results)
 	}
-	// After each measure, so that one that fails takes no other with it.
+	// Report after each measure, so that a failing measure does not lose the others' figures.
 	_, err := s.take(numbers, func(results []result) error { return report("bench", s, results) })
 	return err
 }
 
-// take takes the measures of some numbers, all if there are none, and calls after with
-// what there is after each of them.
+// take runs the measures with the given numbers, or all measures if there are none. After
+// each measure it calls after with the results so far.
 func (s *session) take(numbers []int, after func([]result) error) (results []result, err error) {
 	for _, m := range measures {
 		if len(numbers) > 0 && !slices.Contains(numbers, m.number) {

@@ -10,22 +10,22 @@ import (
 	"strings"
 )
 
-// measure is one row of the table of bars.
+// measure is one numbered section of RESULTS.md.
 type measure struct {
 	number int
 	name   string
 	take   func(*session) ([]result, error)
 }
 
-// result is one figure held against its bar.
+// result is one figure and the bar that it is compared with.
 type result struct {
 	Measure int     `json:"measure"`
 	Name    string  `json:"name"`
 	Value   float64 `json:"value"`
 	Bar     float64 `json:"bar"`
 	Unit    string  `json:"unit"`            // of value and bar: x, %, MiB, ms, bytes
-	Least   bool    `json:"least,omitempty"` // the smaller the better: the bar is a limit
-	Detail  string  `json:"detail"`          // what was measured, in absolute figures of this machine
+	Least   bool    `json:"least,omitempty"` // smaller is better: the bar is an upper limit
+	Detail  string  `json:"detail"`          // the absolute figures on this machine
 }
 
 func (r *result) meets() bool {
@@ -51,7 +51,7 @@ var measures = []measure{
 	{13, "nested and typed Parquet, against flat text", formsMeasure},
 }
 
-// floorMeasure compares a load to files with its floor, in percent of the floor's rate.
+// floorMeasure compares a load into files with its floor, in percent of the floor's rate.
 func floorMeasure(kind string, bar float64) func(*session) ([]result, error) {
 	return func(s *session) ([]result, error) {
 		extract, err := s.extract(s.claims)
@@ -66,7 +66,7 @@ func floorMeasure(kind string, bar float64) func(*session) ([]result, error) {
 	}
 }
 
-// shareOfFloor is the rate of a load of the extract in percent of the floor's.
+// shareOfFloor returns the rate of a load of the extract in percent of the floor's rate.
 func (s *session) shareOfFloor(kind, extract string) (share float64, detail string, err error) {
 	written, sample, err := s.output(extract)
 	if err != nil {
@@ -79,14 +79,14 @@ func (s *session) shareOfFloor(kind, extract string) (share float64, detail stri
 	return ratio(ours, floor, wall) * 100, fmt.Sprintf("load %s, floor %s, %.1f GB of JSON", s.rate(ours), s.rate(floor), float64(written)/1e9), nil
 }
 
-// rate describes the median of runs over the session's claims.
+// rate describes runs by their median time, claims per second, CPU time and memory.
 func (s *session) rate(cs []cost) string {
 	return fmt.Sprintf("%.1f s (%.0f claims/s, %.1f s of CPU, %d MiB)", medianOf(cs, wall), float64(s.claims)/medianOf(cs, wall),
 		medianOf(cs, func(c cost) float64 { return c.CPU }), int64(medianOf(cs, func(c cost) float64 { return float64(c.RSS) }))>>20)
 }
 
-// output loads the extract once and returns how many bytes of JSON that writes, and a
-// file with the first of them.
+// output loads the extract once. It returns the number of bytes of JSON that the load writes,
+// and the path of a file with the first of them.
 func (s *session) output(extract string) (written int64, sample string, err error) {
 	sample = filepath.Join(s.work, "sample.ndjson")
 	target := filepath.Join(s.work, "target")
@@ -107,8 +107,9 @@ func (s *session) output(extract string) (written int64, sample string, err erro
 	return written, sample, copyStart(sample, parts[0], 128<<20)
 }
 
-// copyStart copies the beginning of a file. This program must stay small: what a
-// process is said to have used at most is at least what its parent had when it began.
+// copyStart copies the beginning of a file without reading it into memory. This program must
+// stay small, because the reported peak memory of a process is at least the memory that its
+// parent had when the process started.
 func copyStart(to, from string, bytes int64) error {
 	in, err := os.Open(from)
 	if err != nil {
@@ -139,7 +140,7 @@ func storeMeasure(s *session) ([]result, error) {
 	if _, err := load.run(); err != nil {
 		return nil, err
 	}
-	keys, err := exec.CommandContext(s.ctx, s.self, "floor", "count", filepath.Join(s.work, "target"), "").Output() //nolint:gosec // this program
+	keys, err := exec.CommandContext(s.ctx, s.self, "floor", "count", filepath.Join(s.work, "target"), "").Output() //nolint:gosec // runs this program itself
 	if err != nil {
 		return nil, err
 	}
@@ -171,13 +172,13 @@ func googleMeasure(s *session) ([]result, error) {
 }
 
 func rulesMeasure(s *session) ([]result, error) {
-	ns, _, err := s.benchmark("./pipeline", "Rules$")
+	ns, _, err := s.benchmark("./pipeline/batchrun", "Rules$")
 	if err != nil {
 		return nil, err
 	}
 	on, off := ns["BenchmarkRules/on"], ns["BenchmarkRules/off"]
-	return []result{{Name: "rate of that without rules", Value: off / on * 100, Bar: 100 / 1.15, Unit: "%", // at most 15% slower
-		Detail: fmt.Sprintf("%.1f us a claim with rules, %.1f us without; decoding, mapping and encoding included, nothing written", on/1e3, off/1e3)}}, nil
+	return []result{{Name: "rate of that without rules", Value: off / on * 100, Bar: 100 / 1.15, Unit: "%", // the rules make it at most 15% slower
+		Detail: fmt.Sprintf("%.1f us per claim with rules, %.1f us without; includes decoding, mapping and encoding, without writing", on/1e3, off/1e3)}}, nil
 }
 
 func duckMeasure(s *session) ([]result, error) {
@@ -186,7 +187,7 @@ func duckMeasure(s *session) ([]result, error) {
 		return nil, err
 	}
 	eighth := *s
-	eighth.claims = s.claims / 8 // the peer takes minutes for all
+	eighth.claims = s.claims / 8 // the peer would take minutes for all claims
 	s = &eighth
 	extract, err := s.extract(s.claims)
 	if err != nil {
@@ -223,7 +224,7 @@ func duckMeasure(s *session) ([]result, error) {
 	return list, nil
 }
 
-// duckdb returns a Python that has DuckDB, which is installed if need be.
+// duckdb returns a Python that has DuckDB, and installs DuckDB if necessary.
 func (s *session) duckdb() (string, error) {
 	env := filepath.Join(s.work, "python")
 	python := filepath.Join(env, "bin", "python")
@@ -243,7 +244,7 @@ func workersMeasure(s *session) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Half the memory for one worker, so that both have batches of the same size.
+	// One worker gets half the memory, so that both loads have batches of the same size.
 	two, one, err := s.pairs(s.load(extract, "zstd", "--workers", "2"), s.load(extract, "zstd", "--workers", "1", "--memory", "256MiB"))
 	if err != nil {
 		return nil, err
@@ -292,7 +293,7 @@ func againMeasure(s *session) ([]result, error) {
 	}
 	first := s.load(extract, "store")
 	again := s.load(extract, "store")
-	again.before = settle // the first of the pair was loaded just before
+	again.before = syncDisk // the first load of the pair has just finished
 	firsts, repeats, err := s.pairs(first, again)
 	if err != nil {
 		return nil, err

@@ -51,7 +51,7 @@ func shuffleMeasure(s *session) ([]result, error) {
 	}, nil
 }
 
-// mostBytes watches a folder until stop.
+// mostBytes returns the largest total size that a folder reached before stop was closed.
 func mostBytes(dir string, stop <-chan struct{}) (most int64) {
 	for {
 		if n, err := size(dir, "*"); err == nil {
@@ -84,13 +84,13 @@ func startMeasure(s *session) ([]result, error) {
 		helps = append(helps, help.CPU*1e3)
 	}
 	return []result{
-		{Name: "to the first resource on disk", Value: median(firsts), Bar: 150, Unit: "ms", Least: true, Detail: "an extract of 2,000 claims, from the start of the process"},
+		{Name: "to the first resource on disk", Value: median(firsts), Bar: 150, Unit: "ms", Least: true, Detail: "an extract of 2,000 claims, measured from the start of the process"},
 		{Name: "CPU of --help", Value: median(helps), Bar: 30, Unit: "ms", Least: true},
 	}, nil
 }
 
-// firstResource is the time from the start of a load until a file of resources has
-// something in it, in milliseconds.
+// firstResource returns the time from the start of a load until the first file of resources
+// is not empty, in milliseconds.
 func (s *session) firstResource(extract string) (float64, error) {
 	x := s.load(extract, "ndjson")
 	if err := x.before(); err != nil {
@@ -150,8 +150,8 @@ func formsMeasure(s *session) ([]result, error) {
 	return append(sorted(list), others...), err
 }
 
-// othersMeasure compares the share of the floor's rate, as measure 2 takes it, on extracts
-// that do less or more work for a claim with that on the flat one.
+// othersMeasure compares the share of the floor's rate, as in measure 2, on extracts that
+// need less or more work per claim with the share on the flat extract.
 func othersMeasure(s *session, flat string) ([]result, error) {
 	share, _, err := s.shareOfFloor("zstd", flat)
 	if err != nil {
@@ -174,8 +174,8 @@ func othersMeasure(s *session, flat string) ([]result, error) {
 	return sorted(list), nil
 }
 
-// addRewritten adds a rewritten extract by the name of its result, unless DuckDB cannot
-// make it.
+// addRewritten adds a rewritten extract under the name of its result, unless DuckDB cannot
+// create it.
 func (s *session) addRewritten(to map[string]string, name, flat, how string) {
 	dir, err := s.rewritten(flat, how)
 	if err != nil {
@@ -185,8 +185,8 @@ func (s *session) addRewritten(to map[string]string, name, flat, how string) {
 	to[name] = dir
 }
 
-// rewritten makes an extract with DuckDB from another one: "typed" has dates, amounts and
-// numbers with types, "sparse" half the values of columns that no rule wants.
+// rewritten creates an extract from another one with DuckDB. "typed" stores dates, amounts and
+// numbers in typed columns; "sparse" has half of the values in columns that no rule requires.
 func (s *session) rewritten(flat, how string) (string, error) {
 	python, err := s.duckdb()
 	if err != nil {

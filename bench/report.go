@@ -38,9 +38,9 @@ func (r *result) line() string {
 	return fmt.Sprintf("%s: %s (%s): %s. %s", r.Name, r.value(), r.bar(), verdict, r.Detail)
 }
 
-// report writes what was found, and keeps the last figures of what was not measured.
+// report writes the results and keeps the last figures of measures that were not run.
 func report(dir string, s *session, results []result) error {
-	results = slices.Clone(results) // the caller goes on with his
+	results = slices.Clone(results) // the caller continues to use its own slice
 	path := filepath.Join(dir, "results.json")
 	var earlier []result
 	if err := readJSON(path, &earlier); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -75,8 +75,8 @@ func writeJSON(path string, results []result) error {
 
 func table(s *session, results []result) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Measured\n\nWritten by `make bench` on %s: %d CPUs, %s, %d claims, the median of %d pairs of runs each.\n"+
-		"What the rows mean, and what stops those that miss their bar, stands in [docs/performance.md](../docs/performance.md).\n\n![how near each figure is to its bar](chart.svg)\n",
+	fmt.Fprintf(&b, "# Measured\n\nWritten by `make bench` on %s: %d CPUs, %s, %d claims, each figure the median of %d pairs of runs.\n"+
+		"[docs/performance.md](../docs/performance.md) explains the rows and what limits those that miss their bar.\n\n![how close each figure is to its bar](chart.svg)\n",
 		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.Version(), s.claims, s.runs)
 	last := 0
 	for i := range results {
@@ -103,7 +103,7 @@ func nameOf(number int) string {
 	return ""
 }
 
-// nearness is how far a figure is beyond its bar: 1 is at the bar, more is better.
+// nearness is the ratio of a figure to its bar: 1 is exactly at the bar, higher is better.
 func (r *result) nearness() float64 {
 	if !r.Least {
 		return r.Value / r.Bar
@@ -114,7 +114,7 @@ func (r *result) nearness() float64 {
 	return r.Bar / r.Value
 }
 
-// chart draws a bar for each figure, from a quarter of its bar to four times.
+// chart draws one rectangle per figure, on a scale from a quarter of its bar to four times it.
 func chart(results []result) []byte {
 	const left, width, row = 330, 420, 22
 	var b strings.Builder
@@ -142,11 +142,11 @@ func chart(results []result) []byte {
 	return []byte(b.String())
 }
 
-// tolerance is how much worse than the baseline a figure may be.
+// tolerance is how much worse than the baseline a figure may be, as a fraction.
 const tolerance = 0.20
 
-// check fails if a figure is worse than in the baseline, twice: on a machine that does
-// other work too, a figure can be bad by chance.
+// check fails if a figure is worse than in the baseline twice in a row. One bad figure can be
+// chance on a machine that is also doing other work.
 func (s *session) check(path string, numbers []int) error {
 	var baseline []result
 	if err := readJSON(path, &baseline); err != nil {
@@ -158,14 +158,14 @@ func (s *session) check(path string, numbers []int) error {
 	}
 	bad, compared := worse(results, baseline)
 	if compared == 0 {
-		return fmt.Errorf("none of the figures is in %s", path)
+		return fmt.Errorf("none of the figures are in %s", path)
 	}
 	if len(bad) > 0 {
 		numbers = nil
 		for _, r := range bad {
 			numbers = append(numbers, r.Measure)
 		}
-		fmt.Fprintf(os.Stderr, "\nonce more, as these are more than %.0f%% worse than in %s\n", tolerance*100, path)
+		fmt.Fprintf(os.Stderr, "\nmeasuring again the figures that are more than %.0f%% worse than in %s\n", tolerance*100, path)
 		if results, err = s.take(numbers, nil); err != nil {
 			return err
 		}
@@ -181,8 +181,8 @@ func (s *session) check(path string, numbers []int) error {
 	return nil
 }
 
-// worse returns the figures that are more than tolerance worse than in the baseline,
-// and how many are in it.
+// worse returns the figures that are worse than in the baseline by more than tolerance, and
+// the number of figures that the baseline also has.
 func worse(results, baseline []result) (bad []*result, compared int) {
 	for i := range results {
 		r := &results[i]
@@ -193,7 +193,7 @@ func worse(results, baseline []result) (bad []*result, compared int) {
 		compared++
 		if r.nearness() < (1-tolerance)*baseline[at].nearness() {
 			bad = append(bad, r)
-			fmt.Fprintf(os.Stderr, "   %d. %s: %s, in the baseline %s\n", r.Measure, r.Name, r.value(), baseline[at].value())
+			fmt.Fprintf(os.Stderr, "   %d. %s: %s; baseline: %s\n", r.Measure, r.Name, r.value(), baseline[at].value())
 		}
 	}
 	return bad, compared

@@ -19,14 +19,14 @@ import (
 
 // session is one run of the benchmarks.
 type session struct {
-	ctx      context.Context //nolint:containedctx // the life of the program
+	ctx      context.Context //nolint:containedctx // lives as long as the program
 	claims   int
 	runs     int
 	work     string
 	large    bool
-	program  string            // cpcds2fhir
-	self     string            // this program, for the floors
-	extracts map[string]string // folders by the flags of synth
+	program  string            // path of cpcds2fhir
+	self     string            // path of this program, which runs the floors
+	extracts map[string]string // folder by the flags of synth
 	began    time.Time
 }
 
@@ -35,7 +35,7 @@ type skipError struct{ why string }
 
 func (e *skipError) Error() string { return e.why }
 
-// prepare builds the program, so that what is measured is what is in the tree.
+// prepare builds cpcds2fhir, so that the code in the working tree is what is measured.
 func (s *session) prepare() error {
 	s.began = time.Now()
 	if err := os.MkdirAll(s.work, 0o700); err != nil {
@@ -54,8 +54,8 @@ func (s *session) prepare() error {
 	return build.Run()
 }
 
-// extract returns the folder of a synthetic extract, which is made if it is not
-// there.
+// extract returns the folder of a synthetic extract and generates the extract if it does not
+// exist yet.
 func (s *session) extract(claims int, flags ...string) (string, error) {
 	name := fmt.Sprint(claims, strings.Join(flags, ""))
 	dir := filepath.Join(s.work, "extract-"+strings.NewReplacer("-", "", " ", "").Replace(name))
@@ -66,7 +66,7 @@ func (s *session) extract(claims int, flags ...string) (string, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return "", err
 	}
-	fmt.Fprintf(os.Stderr, "   making an extract of %d claims %s\n", claims, strings.Join(flags, " "))
+	fmt.Fprintf(os.Stderr, "   generating an extract of %d claims %s\n", claims, strings.Join(flags, " "))
 	args := append([]string{"synth", "--claims", fmt.Sprint(claims), "--out", dir}, flags...)
 	if _, err := s.time(s.program, args...); err != nil {
 		return "", err
@@ -74,14 +74,14 @@ func (s *session) extract(claims int, flags ...string) (string, error) {
 	return dir, os.WriteFile(done, nil, 0o600)
 }
 
-// cost is what a process took.
+// cost is the time and memory that a process used.
 type cost struct {
 	Wall float64 // seconds
-	CPU  float64 // seconds, of all threads
-	RSS  int64   // bytes, the peak
+	CPU  float64 // seconds, total of all threads
+	RSS  int64   // peak, in bytes
 }
 
-// time runs a program to its end and measures it as a whole process.
+// time runs a program until it exits and measures the whole process.
 func (s *session) time(program string, args ...string) (cost, error) {
 	var complaint bytes.Buffer
 	c := exec.CommandContext(s.ctx, program, args...)
@@ -95,7 +95,7 @@ func (s *session) time(program string, args ...string) (cost, error) {
 	}
 	usage, ok := c.ProcessState.SysUsage().(*syscall.Rusage)
 	if !ok {
-		return cost{}, errors.New("this system does not say what a process took")
+		return cost{}, errors.New("this system does not report the resources that a process used")
 	}
 	rss := usage.Maxrss
 	if runtime.GOOS == "linux" {
@@ -104,15 +104,15 @@ func (s *session) time(program string, args ...string) (cost, error) {
 	return cost{Wall: wall, CPU: (c.ProcessState.UserTime() + c.ProcessState.SystemTime()).Seconds(), RSS: rss}, nil
 }
 
-// side is one of two programs that are compared. before makes its runs equal: it is
-// not measured.
+// side is one of two programs that are compared. before gives every run the same starting
+// conditions and is not measured.
 type side struct {
 	before func() error
 	run    func() (cost, error)
 }
 
-// pairs runs two programs in turn, each once to warm up, and returns the costs of the
-// pairs.
+// pairs runs two programs alternately, after one warm-up run of each, and returns the costs
+// of the pairs. With a single pair of runs there is no warm-up.
 func (s *session) pairs(a, b side) (as, bs []cost, err error) {
 	for i := range s.runs + 1 {
 		for _, x := range []struct {
@@ -139,7 +139,7 @@ func (s *session) pairs(a, b side) (as, bs []cost, err error) {
 	return as, bs, nil
 }
 
-// load is a load into a target that is new.
+// load is a load into a new target.
 func (s *session) load(extract, kind string, flags ...string) side {
 	dir := filepath.Join(s.work, "target")
 	to := kind + ":" + dir
@@ -147,7 +147,7 @@ func (s *session) load(extract, kind string, flags ...string) side {
 		to = "ndjson:" + dir + "?compress=zstd"
 	}
 	return side{
-		before: func() error { return errors.Join(os.RemoveAll(dir), os.RemoveAll(dir+".state"), settle()) },
+		before: func() error { return errors.Join(os.RemoveAll(dir), os.RemoveAll(dir+".state"), syncDisk()) },
 		run: func() (cost, error) {
 			return s.time(s.program, append([]string{"load", "--quiet", "--to", to, extract}, flags...)...)
 		},
@@ -158,19 +158,19 @@ func (s *session) load(extract, kind string, flags ...string) side {
 func (s *session) floor(name string, args ...string) side {
 	dir := filepath.Join(s.work, "floor")
 	return side{
-		before: func() error { return errors.Join(os.RemoveAll(dir), settle()) },
+		before: func() error { return errors.Join(os.RemoveAll(dir), syncDisk()) },
 		run:    func() (cost, error) { return s.time(s.self, append([]string{"floor", name, dir}, args...)...) },
 	}
 }
 
-// settle has the disk finish what was written before, so that no run pays for
+// syncDisk waits until all earlier writes are on disk, so that no run pays for the writes of
 // another.
-func settle() error {
+func syncDisk() error {
 	syscall.Sync()
 	return nil
 }
 
-// ratio is the median of the ratios pair by pair: how much faster a is than b.
+// ratio is the median of the pairs' ratios: how many times faster a is than b.
 func ratio(as, bs []cost, of func(cost) float64) float64 {
 	var list []float64
 	for i := range as {
@@ -197,7 +197,7 @@ func median(list []float64) float64 {
 	return (list[(len(list)-1)/2] + list[len(list)/2]) / 2
 }
 
-// size adds up the files below a folder whose names the pattern matches.
+// size returns the total size of the files below a folder whose names match the pattern.
 func size(dir, pattern string) (bytes int64, err error) {
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -215,18 +215,39 @@ func size(dir, pattern string) (bytes int64, err error) {
 	return bytes, err
 }
 
-// benchmark runs a Go benchmark of a package and returns nanoseconds and allocations
-// by name.
+// rounds is how many times a Go benchmark is run for each pair of runs of other measures.
+// Each round is short and runs all benchmarks that are compared, so that a slow moment of the
+// machine cannot affect all rounds of any one of them.
+const rounds = 5
+
+// benchmark runs the Go benchmarks of a package and returns the nanoseconds and allocations
+// per operation, by name.
 func (s *session) benchmark(pkg, pattern string) (ns, allocs map[string]float64, err error) {
-	c := exec.CommandContext(s.ctx, "go", "test", "-run", "^$", "-bench", pattern, "-benchmem", "-count", fmt.Sprint(s.runs), pkg)
-	c.Stderr = os.Stderr
-	out, err := c.Output()
-	if err != nil {
-		return nil, nil, fmt.Errorf("go test -bench %s %s: %w", pattern, pkg, err)
+	program := filepath.Join(s.work, filepath.Base(pkg)+".test")
+	if out, err := exec.CommandContext(s.ctx, "go", "test", "-c", "-o", program, pkg).CombinedOutput(); err != nil { //nolint:gosec // the names are fixed in this program
+		return nil, nil, fmt.Errorf("go test -c %s: %w\n%s", pkg, err, out)
 	}
 	all := map[string][]float64{}
 	allocs = map[string]float64{}
-	for line := range strings.Lines(string(out)) {
+	for range rounds * s.runs {
+		c := exec.CommandContext(s.ctx, program, "-test.run", "^$", "-test.bench", pattern, "-test.benchmem", "-test.benchtime", "200ms") //nolint:gosec // as above
+		c.Dir, c.Stderr = pkg, os.Stderr
+		out, err := c.Output()
+		if err != nil {
+			return nil, nil, fmt.Errorf("benchmarks %s of %s: %w", pattern, pkg, err)
+		}
+		addBenchmarks(string(out), all, allocs)
+	}
+	ns = map[string]float64{}
+	for name, list := range all {
+		ns[name] = slices.Min(list) // other work on the machine can only slow a benchmark down
+	}
+	return ns, allocs, nil
+}
+
+// addBenchmarks parses the output of Go benchmarks and adds the figures to the maps.
+func addBenchmarks(out string, ns map[string][]float64, allocs map[string]float64) {
+	for line := range strings.Lines(out) {
 		f := strings.Fields(line)
 		if len(f) < 4 || !strings.HasPrefix(f[0], "Benchmark") {
 			continue
@@ -242,17 +263,12 @@ func (s *session) benchmark(pkg, pattern string) (ns, allocs map[string]float64,
 			}
 			switch f[i+1] {
 			case "ns/op":
-				all[name] = append(all[name], v)
+				ns[name] = append(ns[name], v)
 			case "allocs/op":
 				allocs[name] = max(allocs[name], v)
 			}
 		}
 	}
-	ns = map[string]float64{}
-	for name, list := range all {
-		ns[name] = slices.Min(list) // what else the machine does can only make it slower
-	}
-	return ns, allocs, nil
 }
 
 // readJSON reads a JSON file.

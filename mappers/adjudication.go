@@ -9,9 +9,9 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-// isHeaderPriced reports whether an institutional claim has its amounts in the
-// header: the profiles want them there or on the lines, not on both. Amounts on
-// any line win, and the header's are then totals only.
+// isHeaderPriced reports whether an institutional claim has its amounts in the header: the profiles
+// want them there or on the lines, not both. Amounts on any line win; then the header's are only
+// totals.
 func (e *eob) isHeaderPriced() bool {
 	if e.profile != carin.Inpatient && e.profile != carin.Outpatient {
 		return false
@@ -24,13 +24,13 @@ func (e *eob) isHeaderPriced() bool {
 	return true
 }
 
-// lineAdjudication writes the adjudication of an item, of which amounts are those of
-// its line, and adds them to the totals.
+// lineAdjudication writes the adjudication of an item. amounts are those of its line; they are
+// added to the totals.
 func (e *eob) lineAdjudication(l *cpcds.Line, amounts *carin.AmountRecord) {
 	institutional := e.profile == carin.Inpatient || e.profile == carin.Outpatient
 	if institutional && !amounts.HaveAdjudication(e.m.version) {
-		// Without an amount no other adjudication may stand here; its reasons are
-		// written in the header.
+		// Without an amount no other adjudication is allowed here; its reasons are written in the
+		// header.
 		return
 	}
 	from := len(e.b)
@@ -61,14 +61,15 @@ func (e *eob) lineAdjudication(l *cpcds.Line, amounts *carin.AmountRecord) {
 	for i := range (amounts.Filled & e.m.amounts).All {
 		e.beginAmount(i, &first)
 		e.raw(l.Get(carin.Amounts[i].Line))
-		e.s.sums[i] += amounts.Units[i]
+		if amounts.Summed&(1<<i) != 0 {
+			e.s.sums[i] += amounts.Units[i]
+		}
 	}
 	e.endAmounts(first)
 	e.b = fhir.CloseArrayOrDrop(e.b, from, len(open))
 }
 
-// beginAmount writes what stands before the value of an amount, endAmounts what stands
-// after the last.
+// beginAmount writes what precedes the value of an amount, endAmounts what follows the last one.
 func (e *eob) beginAmount(i int, first *bool) {
 	if *first {
 		*first = false
@@ -123,8 +124,8 @@ func (e *eob) adjudication() {
 	e.b = fhir.CloseArrayOrDrop(e.b, from, len(open))
 }
 
-// benefit is the status of the claim as a whole: its own, or that of its lines,
-// which is other where they differ.
+// benefit is the status of the claim as a whole: its own, or that of its lines, which is "other" if
+// they differ.
 func (e *eob) benefit() string {
 	if s := e.c.Get(cpcds.ClaimBenefitPaymentStatus); s != "" {
 		return s
@@ -143,18 +144,15 @@ func (e *eob) benefit() string {
 	return status
 }
 
-// totals writes MapID 148: the header's amount of each category or, where the
-// header has none, the sum of the lines. What an ingredient costs is part of what
-// its compound costs.
+// totals writes MapID 148: the header's amount of each category or, if the header has none, the sum
+// of the lines that count.
 func (e *eob) totals() {
 	from := len(e.b)
 	const open = `"total":[`
 	e.raw(open)
 	header, lines := e.amounts.Header.Filled, carin.AmountSet(0)
 	for j := range e.amounts.Lines {
-		if !carin.Ingredient(e.profile, &e.c.Lines[j]) {
-			lines |= e.amounts.Lines[j].Filled
-		}
+		lines |= e.amounts.Lines[j].Summed
 	}
 	first := true
 	for i := range ((header | lines) & e.m.amounts).All {
@@ -166,7 +164,7 @@ func (e *eob) totals() {
 		case slices.Contains(e.c.Undivided, a.Header):
 		case e.amounts.Inexact || e.amounts.Fine:
 			e.beginAmount(i, &first)
-			e.sumOfLines(a.Line)
+			e.sumOfLines(i)
 		default:
 			e.beginAmount(i, &first)
 			e.b = cpcds.AppendUnits(e.b, e.s.sums[i])
@@ -177,18 +175,18 @@ func (e *eob) totals() {
 }
 
 // sumOfLines writes a sum with as many decimals as its amounts have, of any length.
-func (e *eob) sumOfLines(amount cpcds.Element) {
+func (e *eob) sumOfLines(amount int) {
 	var sum cpcds.Sum
-	for i := range e.c.Lines {
-		if l := &e.c.Lines[i]; !carin.Ingredient(e.profile, l) {
-			sum.Add(l.Get(amount))
+	for j := range e.c.Lines {
+		if e.amounts.Lines[j].Summed&(1<<amount) != 0 {
+			sum.Add(e.c.Lines[j].Get(carin.Amounts[amount].Line))
 		}
 	}
 	e.b = sum.Append(e.b)
 }
 
-// itemReasons writes the reasons of a line, one adjudication each. Before release
-// 2.2 most items have room for one: it then has all codes as its codings.
+// itemReasons writes the reasons of a line, one adjudication each. Before release 2.2 most items
+// have room for only one, which then has all codes as codings.
 func (e *eob) itemReasons(category string, coding fhir.Str, list, remarks string) {
 	if !e.m.version.OneReason {
 		if e.profile == carin.Pharmacy {

@@ -19,8 +19,8 @@ func newCoverageFragments(v *carin.Version, s Systems) coverageFragments {
 		open:        `{"resourceType":"Coverage","id":"`,
 		meta:        `",` + open,
 		closing:     closing,
-		identifier:  `"identifier":[{"type":{"coding":[{"system":"` + carin.SysV20203 + `","code":"MB"}]},"system":"` + s.Member + `","value":"`,
-		member:      `"},{"system":"` + s.Coverage + `","value":"`,
+		identifier:  `"identifier":[{"type":{"coding":[{"system":"` + carin.SysV20203 + `","code":"MB"}]},` + identified(s.Member),
+		member:      `"},{` + identified(s.Coverage),
 		keyCoverage: s.Coverage + "|",
 	}
 }
@@ -104,8 +104,8 @@ func typeOfCoverage(b []byte, v string) []byte {
 	return append(b, `"},`...)
 }
 
-// class writes one class of the coverage; without a value there is none, and a
-// name alone is the value too.
+// class writes one class of the coverage, or nothing without a value or name; a name alone is also
+// the value.
 func class(b []byte, open, value, name string) []byte {
 	if value == "" {
 		if name == "" {

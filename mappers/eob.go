@@ -6,7 +6,7 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-// eobFragments are the constant beginnings of one profile's ExplanationOfBenefit.
+// eobFragments are the constant parts of one profile's ExplanationOfBenefit.
 type eobFragments struct {
 	open       string // up to the value of id
 	meta       string // from there to the value of lastUpdated
@@ -33,26 +33,31 @@ func newEOBFragments(v *carin.Version, p carin.Profile, s Systems) eobFragments 
 	}
 	claimType := fhir.NewCoded("type", carin.SysClaimType, v.TypeVersion)
 	const use = `"use":"claim","patient":{"reference":"`
-	uc := `"identifier":[{"type":{"coding":[{"system":"` + carin.SysIdentifierType + `","code":"uc"}]},"system":"`
+	uc := `"identifier":[{"type":{"coding":[{"system":"` + carin.SysIdentifierType + `","code":"uc"}]},`
 	return eobFragments{
 		open:       `{"resourceType":"ExplanationOfBenefit","id":"`,
 		meta:       `",` + metaOpen,
-		claim:      metaClose + uc + s.Claim + `","value":"`,
-		fill:       metaClose + uc + prescriptionSystem(s) + `","value":"`,
+		claim:      metaClose + uc + identified(s.Claim),
+		fill:       metaClose + uc + identified(prescriptionSystem(s)),
 		typ:        `",` + claimType.With(typ) + sub + use,
 		vision:     `",` + claimType.With("vision") + use,
 		typeKey:    carin.SysClaimType + "|" + typ,
-		identifier: `{"system":"` + s.Claim + `","value":"`,
+		identifier: `{` + identified(s.Claim),
 		fillSystem: prescriptionSystem(s) + "|",
 		related: [2]string{
-			`{` + fhir.NewCoded("relationship", carin.SysRelationship, "").With("prior") + `"reference":{"system":"` + s.Claim + `","value":"`,
-			`{` + fhir.NewCoded("relationship", carin.SysC4BBRelated, "").With("replacedby") + `"reference":{"system":"` + s.Claim + `","value":"`,
+			`{` + fhir.NewCoded("relationship", carin.SysRelationship, "").With("prior") + `"reference":{` + identified(s.Claim),
+			`{` + fhir.NewCoded("relationship", carin.SysC4BBRelated, "").With("replacedby") + `"reference":{` + identified(s.Claim),
 		},
 	}
 }
 
 // prescriptionSystem is the Identifier.system of RX service reference numbers.
-func prescriptionSystem(s Systems) string { return s.Claim + "/rx-service-reference-number" }
+func prescriptionSystem(s Systems) string {
+	if s.Claim == "" {
+		return ""
+	}
+	return s.Claim + "/rx-service-reference-number"
+}
 
 // eob builds one resource.
 type eob struct {
@@ -69,7 +74,7 @@ type eob struct {
 	headerPriced bool
 }
 
-// scratch is memory that is used again from claim to claim.
+// scratch is memory that is reused from claim to claim.
 type scratch struct {
 	infos []lineInfo
 	sums  [len(carin.Amounts)]int64 // of the lines, in ten-thousandths
@@ -118,11 +123,11 @@ var (
 	rejectReason = discriminator("rejectreason")
 	allowedUnits = discriminator("allowedunits") + `"value":`
 
-	// What stands before the value of each amount: as the first of an array, and
-	// after another, which it ends.
+	// What precedes the value of each amount: as the first of an array, and after another, which it
+	// ends.
 	firstAmount, nextAmount [len(carin.Amounts)]string
 
-	roleOf [cpcds.NumRoles]string // from the reference of a provider to the end of his role
+	roleOf [cpcds.NumRoles]string // from the reference of a provider to the end of the role
 )
 
 func init() {
@@ -148,7 +153,7 @@ func discriminator(code string) string {
 
 func (e *eob) raw(s string) { e.b = append(e.b, s...) }
 
-// begin writes what stands at the head of every ExplanationOfBenefit.
+// begin writes the beginning of every ExplanationOfBenefit.
 func (e *eob) begin(out *fhir.Batch) {
 	c := e.c
 	updated := c.Get(cpcds.ClaimLastUpdatedDate)
@@ -180,7 +185,7 @@ func (e *eob) begin(out *fhir.Batch) {
 	}
 	// MapID 1
 	e.raw(c.Refs.Patient)
-	// MapID 177, 178; the rules want a start
+	// MapID 177, 178; the rules require a start
 	e.raw(`"},"billablePeriod":{"start":"`)
 	e.raw(e.periodStart())
 	if end := e.periodEnd(); end != "" {
@@ -197,43 +202,30 @@ func (e *eob) begin(out *fhir.Batch) {
 	e.raw(`"},"provider":{"reference":"`)
 	e.raw(c.Refs.Providers[cpcds.Billing])
 	e.raw(`"},`)
-	// MapID 111, 112
-	prior, next := c.Get(cpcds.ClaimAdjustedFromIdentifier), c.Get(cpcds.ClaimAdjustedToIdentifier)
-	if prior != "" || next != "" {
-		e.raw(`"related":[`)
-		for i, v := range [2]string{prior, next} {
-			if v != "" {
-				e.raw(e.f.related[i])
-				e.raw(v)
-				e.raw(`"}},`)
-			}
-		}
-		e.b = fhir.CloseArray(e.b)
-	}
+	e.related()
 	e.payee()
 	e.raw(`"outcome":"complete",`)
 }
 
-// fillNumber is the RX service reference number of a pharmacy claim, which CPCDS
-// 35 makes its identifier:uniqueclaimid; "" if there is none, and the claim's own
-// number is it.
+// fillNumber is the RX service reference number of a pharmacy claim, which CPCDS 35 makes its
+// identifier:uniqueclaimid; "" if there is none, so that the claim's own number is used.
 func (e *eob) fillNumber() string {
 	if e.profile != carin.Pharmacy {
 		return ""
 	}
-	return e.c.Lines[0].Get(cpcds.RxServiceReferenceNumber)
+	return e.c.FillFact(cpcds.RxServiceReferenceNumber)
 }
 
-// periodStart is the start of the billing statement; a pharmacy claim has no
-// statement, its fill date stands in.
+// periodStart is the start of the billing statement; a pharmacy claim has no statement, so its fill
+// date is used.
 func (e *eob) periodStart() string {
 	if d := e.c.Get(cpcds.StatementFromDate); d != "" || e.profile != carin.Pharmacy {
 		return d
 	}
-	return e.c.Lines[0].Get(cpcds.ServiceFromDate)
+	return e.c.FirstService()
 }
 
-// periodEnd is the end of the statement; one before the start would break per-1.
+// periodEnd is the end of the statement, unless it is before the start, which would break per-1.
 func (e *eob) periodEnd() string {
 	if d := e.c.Get(cpcds.StatementThruDate); d >= e.periodStart() {
 		return d
@@ -292,8 +284,8 @@ func (e *eob) careTeam(roles ...cpcds.Role) {
 	e.b = fhir.CloseArrayOrDrop(e.b, from, len(open))
 }
 
-// provider is the provider that a column names for a role, and his qualification;
-// "" if the care team does not have him.
+// provider is the provider that a column names for a role, with the qualification; "" if the care
+// team does not have the provider.
 func (e *eob) provider(role cpcds.Role) (ref, qualification string) {
 	if role == cpcds.Rendering {
 		qualification = e.c.Get(cpcds.PerformingProviderTaxonomy)
@@ -309,9 +301,8 @@ func (e *eob) careTeamEntry(i int) (ref string, role cpcds.Role, qualification s
 	return ref, role, qualification
 }
 
-// member does what the profile wants of a member of the care team: an outpatient
-// claim has no rendering provider without a qualification, inpatient and pharmacy
-// claims have no qualifications.
+// member adapts a care team member to the profile: an outpatient claim has no rendering provider
+// without a qualification, and inpatient and pharmacy claims have no qualifications.
 func (e *eob) member(ref string, role cpcds.Role, qualification string) (string, string) {
 	switch e.profile {
 	case carin.Inpatient, carin.Pharmacy:
@@ -357,8 +348,8 @@ func (e *eob) diagnoses() {
 	e.b = fhir.CloseArray(e.b)
 }
 
-// diagnosisType is the type that the row gives, or external cause of injury
-// where MapID 30 says so and no type does.
+// diagnosisType is the row's type, or external cause of injury if MapID 30 says so and there is no
+// type.
 func (e *eob) diagnosisType(d *cpcds.Diagnosis) string {
 	typ := d.Get(cpcds.DiagnosisType)
 	if typ == "" && d.Get(cpcds.IsECode) == "true" && (e.profile == carin.Inpatient || e.profile == carin.Outpatient) {

@@ -49,11 +49,11 @@ var (
 
 // drg writes MapID 32, 33 and 113.
 func (e *eob) drg() {
-	code := e.c.Get(cpcds.DRGCode)
-	if code == "" {
+	code, system := e.c.Get(cpcds.DRGCode), carin.DRGSystem(e.c.Get(cpcds.DRGName))
+	if code == "" || system == "" {
 		return
 	}
-	f := drgFragments[carin.DRGSystem(e.c.Get(cpcds.DRGName))]
+	f := drgFragments[system]
 	e.openInfo()
 	e.b = f.Begin(e.b)
 	e.b = codingVersion.Put(e.b, e.c.Get(cpcds.DRGVersion))

@@ -20,8 +20,8 @@ var (
 	unit         = fhir.NewStr("unit")
 )
 
-// served returns the first and last day of a service as the profile writes them:
-// outpatient and pharmacy items have a date only, inpatient ones need none.
+// served returns the first and last day of a service as the profile writes them: outpatient and
+// pharmacy items have only a date, inpatient ones need none.
 func (e *eob) served(l *cpcds.Line) (from, to string) {
 	from = l.Get(cpcds.ServiceFromDate)
 	if from == "" || e.profile == carin.Outpatient || e.profile == carin.Pharmacy {
@@ -33,8 +33,8 @@ func (e *eob) served(l *cpcds.Line) (from, to string) {
 	return from, to
 }
 
-// items writes the service lines. Each profile gives what it puts between the
-// sequence and the adjudication.
+// items writes the service lines. body writes what a profile has between the sequence and the
+// adjudication.
 func (e *eob) items(body func(l *cpcds.Line)) {
 	byNumber := e.numbered()
 	clear(e.s.sums[:])
@@ -69,8 +69,8 @@ func (e *eob) items(body func(l *cpcds.Line)) {
 	e.b = fhir.CloseArray(e.b)
 }
 
-// numbered reports whether the line numbers of the source can be the sequences
-// of the items: positive, and no two alike. If not, lines are counted.
+// numbered reports whether the source's line numbers can be the sequences of the items: positive
+// and unique. If not, lines are counted.
 func (e *eob) numbered() bool {
 	last := ""
 	for i := range e.c.Lines {
@@ -92,8 +92,8 @@ func (e *eob) numbered() bool {
 	return true
 }
 
-// lineSequence is the line number without leading zeros, "" if it is no positive
-// number of at most nine digits.
+// lineSequence is the line number without leading zeros, "" if it is not a positive number of at
+// most nine digits.
 func lineSequence(l *cpcds.Line) string {
 	n := l.Get(cpcds.LineNumber)
 	for len(n) > 0 && n[0] == '0' {
@@ -110,9 +110,9 @@ func lineSequence(l *cpcds.Line) string {
 	return n
 }
 
-// service writes MapID 40 and 194. A line without a code is not applicable, with
-// the text that the source has for it: the profiles allow that on institutional
-// and vision claims only, and the rules let no other line through.
+// service writes MapID 40 and 194. A line without a code becomes not-applicable with the source's
+// text: the profiles allow that only on institutional and vision claims, and the rules reject other
+// lines.
 func (e *eob) service(l *cpcds.Line) {
 	code, text := l.Get(cpcds.ProcedureCode), l.Get(cpcds.ProcedureDescription)
 	if code == "" {

@@ -2,9 +2,9 @@
 // the CARIN Blue Button profiles. There is one file per profile that reads like
 // the profile; eob.go holds what the five ExplanationOfBenefit profiles share.
 //
-// Mappers are pure: the same input gives the same bytes. They do no I/O, read no
-// clock and keep nothing. What they are given has passed the rules of package
-// carin, so they cannot fail; the CPCDS MapID stands in the comment above a line.
+// Mappers are pure: the same input gives the same bytes. They do no I/O, read no clock and keep no
+// state. Their input has passed the rules of package carin, so they cannot fail. The comment above
+// a line names the CPCDS MapID.
 package mappers
 
 import (
@@ -33,6 +33,14 @@ type Mapper struct {
 	practitioner practitionerFragments
 	amounts      carin.AmountSet // that the release knows
 	scratch      sync.Pool
+}
+
+// identified begins the system and value of an Identifier; a layout may have no system.
+func identified(system string) string {
+	if system == "" {
+		return `"value":"`
+	}
+	return `"system":"` + system + `","value":"`
 }
 
 // New returns a Mapper.
@@ -77,7 +85,7 @@ func (m *Mapper) Map(out *fhir.Batch, c *cpcds.Claim, amounts *carin.AmountTable
 	m.scratch.Put(s)
 }
 
-// versioned are the fragments whose code system or version the releases differ in.
+// versioned are the fragments whose code system or version differs between releases.
 type versioned struct {
 	icd10, icd9  fhir.Coded
 	masked       string
@@ -107,7 +115,3 @@ func newVersioned(v *carin.Version) versioned {
 func metaFragments(url string) (open, closing string) {
 	return `"meta":{"lastUpdated":"`, `","profile":["` + url + `"]},`
 }
-
-// Revision is raised whenever the same input gives other bytes than before, so
-// that a run does not go on with what an older program began.
-const Revision = 3

@@ -239,7 +239,7 @@ func TestMapAllocatesNothing(t *testing.T) {
 			c := sample(p)
 			var out fhir.Batch
 			var amounts carin.AmountTable
-			if n := testing.AllocsPerRun(200, func() { out.Reset(); amounts.Fill(c); m.Map(&out, c, &amounts) }); n >= 1 {
+			if n := testing.AllocsPerRun(200, func() { out.Reset(); amounts.Fill(c, p); m.Map(&out, c, &amounts) }); n >= 1 {
 				t.Errorf("%s of release %s: %v allocations per claim", p, v.Name, n)
 			}
 		}
@@ -268,7 +268,7 @@ func TestTotalsOfNumbersAndText(t *testing.T) {
 		}
 		var numbers, text fhir.Batch
 		var amounts carin.AmountTable
-		amounts.Fill(c)
+		amounts.Fill(c, profileOf(c))
 		m.Map(&numbers, c, &amounts)
 		if amounts.Inexact {
 			t.Fatal("an amount does not fit")
@@ -289,7 +289,7 @@ func TestTotalsOfNumbersAndText(t *testing.T) {
 
 func appendClaim(m *mappers.Mapper, out *fhir.Batch, c *cpcds.Claim) {
 	var amounts carin.AmountTable
-	amounts.Fill(c)
+	amounts.Fill(c, profileOf(c))
 	m.Map(out, c, &amounts)
 }
 
@@ -305,7 +305,7 @@ func BenchmarkMap(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				out.Reset()
-				amounts.Fill(c)
+				amounts.Fill(c, p)
 				m.Map(&out, c, &amounts)
 			}
 		})
@@ -342,4 +342,12 @@ func typical(p carin.Profile) *cpcds.Claim {
 	}
 	c.Diagnoses = append(c.Diagnoses, c.Diagnoses[1])
 	return c
+}
+
+func profileOf(c *cpcds.Claim) carin.Profile {
+	p, ok := carin.ProfileOf(c)
+	if !ok {
+		panic("the claim has no profile")
+	}
+	return p
 }

@@ -73,8 +73,8 @@ func (e *eob) oral() {
 	e.processNotes()
 }
 
-// bodySites are the first tooth and the area of the oral cavity of a line. An item
-// has one body site: the area of a line with a tooth is a further one.
+// bodySites are the first tooth and the area of the oral cavity of a line. An item has one body
+// site: if a line has a tooth, its area is an additional one.
 func bodySites(l *cpcds.Line) (tooth, area string) {
 	tooth, area = l.Get(cpcds.ToothNumber), l.Get(cpcds.OralCavityArea)
 	if carin.SiteSystem(tooth) == carin.SysTooth {

@@ -21,8 +21,8 @@ func newOrganizationFragments(v *carin.Version, s Systems) organizationFragments
 		npi:     typedIdentifier(v, "NPI", carin.SysNPI),
 		tax:     typedIdentifier(v, "TAX", carin.SysTax),
 		naic:    naicIdentifier(v),
-		payer:   `{"type":{"coding":[{"system":"` + carin.SysIdentifierType + `","code":"payerid"}]},"system":"` + s.Payer + `","value":"`,
-		local:   `{"system":"` + s.Organization + `","value":"`,
+		payer:   `{"type":{"coding":[{"system":"` + carin.SysIdentifierType + `","code":"payerid"}]},` + identified(s.Payer),
+		local:   `{` + identified(s.Organization),
 		keyNPI:  carin.SysNPI + "|", keyNAIC: carin.SysNAIC + "|", keyPay: s.Payer + "|", keyLocal: s.Organization + "|",
 	}
 }
@@ -76,25 +76,23 @@ func (m *Mapper) Organization(out *fhir.Batch, id string, r *cpcds.Organization)
 	key(out, f.keyLocal, r.Get(cpcds.OrganizationsOrganizationID))
 }
 
-// NamedOrganization appends an Organization of which only an NPI and perhaps a
-// name and an address in one line are known, because claims mention it and no
-// table does. It is a pure function of its arguments.
+// NamedOrganization appends an Organization with only an NPI and perhaps a name and a one-line
+// address, because claims mention it but no table has it. It is a pure function of its arguments.
 func (m *Mapper) NamedOrganization(out *fhir.Batch, id, updated, npi, orgName, addressText string) {
 	f := &m.organization
-	m.mentioned(out, id, updated, f.npi, npi, orgName, addressText)
+	m.referencedOnly(out, id, updated, f.npi, npi, orgName, addressText)
 	key(out, f.keyNPI, npi)
 }
 
-// LocalOrganization is NamedOrganization for one of which the payer's own identifier
-// is known instead of an NPI.
+// LocalOrganization is NamedOrganization with the payer's own identifier instead of an NPI.
 func (m *Mapper) LocalOrganization(out *fhir.Batch, id, updated, local, orgName, addressText string) {
 	f := &m.organization
-	m.mentioned(out, id, updated, f.local, local, orgName, addressText)
+	m.referencedOnly(out, id, updated, f.local, local, orgName, addressText)
 	key(out, f.keyLocal, local)
 }
 
-// mentioned appends an Organization that has one identifier.
-func (m *Mapper) mentioned(out *fhir.Batch, id, updated, open, value, orgName, addressText string) {
+// referencedOnly appends an Organization that has one identifier.
+func (m *Mapper) referencedOnly(out *fhir.Batch, id, updated, open, value, orgName, addressText string) {
 	b := m.openOrganization(out, id, updated)
 	b = append(b, `"identifier":[`...)
 	b = identifier(b, open, value)
@@ -111,7 +109,7 @@ func (m *Mapper) mentioned(out *fhir.Batch, id, updated, open, value, orgName, a
 // PayerOrganization is NamedOrganization for a payer.
 func (m *Mapper) PayerOrganization(out *fhir.Batch, id, updated, payer, orgName string) {
 	f := &m.organization
-	m.mentioned(out, id, updated, f.payer, payer, orgName, "")
+	m.referencedOnly(out, id, updated, f.payer, payer, orgName, "")
 	key(out, f.keyPay, payer)
 }
 

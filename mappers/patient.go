@@ -20,13 +20,12 @@ func newPatientFragments(v *carin.Version, s Systems) patientFragments {
 		version = `"version":"` + v.IdentifierVersion + `",`
 	}
 	return patientFragments{
-		open: `{"resourceType":"Patient","id":"`,
-		meta: `",` + open,
-		identifier: closing + "\x00" + `"identifier":[{"type":{"coding":[{"system":"` + carin.SysV20203 + `",` + version + `"code":"MB"}]},"system":"` +
-			s.Member + `","value":"`,
-		unique:    `"},{"type":{"coding":[{"system":"` + carin.SysIdentifierType + `","code":"um"}]},"system":"` + s.UniqueMember + `","value":"`,
-		keyMember: s.Member + "|",
-		keyUnique: s.UniqueMember + "|",
+		open:       `{"resourceType":"Patient","id":"`,
+		meta:       `",` + open,
+		identifier: closing + "\x00" + `"identifier":[{"type":{"coding":[{"system":"` + carin.SysV20203 + `",` + version + `"code":"MB"}]},` + identified(s.Member),
+		unique:     `"},{"type":{"coding":[{"system":"` + carin.SysIdentifierType + `","code":"um"}]},` + identified(s.UniqueMember),
+		keyMember:  s.Member + "|",
+		keyUnique:  s.UniqueMember + "|",
 	}
 }
 
@@ -112,9 +111,9 @@ func demographics(b []byte, r *cpcds.Member, v *carin.Version) []byte {
 	return fhir.CloseArrayOrDrop(b, from, len(open))
 }
 
-// categories writes a US Core race or ethnicity extension. Ethnicity knows no
-// null flavors as category in all releases, so an unknown one is text only; so is a
-// race that the release has no code for.
+// categories writes a US Core race or ethnicity extension. Not all releases allow null flavors as
+// an ethnicity category, so an unknown one is only text; so is a race that the release has no code
+// for.
 func categories(b []byte, url, list string, v *carin.Version) []byte {
 	if list == "" {
 		return b
@@ -149,7 +148,7 @@ func categories(b []byte, url, list string, v *carin.Version) []byte {
 	return append(b, `"}]},`...)
 }
 
-// affixes stand before and behind a name.
+// affixes are the prefix and suffix of a name.
 type affixes struct{ prefix, suffix string }
 
 // name writes the one HumanName of a person, with an absent reason if no part of

@@ -11,21 +11,21 @@ var (
 	compound = fhir.NewCoded("productOrService", carin.SysCompound, "")
 )
 
-// pharmacy writes C4BB-ExplanationOfBenefit-Pharmacy. What the profile has once
-// stands on the lines in practice; the first line gives it.
+// pharmacy writes C4BB-ExplanationOfBenefit-Pharmacy. What the profile has once is on the lines in
+// practice; the first line that has it counts.
 func (e *eob) pharmacy() {
-	l := &e.c.Lines[0]
+	c := e.c
 	e.careTeam(cpcds.Prescribing, cpcds.Primary)
 
 	e.raw(supportingInfoOpen)
-	e.put(&daysSupply, l.Get(cpcds.DaysSupply))                     // MapID 77
-	e.put(&dawCode, l.Get(cpcds.DawProductSelectionCode))           // MapID 79
-	e.put(&refillNumber, l.Get(cpcds.RefillNumber))                 // MapID 137
-	e.put(&refillsAuth, l.Get(cpcds.RefillsAuthorized))             // no MapID
-	e.put(&brandGeneric, l.Get(cpcds.PlanReportedBrandGenericCode)) // MapID 144
-	e.put(&rxOrigin, l.Get(cpcds.PrescriptionOriginCode))           // MapID 143
-	e.put(&receivedDate, e.c.Get(cpcds.ClaimReceivedDate))          // MapID 88
-	e.put(&compoundCode, l.Get(cpcds.CompoundCode))                 // MapID 78
+	e.put(&daysSupply, c.FillFact(cpcds.DaysSupply))                     // MapID 77
+	e.put(&dawCode, c.FillFact(cpcds.DawProductSelectionCode))           // MapID 79
+	e.put(&refillNumber, c.FillFact(cpcds.RefillNumber))                 // MapID 137
+	e.put(&refillsAuth, c.FillFact(cpcds.RefillsAuthorized))             // no MapID
+	e.put(&brandGeneric, c.FillFact(cpcds.PlanReportedBrandGenericCode)) // MapID 144
+	e.put(&rxOrigin, c.FillFact(cpcds.PrescriptionOriginCode))           // MapID 143
+	e.put(&receivedDate, c.Get(cpcds.ClaimReceivedDate))                 // MapID 88
+	e.put(&compoundCode, c.FillFact(cpcds.CompoundCode))                 // MapID 78
 	e.b = fhir.CloseArray(e.b)
 
 	e.insurance()

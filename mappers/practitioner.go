@@ -24,7 +24,7 @@ func newPractitionerFragments(v *carin.Version, s Systems) practitionerFragments
 		closing: closing,
 		npi:     typedIdentifier(v, "NPI", carin.SysNPI),
 		tax:     typedIdentifier(v, "TAX", carin.SysTax),
-		local:   `{"system":"` + s.Provider + `","value":"`,
+		local:   `{` + identified(s.Provider),
 		keyNPI:  carin.SysNPI + "|", keyLocal: s.Provider + "|",
 		related: [2]string{`",` + relOpen, relClosing + `"active":true,"patient":{"reference":"`},
 	}
@@ -62,9 +62,8 @@ func (m *Mapper) Practitioner(out *fhir.Batch, id string, r *cpcds.Provider) {
 
 const qualificationOpen = `"qualification":[{"code":{"coding":[{"system":"` + carin.SysTaxonomy + `","code":"`
 
-// NamedPractitioner appends a Practitioner of whom only an NPI and perhaps a name
-// are known, because claims mention him and no table does. It is a pure function
-// of its arguments.
+// NamedPractitioner appends a Practitioner with only an NPI and perhaps a name, because claims
+// mention the person but no table does. It is a pure function of its arguments.
 func (m *Mapper) NamedPractitioner(out *fhir.Batch, id, updated, npi, fullName string) {
 	b := m.openPractitioner(out, id, updated)
 	b = append(b, `"identifier":[`...)
@@ -108,8 +107,8 @@ func (m *Mapper) openPractitioner(out *fhir.Batch, id, updated string) []byte {
 	return append(b, m.practitioner.closing...)
 }
 
-// Related is a person who is neither member nor provider: a payee, or the
-// subscriber of somebody else's coverage.
+// Related is a person who is neither member nor provider: a payee, or the subscriber of someone
+// else's coverage.
 type Related struct {
 	ID, LastUpdated, Patient string
 	Relationship             string // v3 RoleCode, "" if unknown

@@ -59,7 +59,7 @@ var perLine = []struct {
 	{cpcds.PatientWeight, infoQuantity("patientweight", `,"unit":"[lb_av]","system":"`+carin.SysUCUM+`"`)},
 	{cpcds.AmbulanceTransportReasonCode, infoOf("ambulancetransportreason", `"reason":{"system":"`+carin.SysTransport+`","code":"`, `"}`)},
 	{cpcds.TransportationDistance, infoQuantity("transportationdistance", `,"unit":"[mi_i]","system":"`+carin.SysUCUM+`"`)},
-	{cpcds.RoundTripPurpose, infoString("roudtrippurpose")}, // misspelt so in the guide
+	{cpcds.RoundTripPurpose, infoString("roudtrippurpose")}, // misspelt in the guide
 	{cpcds.StretcherPurpose, infoString("stretcherpurpose")},
 	{cpcds.PickupLocation, infoString("pickuplocation")},
 	{cpcds.DropoffLocation, infoString("dropofflocation")},
@@ -112,8 +112,7 @@ func (e *eob) numbersInfo() {
 	e.put(&accountNumber, e.c.Get(cpcds.PatientAccountNumber))
 }
 
-// lineInfos writes the supportingInfo that belongs to lines. Lines that say the
-// same share one.
+// lineInfos writes the supportingInfo that belongs to lines. Lines with the same value share one.
 func (e *eob) lineInfos() {
 	for i := range e.c.Lines {
 		l := &e.c.Lines[i]

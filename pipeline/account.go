@@ -1,20 +1,120 @@
 package pipeline
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
 )
 
-// Account counts what became of rows, claims and resources. Accounts of lanes
-// add up to the account of a run. The zero value is an empty account.
+// Account counts the outcomes of rows, claims and resources. Accounts of lanes add up to the
+// account of a run. The zero value is an empty account.
 type Account struct {
-	Rows      [cpcds.NumTables]RowCount    `json:"rows"`
-	Claims    ClaimCount                   `json:"claims"`
-	Resources [fhir.NumTypes]ResourceCount `json:"resources"`
-	Rejects   map[string]int64             `json:"rejects,omitempty"` // records by rule: a claim or row is counted once per rule
-	Repairs   map[string]int64             `json:"repairs,omitempty"` // applications by repair
-	Skips     map[string]int64             `json:"skips,omitempty"`   // rows by the rule that skipped them
-	Warnings  map[string]int64             `json:"warnings,omitempty"`
+	Rows      [cpcds.NumTables]RowCount
+	Claims    ClaimCount
+	Resources [fhir.NumTypes]ResourceCount
+	Rejects   map[string]int64 // records by rule: a claim or row is counted once per rule
+	Repairs   map[string]int64 // applications by repair
+	Skips     map[string]int64 // rows by the rule that skipped them
+	Warnings  map[string]int64
+}
+
+// accountJSON is an account as stored in checkpoints, summaries and journals: tables and types by
+// name. Releases before schema 2 of the state folder wrote lists, in the order of accountTables and
+// accountTypes.
+type accountJSON struct {
+	Rows      json.RawMessage  `json:"rows"`
+	Claims    ClaimCount       `json:"claims"`
+	Resources json.RawMessage  `json:"resources"`
+	Rejects   map[string]int64 `json:"rejects,omitempty"`
+	Repairs   map[string]int64 `json:"repairs,omitempty"`
+	Skips     map[string]int64 `json:"skips,omitempty"`
+	Warnings  map[string]int64 `json:"warnings,omitempty"`
+}
+
+var (
+	accountTables = [...]string{"members", "coverages", "providers", "organizations", "claims"}
+	accountTypes  = [...]string{"Organization", "Practitioner", "Patient", "RelatedPerson", "Coverage", "ExplanationOfBenefit"}
+)
+
+// MarshalJSON implements json.Marshaler.
+func (a Account) MarshalJSON() ([]byte, error) {
+	rows, resources := map[string]RowCount{}, map[string]ResourceCount{}
+	for t, n := range a.Rows {
+		if n != (RowCount{}) {
+			rows[cpcds.Table(t).String()] = n
+		}
+	}
+	for t, n := range a.Resources {
+		if n != (ResourceCount{}) {
+			resources[fhir.Type(t).String()] = n
+		}
+	}
+	x := accountJSON{Claims: a.Claims, Rejects: a.Rejects, Repairs: a.Repairs, Skips: a.Skips, Warnings: a.Warnings}
+	var err, err2 error
+	x.Rows, err = json.Marshal(rows)
+	x.Resources, err2 = json.Marshal(resources)
+	if err := errors.Join(err, err2); err != nil {
+		return nil, err
+	}
+	return json.Marshal(&x)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *Account) UnmarshalJSON(b []byte) error {
+	var x accountJSON
+	if err := json.Unmarshal(b, &x); err != nil {
+		return err
+	}
+	rows, err := countsByName[RowCount](x.Rows, accountTables[:])
+	if err != nil {
+		return err
+	}
+	resources, err := countsByName[ResourceCount](x.Resources, accountTypes[:])
+	if err != nil {
+		return err
+	}
+	*a = Account{Claims: x.Claims, Rejects: x.Rejects, Repairs: x.Repairs, Skips: x.Skips, Warnings: x.Warnings}
+	for name, n := range rows {
+		t, ok := cpcds.ParseTable(name)
+		if !ok {
+			return fmt.Errorf("the account has an unknown table")
+		}
+		a.Rows[t] = n
+	}
+	for name, n := range resources {
+		t, ok := fhir.ParseType(name)
+		if !ok {
+			return fmt.Errorf("the account has an unknown resource type")
+		}
+		a.Resources[t] = n
+	}
+	return nil
+}
+
+// countsByName reads counts by name, or a list of them in the order of names.
+func countsByName[T any](b json.RawMessage, names []string) (map[string]T, error) {
+	byName := map[string]T{}
+	if len(b) == 0 || b[0] != '[' {
+		if len(b) == 0 {
+			return byName, nil
+		}
+		return byName, json.Unmarshal(b, &byName)
+	}
+	var list []T
+	if err := json.Unmarshal(b, &list); err != nil {
+		return nil, err
+	}
+	if len(list) > len(names) {
+		return nil, errors.New("the account has more counts than there are names")
+	}
+	for i, n := range list {
+		byName[names[i]] = n
+	}
+	return byName, nil
 }
 
 // RowCount counts the rows of one table. Read is the sum of the others.
@@ -44,7 +144,27 @@ type ResourceCount struct {
 	Updated   int64 `json:"updated"`
 	Unchanged int64 `json:"unchanged"`
 	Stale     int64 `json:"stale"`
+	Deleted   int64 `json:"deleted"`
+	Refused   int64 `json:"refused"`
 	Rejected  int64 `json:"rejected"`
+}
+
+// Count counts an outcome.
+func (c *ResourceCount) Count(o Outcome) {
+	switch o {
+	case Created:
+		c.Created++
+	case Updated:
+		c.Updated++
+	case Unchanged:
+		c.Unchanged++
+	case Stale, Unordered:
+		c.Stale++
+	case Deleted:
+		c.Deleted++
+	case Refused:
+		c.Refused++
+	}
 }
 
 // Add adds o to a.
@@ -70,6 +190,8 @@ func (a *Account) Add(o *Account) {
 		x.Updated += y.Updated
 		x.Unchanged += y.Unchanged
 		x.Stale += y.Stale
+		x.Deleted += y.Deleted
+		x.Refused += y.Refused
 		x.Rejected += y.Rejected
 	}
 	addMap(&a.Rejects, o.Rejects)
@@ -90,6 +212,17 @@ func Count(m *map[string]int64, key string, n int64) {
 		*m = map[string]int64{}
 	}
 	(*m)[key] += n
+}
+
+// CountRules counts each rule of the problems of a record once.
+func CountRules(m *map[string]int64, problems []cpcds.Problem) {
+	var counted []string // a claim breaks few rules, but may break one on thousands of lines
+	for _, p := range problems {
+		if !slices.Contains(counted, p.Rule) {
+			counted = append(counted, p.Rule)
+			Count(m, p.Rule, 1)
+		}
+	}
 }
 
 // Balanced reports whether the equations hold: rows read = rows in claims +

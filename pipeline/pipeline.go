@@ -1,12 +1,18 @@
-// Package pipeline is the engine: it reads the lanes of an extract, assembles
-// claims, checks and maps them, loads the resources and accounts for every row.
+// Package pipeline has the contracts between the parts of a load: what a source
+// of rows promises (File, Source), what a target promises (Loader, Target,
+// Voider), how both agree on how far a run has got (Checkpoint, Seal), and what
+// the parts tell the user (Account, Reject, Repairs, FormatError).
 //
-// This file holds all contracts of the engine. Sources (parquetio, csvio,
-// arrowio) and loaders (package loaders/...) implement them; cmd wires them.
+// The parts are in the packages below. Package batchrun runs a load: it reads
+// files with parquetio, csvio and arrowio, brings the rows of a claim together
+// with scattered and claims, and loads what package mappers makes of them.
+// Loaders are in cpcds2fhir/loaders; package cmd wires everything.
 package pipeline
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
@@ -23,63 +29,94 @@ type File interface {
 	// Fields lists the columns. It does not change.
 	Fields() []cpcds.Field
 
-	// Spans cuts the file into lanes, in order and without gaps. The cut depends
-	// on the file alone, not on the machine, so that a run can be resumed on
-	// another one. A format that must read the whole file to know its rows does so
-	// here, once, and validates its form while it does: a *FormatError names the
-	// place.
+	// Spans cuts the file into lanes, in order and without gaps. The cut depends only on the file,
+	// not on the machine, so that a run can be resumed on another one. A format that must read the
+	// whole file to count its rows does so here, once, and checks its form: a *FormatError names
+	// the place.
 	Spans(ctx context.Context) ([]Span, error)
 
-	// Open reads the rows [from, to) of one span. columns are indices into
-	// Fields; only these are decoded, in this order; nil means all.
-	Open(ctx context.Context, from, to int64, columns []int) (Source, error)
+	// Open reads the rows [from, to) of one span, and decodes no other columns than these.
+	Open(ctx context.Context, from, to int64, columns Columns) (Source, error)
 
 	Close() error
 }
 
+// Columns says which columns a source reads, as indices into the Fields of its file. Its
+// rows have the bound ones first, then those that are kept.
+type Columns struct {
+	// Bound columns are what the rows are read for: a value that cannot be read is an
+	// error, and the lists that hold them unfold rows.
+	Bound []int
+
+	// Kept columns are read to show rejected rows. They never stop a run: a value that cannot be
+	// read is left out. One in a list is read only if the list unfolds rows.
+	Kept []int
+}
+
+// ReadableColumns binds all columns of a file that can become text.
+func ReadableColumns(f File) (c Columns) {
+	for i, field := range f.Fields() {
+		if field.Fault == "" {
+			c.Bound = append(c.Bound, i)
+		}
+	}
+	return c
+}
+
+// All returns the fields that the columns of the rows have, in order.
+func (c Columns) All() []int { return slices.Concat(c.Bound, c.Kept) }
+
 // Source yields the rows of a part of a file, in order. It is used by one
 // goroutine at a time.
 type Source interface {
-	// Next overwrites r with the next rows; their text holds until the next call.
-	// io.EOF ends. Any other error is final: a *FormatError names file and row,
-	// and never a value.
+	// Next overwrites r with the next rows; their text is valid until the next call. It returns
+	// io.EOF at the end. Any other error is final: a *FormatError names file and row, never a
+	// value.
 	Next(ctx context.Context, r *cpcds.Rows) error
 
 	Close() error
 }
 
-// Mapper turns one claim, or one row of a small table, into resources. It keeps
-// nothing, does no I/O and reads no clock; it is safe for concurrent use.
-// Everything it is given has passed the rules, so it cannot fail.
-type Mapper interface {
-	Map(out *fhir.Batch, c *cpcds.Claim)
-}
-
-// Loader makes resources durable in one target and remembers, in the same act,
-// how far each lane has got. It is safe for concurrent use by different lanes;
-// a lane calls it once at a time.
+// Loader makes resources durable in one target and, atomically, records how far each lane has got.
+// It is safe for concurrent use by different lanes; a lane calls it once at a time.
 type Loader interface {
-	// Resume returns the checkpoint that Load last made durable for the lane, and
-	// brings the target back to exactly that state: what Load did afterwards, or
-	// did in part, is undone or will be repeated without effect. The zero
-	// Checkpoint is returned if there is none.
+	// Resume returns the checkpoint that Load last made durable for the lane, and brings the target
+	// back to exactly that state: what Load did afterwards, or in part, is undone or will be
+	// repeated without effect. The zero Checkpoint is returned if there is none.
 	Resume(ctx context.Context, lane string) (Checkpoint, error)
 
-	// Load makes the resources of b durable, together with a checkpoint. Once it
-	// knows what will become of each resource it calls seal, exactly once, and
-	// makes the Checkpoint that seal returns durable in the same act. It returns
-	// nil only when all is durable, every resource and the checkpoint. After an error
-	// nothing is promised: the caller may load the same batch again, with the same
-	// result, or Resume. b may be empty.
+	// Load makes the resources of b durable, together with a checkpoint. Once it knows the outcome
+	// of each resource it calls seal, exactly once, and makes the Checkpoint that seal returns
+	// durable atomically with them. It returns nil only when every resource and the checkpoint are
+	// durable. After an error nothing is guaranteed: the caller may load the same batch again, with
+	// the same result, or Resume. b may be empty, and may have deletions: a target that cannot
+	// delete refuses them, and loads the rest.
 	Load(ctx context.Context, lane string, b *fhir.Batch, seal Seal) error
 
 	// Finish is called once, when all lanes are done; it completes the target
 	// (manifests, the last names). total is the account of the run.
 	Finish(ctx context.Context, total *Account) error
 
-	// Close gives up what is open. What Load made durable stays.
+	// Close releases what is open. What Load made durable stays.
 	Close() error
 }
+
+// Target is a loader whose target knows the source version of a resource; ok is false if it does
+// not have the resource. It is safe for concurrent use.
+type Target interface {
+	SourceVersion(ctx context.Context, resource string) (version string, ok bool, err error)
+}
+
+// Voider is a target that can cancel a claim that it has. It is safe for concurrent use.
+type Voider interface {
+	// Void appends the resource as the target has it, but cancelled and with a new last update and
+	// source version. It reports whether the target has it. patient is the expected patient, "" if
+	// unknown; if the claim belongs to another one, the error is ErrOtherPatient.
+	Void(ctx context.Context, out *fhir.Batch, resource, patient, lastUpdated, sourceVersion string) (found bool, err error)
+}
+
+// ErrOtherPatient says that a claim belongs to another patient than expected.
+var ErrOtherPatient = errors.New("the claim is another patient's")
 
 // Checkpoint says that everything of a lane before row Row is durable.
 type Checkpoint struct {
@@ -87,13 +124,13 @@ type Checkpoint struct {
 	Done        bool    `json:"done,omitempty"` // the lane is finished
 	Rejects     int64   `json:"rejects"`        // length in bytes of the lane's reject file
 	RejectCount int64   `json:"reject_count"`   // rejects in it
-	Mentions    int64   `json:"mentions"`       // length in bytes of the lane's file of mentions
+	Referenced  int64   `json:"mentions"`       // length in bytes of the lane's file of referenced-only resources
 	Account     Account `json:"account"`        // what became of these rows
 }
 
-// Seal is told the outcome of each resource of a batch, in order, and returns the
-// checkpoint of the lane that accounts for them. An error of seal is the error of
-// Load. outcomes is only valid during the call.
+// Seal gets the outcome of each resource of a batch, in order, and returns the checkpoint of the
+// lane that accounts for them. An error of seal is the error of Load. outcomes is only valid during
+// the call.
 type Seal func(outcomes []Outcome) (Checkpoint, error)
 
 // Outcome is what a target did with one resource.
@@ -101,20 +138,24 @@ type Outcome uint8
 
 // The outcomes.
 const (
-	Created   Outcome = iota // it was not there
-	Updated                  // it was there with other content: a new version
-	Unchanged                // it was there with the same content: nothing was written
-	Stale                    // a record of a newer source version is there: nothing was written
-	numOutcomes
+	Created   Outcome = iota // it did not exist
+	Updated                  // it existed with different content: a new version
+	Unchanged                // it existed with the same content, or was already deleted: nothing was written
+	Stale                    // a record with a newer source version exists: nothing was written
+	Unordered                // the source version of the existing record cannot be compared: nothing was written
+	Deleted                  // it existed and was deleted
+	Refused                  // the target cannot do this or does not accept it: nothing was written
+
+	NumOutcomes
 )
 
 // FormatError is a fault in the form of an input file. It names the place and
 // never holds a value.
 type FormatError struct {
 	File   string
-	Row    int64  // row from 1 as a person counts, without the header; 0: the file as a whole
+	Row    int64  // row, counted from 1 without the header; 0: the file as a whole
 	Line   int64  // line of a text file from 1; 0 if there are no lines
 	Column string // "" if no single column is at fault
 	What   string // the fault: "has 12 fields, the header has 14"
-	Hint   string // what to do, "" if there is nothing to say
+	Hint   string // what to do, "" if there is no advice
 }

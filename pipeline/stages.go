@@ -8,15 +8,14 @@ import (
 // Stage is a part of the work that lanes do.
 type Stage uint8
 
-// The stages, in the order in which a claim passes them. What a target does is
-// measured by its loader.
+// The stages, in the order a claim passes them. The loader measures what the target does.
 const (
 	StageDecode   Stage = iota // pages, records or lines of a file to columns of text
 	StageLayout                // columns to canonical values
 	StageAssemble              // rows to claims
 	StageRules                 // repairs, references and rules
-	StageMap                   // mapping and encoding, which are one act
-	StageCompare               // what the target has of the resources
+	StageMap                   // mapping and encoding, which are one step
+	StageCompare               // with what the target has
 	StageCompress              // of what is written
 	StageWrite                 // to files or into the store's batch
 	StageSync                  // until it is durable
@@ -62,10 +61,11 @@ func (s *Stages) Now() (t time.Time) {
 // Spent returns the time of a stage.
 func (s *Stages) Spent(stage Stage) time.Duration { return time.Duration(s.spent[stage].Load()) }
 
-// Encoded returns the bytes of JSON that were handed to the target.
-func (s *Stages) Encoded() int64 { return s.bytes.Load() }
+// Bytes returns the bytes of JSON that were handed to the target.
+func (s *Stages) Bytes() int64 { return s.bytes.Load() }
 
-func (s *Stages) encoded(n int) {
+// Encoded adds bytes of JSON that are handed to the target.
+func (s *Stages) Encoded(n int) {
 	if s != nil {
 		s.bytes.Add(int64(n))
 	}

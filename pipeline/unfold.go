@@ -1,9 +1,8 @@
 package pipeline
 
-// Unfold lays out nested input rows as flat rows, for sources whose files hold
-// lists. An input row becomes one row per element of its lists: first the
-// elements of the first list, then those of the second, and so on. An input row
-// without any element becomes one row. The zero value is ready to use and keeps
+// Unfold lays out nested input rows as flat rows, for files with lists. An input row becomes one
+// row per element of its lists: first the elements of the first list, then those of the second, and
+// so on. An input row without any element becomes one row. The zero value is ready to use and keeps
 // its memory between plans. It is not safe for concurrent use.
 type Unfold struct {
 	whole   []bool

@@ -16,16 +16,16 @@ func needs(what string, several bool) cobra.PositionalArgs {
 		case len(args) == 0:
 			return fmt.Errorf("%s needs %s", shortPath(c), what)
 		case len(args) > 1 && !several:
-			return fmt.Errorf("%s takes one argument, not %d: it needs %s", shortPath(c), len(args), what)
+			return fmt.Errorf("%s takes one argument, not %d: %s", shortPath(c), len(args), what)
 		}
 		return nil
 	}
 }
 
-// noArgs is for a command that takes flags alone.
+// noArgs is for a command that takes only flags.
 func noArgs(c *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return fmt.Errorf("%s takes no argument such as %q", shortPath(c), args[0])
+		return fmt.Errorf("%s takes no arguments, but got %q", shortPath(c), args[0])
 	}
 	return nil
 }
@@ -35,8 +35,8 @@ func shortPath(c *cobra.Command) string {
 	return strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
 }
 
-// fixArgs makes wrong arguments a usage error of every command below. A command
-// that only groups others shows its help, and takes no name that is none of them.
+// fixArgs makes wrong arguments a usage error of every command below. A command that only groups
+// subcommands shows its help, and rejects an unknown subcommand.
 func fixArgs(c *cobra.Command) {
 	if c.HasSubCommands() && !c.Runnable() {
 		c.Args = cobra.NoArgs
@@ -73,7 +73,7 @@ func flagError(c *cobra.Command, err error) error {
 	return usagef("%s\nSee '%s --help'.", text, c.CommandPath())
 }
 
-// newHelp is the help command; that of the library ends well for any name.
+// newHelp is the help command; cobra's own exits 0 even for an unknown name.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [command]",

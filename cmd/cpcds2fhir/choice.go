@@ -30,12 +30,26 @@ func (c *choice) String() string {
 }
 
 // Type is what help prints for the value.
-func (c *choice) Type() string { return "word" }
+func (c *choice) Type() string {
+	if all := strings.Join(c.words, "|"); len(all) <= 40 {
+		return all
+	}
+	return "NAME"
+}
 
 func (c *choice) Set(s string) error {
 	if !slices.Contains(c.words, s) {
-		return errors.New("use " + strings.Join(c.words, " or "))
+		return errors.New("use " + alternatives(c.words))
 	}
 	*c.value = s
 	return nil
+}
+
+// alternatives lists words as a sentence does: "a, b or c".
+func alternatives(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }

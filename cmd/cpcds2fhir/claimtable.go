@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -10,7 +11,7 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-// claimRow is a claim as a line of a table.
+// claimRow is one claim as a row of the table.
 type claimRow struct {
 	id, from, kind, status, submitted, paid string
 	lines                                   int
@@ -18,9 +19,9 @@ type claimRow struct {
 }
 
 // claimRows reads the claims of a patient, the oldest first.
-func claimRows(st *store.Store, patient string) ([]claimRow, error) {
+func claimRows(ctx context.Context, st *store.Store, patient string) ([]claimRow, error) {
 	var rows []claimRow
-	for e, err := range st.Search(&store.Query{Type: fhir.ExplanationOfBenefit, Patient: patient}) {
+	for e, err := range st.Search(ctx, &store.Query{Type: fhir.ExplanationOfBenefit, Patients: []string{patient}}) {
 		if err != nil {
 			return nil, err
 		}

@@ -12,10 +12,10 @@ import (
 	"cpcds2fhir/schemas/layouts"
 )
 
-// completion is what the shell asks for.
+// completion is the function that answers the shell's completion request.
 type completion = func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective)
 
-// completeFlag completes a flag of a command that has it.
+// completeFlag registers the completion of one of a command's flags.
 func completeFlag(c *cobra.Command, flag string, f completion) {
 	cobra.CheckErr(c.RegisterFlagCompletionFunc(flag, f))
 }
@@ -30,7 +30,7 @@ func completeLoadFlags(c *cobra.Command, f *loadFlags) {
 		var names []string
 		for _, l := range layouts.Builtins() {
 			if f.layout == "" || f.layout == l.Name {
-				names = append(names, pipeline.Repairs(l)...)
+				names = append(names, pipeline.KnownRepairs(l)...)
 			}
 		}
 		slices.Sort(names)
@@ -101,7 +101,7 @@ func (f *rejectFlags) completeIDs(_ *cobra.Command, args []string, begun string)
 	}
 	var ids []string
 	enough := errors.New("enough")
-	_ = f.each(s, runs, func(_ string, r *pipeline.Reject) error { // a damaged file completes nothing
+	_ = f.heads(s, runs, func(_ string, r *pipeline.Reject) error { // a damaged file completes nothing
 		if strings.HasPrefix(r.ID, begun) && !slices.Contains(args, r.ID) {
 			ids = append(ids, r.ID)
 		}

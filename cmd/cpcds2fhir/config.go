@@ -8,11 +8,13 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
+	"cpcds2fhir/loaders/ndjson"
 	storeloader "cpcds2fhir/loaders/store"
-	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/batchrun"
 	"cpcds2fhir/schemas/fhir"
 )
 
@@ -30,7 +32,7 @@ func parseTarget(s string) (target, error) {
 	return parseTargetOf("--to", s, "store:DIR or ndjson:DIR[?compress=zstd|gzip]")
 }
 
-// parseTargetOf says of a wrong target which argument it is, and its form.
+// parseTargetOf reads a target. Its errors name the argument and the form it must have.
 func parseTargetOf(what, s, form string) (target, error) {
 	kind, rest, ok := strings.Cut(s, ":")
 	dir, query, _ := strings.Cut(rest, "?")
@@ -51,7 +53,7 @@ func parseTargetOf(what, s, form string) (target, error) {
 	switch t.compress {
 	case "", "zstd", "gzip":
 	default:
-		return t, usagef("%s %q: compress is zstd or gzip", what, s)
+		return t, usagef("%s %q: compress must be zstd or gzip", what, s)
 	}
 	return t, nil
 }
@@ -63,7 +65,7 @@ func (t target) String() string {
 	return t.kind + ":" + t.dir
 }
 
-// state is the folder of what the program remembers of a target.
+// state is the folder that holds the program's state for a target.
 func (t target) state(flag string) string {
 	if flag != "" {
 		return flag
@@ -71,7 +73,7 @@ func (t target) state(flag string) string {
 	return filepath.Clean(t.dir) + ".state"
 }
 
-// check says in plain words that the target or its state cannot be folders.
+// check returns an error if the target or its state folder cannot be a folder.
 func (t target) check(state string) error {
 	if err := folder("target "+t.String(), t.dir); err != nil {
 		return err
@@ -92,22 +94,22 @@ func folder(what, path string) error {
 	}
 }
 
-// storeMemory is what the embedded store may take of the memory of the process: all that
-// it can use of the default, and of less the same share.
+// storeMemory is how much of the process's memory the embedded store may take: its full need at the
+// default size, and the same share of anything smaller.
 func storeMemory(memory int64) int64 {
 	return min(memory*22/100, storeloader.Memory)
 }
 
-// batchPieces is how many pieces of 4 MB a batch has, for which so much memory has room.
-// With 512 MiB and two workers two take 12% less time into compressed files than one: the
-// fewer syncs, the less a CPU idles with a goroutine that waits for the disk. With 256 MiB two
-// would take a third more time into a store, as they leave too little memory for the rest.
+// batchPieces is how many 4 MB pieces a batch can have in this much memory. With 512 MiB and two
+// workers, two pieces make a load into compressed files 12% faster than one: fewer syncs leave a
+// CPU idle less often. With 256 MiB, two would make a load into a store a third slower, because too
+// little memory is left for the rest.
 func batchPieces(memory int64, workers int) int {
 	return int(max(1, min(memory/int64(workers)>>27, 4)))
 }
 
-// foreign refuses an NDJSON folder that holds something and was not written by a
-// load: run.json in the state folder says that it was.
+// foreign refuses an NDJSON folder that is not empty and was not written by a load. If a load wrote
+// it, run.json in the state folder says so.
 func (t target) foreign(state string) error {
 	entries, err := os.ReadDir(t.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -119,26 +121,32 @@ func (t target) foreign(state string) error {
 	if _, err := os.Stat(filepath.Join(state, "run.json")); err == nil {
 		return nil
 	}
-	for _, e := range entries {
-		if filepath.Join(t.dir, e.Name()) != filepath.Clean(state) {
-			return environmentf("folder %s is not empty and not from an earlier load; name an empty folder or a new one", t.dir)
-		}
+	foreign := slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return filepath.Join(t.dir, e.Name()) != filepath.Clean(state) })
+	if !foreign {
+		return nil
 	}
-	return nil
+	ours, err := ndjson.Wrote(t.dir)
+	if err != nil {
+		return err
+	}
+	if ours {
+		return &mismatch{fmt.Sprintf("folder %s has the output of a load that is missing from the state folder %s: the state was lost, or --state names another one", t.dir, state),
+			"renames the folder and loads from the beginning"}
+	}
+	return environmentf("folder %s is not empty and not from an earlier load; name an empty or new folder", t.dir)
 }
 
-// checkManifest finds out before a load whether its account can be written at the
-// end.
+// checkManifest checks before a load that its account can be written at the end.
 func checkManifest(path string) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return environmentf("write manifest: %s is no file that can be replaced", path)
+		return environmentf("write manifest: %s is not a regular file", path)
 	}
 	if dir := filepath.Dir(path); folder("", dir) == nil {
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			return environmentf("write manifest %s: there is no folder %s", path, dir)
+			return environmentf("write manifest %s: folder %s does not exist", path, dir)
 		}
 	}
-	tmp := path + ".tmp" // the name it has at first
+	tmp := path + ".tmp" // written first, then renamed
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("write manifest: %w", err)
@@ -146,8 +154,8 @@ func checkManifest(path string) error {
 	return errors.Join(f.Close(), os.Remove(tmp))
 }
 
-// idKey reads the key from which resource ids are made: FILE, env:NAME, or the
-// user's own, which is created on first use.
+// idKey reads the key that resource ids are made with: FILE, env:NAME, or the user's own, created
+// on first use.
 func idKey(flag string) (*fhir.Identity, error) {
 	if name, ok := strings.CutPrefix(flag, "env:"); ok {
 		v := os.Getenv(name)
@@ -166,7 +174,7 @@ func idKey(flag string) (*fhir.Identity, error) {
 	}
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return nil, fmt.Errorf("find the user's configuration folder for the id key (or give --id-key): %w", err)
+		return nil, fmt.Errorf("find the user's configuration folder for the id key (or set --id-key): %w", err)
 	}
 	path := filepath.Join(dir, "cpcds2fhir", "id-key")
 	b, err := os.ReadFile(path)
@@ -197,30 +205,38 @@ func idKey(flag string) (*fhir.Identity, error) {
 	return identity(key, path)
 }
 
-// warnOpenKey tells of a key that other users can read: with it they can test
-// whether an id belongs to a member.
+// warnOpenKey warns of a key that other users can read: with it they can test whether an id belongs
+// to a member.
 func warnOpenKey(path string) {
 	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0 {
-		fmt.Fprintf(os.Stderr, "warning: every user of this machine can read the id key %s: chmod 600 it\n", path)
+		fmt.Fprintf(os.Stderr, "warning: other users of this machine can read the id key %s; run chmod 600 on it\n", path)
 	}
 }
 
 func identity(key []byte, from string) (*fhir.Identity, error) {
 	key = []byte(strings.TrimSpace(string(key)))
 	if len(key) < 16 {
-		return nil, usagef("id key %s: a key has at least 16 characters", from)
+		return nil, usagef("id key %s: a key needs at least 16 characters", from)
 	}
 	return fhir.NewIdentity(key), nil
 }
 
-// sizeUnits are the ends of a size; the longer stand first.
+// sizeUnits are the suffixes of a size, the longer ones first.
 var sizeUnits = []struct {
 	suffix string
 	bytes  float64
 }{{"kib", 1 << 10}, {"mib", 1 << 20}, {"gib", 1 << 30}, {"tib", 1 << 40}, {"kb", 1e3}, {"mb", 1e6}, {"gb", 1e9}, {"tb", 1e12},
 	{"k", 1 << 10}, {"m", 1 << 20}, {"g", 1 << 30}, {"t", 1 << 40}, {"b", 1}}
 
-// leastMemory is what a load cannot do without; less is a forgotten unit.
+// roomOf is how much of the process's memory the pages of a lane's row group may take. The row
+// groups of most writers need less.
+func roomOf(memory int64, workers int) readerRoom {
+	const readers = 4 // the readers get one part in four
+	share := readers * int64(workers)
+	return readerRoom{memory: memory / share, share: share, footer: memory / readers}
+}
+
+// leastMemory is the minimum for a load; a smaller number usually lacks its unit.
 const leastMemory = 64 << 20
 
 // parseMemory reads 512MiB, 2GB, 1g or plain bytes.
@@ -238,41 +254,44 @@ func parseMemory(s string) (int64, error) {
 	case err != nil || n <= 0 || size != size || size >= 1<<60:
 		return 0, usagef("--memory %q: use a size such as 512MiB or 2GiB", s)
 	case size < leastMemory && unit == 1:
-		return 0, usagef("--memory %q is a number of bytes, and at least 64MiB are needed; units are KiB, MiB, GiB and TiB, as in 512MiB", s)
+		return 0, usagef("--memory %q is in bytes, and at least 64MiB is needed; add a unit such as KiB, MiB, GiB or TiB, as in 512MiB", s)
 	case size < leastMemory:
-		return 0, usagef("--memory %q: at least 64MiB are needed", s)
+		return 0, usagef("--memory %q: at least 64MiB is needed", s)
 	}
 	return int64(size), nil
 }
 
-// mostWorkers is more than any machine can use: each worker has buffers of its own.
+// mostWorkers is more than any machine can use: each worker has its own buffers.
 const mostWorkers = 256
 
 func checkWorkers(n int) error {
 	if n < 1 || n > mostWorkers {
-		return usagef("--workers %d: at least one, at most %d; more than CPUs do not help", n, mostWorkers)
+		return usagef("--workers %d: use 1 to %d; more workers than CPUs do not help", n, mostWorkers)
 	}
 	return nil
 }
 
 // parseBudget reads N or P%.
-func parseBudget(s string) (pipeline.Budget, error) {
+func parseBudget(s string) (batchrun.Budget, error) {
 	if s == "" {
-		return pipeline.Budget{}, nil
+		return batchrun.Budget{}, nil
 	}
 	if p, ok := strings.CutSuffix(s, "%"); ok {
 		v, err := strconv.ParseFloat(p, 64)
 		if err != nil || v < 0 || v > 100 {
-			return pipeline.Budget{}, usagef("--max-rejects %q: use a number or a share such as 5%%", s)
+			return batchrun.Budget{}, usagef("--max-rejects %q: use a number or a percentage such as 5%%", s)
 		}
 		if v == 0 {
-			return pipeline.Budget{Set: true}, nil
+			return batchrun.Budget{Set: true}, nil
 		}
-		return pipeline.Budget{Set: true, Share: v / 100}, nil
+		return batchrun.Budget{Set: true, Share: v / 100}, nil
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 0 {
-		return pipeline.Budget{}, usagef("--max-rejects %q: use a number or a share such as 5%%", s)
+		return batchrun.Budget{}, usagef("--max-rejects %q: use a number or a percentage such as 5%%", s)
 	}
-	return pipeline.Budget{Set: true, Count: n}, nil
+	return batchrun.Budget{Set: true, Count: n}, nil
 }
+
+// appends reports whether the target can only be added to.
+func (t *target) appends() bool { return t.kind == "ndjson" }

@@ -42,7 +42,7 @@ func TestParseMemory(t *testing.T) {
 	f("1t", 1<<40, "")
 	f("2TB", 2e12, "")
 	f("67108864", 64<<20, "")
-	f("1", 0, "number of bytes")
+	f("1", 0, "is in bytes")
 	f("512", 0, "as in 512MiB")
 	f("63MiB", 0, "at least 64MiB")
 	f("512KB", 0, "at least 64MiB")

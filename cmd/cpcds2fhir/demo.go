@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -16,7 +17,7 @@ import (
 
 	"cpcds2fhir/internal/store"
 	"cpcds2fhir/internal/synth"
-	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/manifest"
 	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/fhir"
 )
@@ -25,23 +26,23 @@ func newDemo() *cobra.Command {
 	var dir string
 	c := &cobra.Command{
 		Use:   "demo",
-		Short: "Show the main job on a synthetic extract: make it, load it, look at it",
-		Long: `Demo makes a synthetic extract of all five claim kinds as Parquet, loads it into an
-embedded store, shows the account, one member's claims and what matters of one
-ExplanationOfBenefit, and the commands to go on with. Everything it writes is in one
-folder.`,
+		Short: "Make a synthetic extract, load it and show the result",
+		Long: `Demo makes a synthetic extract with all six kinds of claims as Parquet and loads it
+into an embedded store. It then shows the account, one member's claims, the main parts of one
+ExplanationOfBenefit, and commands to try next. Everything it writes is in one
+folder, except for your id key in the configuration folder.`,
 		Example: `  cpcds2fhir demo
   cpcds2fhir demo --dir /tmp/demo`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(c *cobra.Command, _ []string) error { return demo(c, dir) },
 	}
-	c.Flags().StringVar(&dir, "dir", "./demo", "`DIR` for everything that the demo writes; an earlier demo in it is replaced")
+	c.Flags().StringVar(&dir, "dir", "./demo", "write everything to `DIR`; an earlier demo in it is replaced")
 	cobra.CheckErr(c.MarkFlagDirname("dir"))
 	return c
 }
 
-// demoMark is a file that says that a folder is a demo's, which may be replaced.
+// demoMark is a file that marks a folder as a demo's, so it may be replaced.
 const demoMark = ".cpcds2fhir-demo"
 
 func demo(c *cobra.Command, dir string) error {
@@ -51,7 +52,7 @@ func demo(c *cobra.Command, dir string) error {
 	}
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		if _, err := os.Stat(filepath.Join(dir, demoMark)); err != nil {
-			return usagef("%s is not empty and not from a demo: name another folder with --dir", dir)
+			return usagef("%s is not empty and not from a demo; name another folder with --dir", dir)
 		}
 		if err := os.RemoveAll(dir); err != nil {
 			return err
@@ -78,7 +79,7 @@ func demo(c *cobra.Command, dir string) error {
 	}
 	fmt.Fprintf(w, "\n2. Load it: cpcds2fhir load --to store:%s %s\n", storeDir, extract)
 	f := &loadFlags{to: "store:" + storeDir, carin: "2.2.0", profiles: carin.Profiles[0], mode: "strict", workers: workers,
-		memory: "512MiB", output: "text", manifest: filepath.Join(dir, "manifest.json")}
+		memory: "512MiB", output: "text", demo: true, manifest: filepath.Join(dir, "manifest.json")}
 	if err := f.load(c.Context(), []string{extract}, w); err != nil {
 		return err
 	}
@@ -87,27 +88,27 @@ func demo(c *cobra.Command, dir string) error {
 		return err
 	}
 	defer st.Close()
-	patient, err := showMember(w, st, storeDir)
+	patient, err := showMember(c.Context(), w, st, storeDir)
 	if err != nil {
 		return err
 	}
-	m, err := pipeline.ReadManifest(f.manifest)
+	m, err := manifest.Read(f.manifest)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\n5. What it came to\n\n  %s\n  %s It is in %s, as JSON.\n", claimsLine(m), balance(m), f.manifest)
+	fmt.Fprintf(w, "\n5. The account\n\n  %s\n  %s It is in %s, as JSON.\n", claimsLine(m), balance(m), f.manifest)
 	fmt.Fprintf(w, `
-6. Go on
+6. Try next
 
   cpcds2fhir store stats --store %[1]s
   cpcds2fhir store search --store %[1]s --bundle 'ExplanationOfBenefit?patient=%[2]s'
-  cpcds2fhir load --to store:%[1]s %[3]s      # again: everything is unchanged
+  cpcds2fhir load --to store:%[1]s %[3]s      # again: nothing changes
   cpcds2fhir load --to 'ndjson:%[4]s/out?compress=zstd' %[3]s
   cpcds2fhir reconcile --to store:%[1]s
   cpcds2fhir synth --claims 5000 --faults 20%% --out %[4]s/broken
   cpcds2fhir load --to store:%[4]s/other %[4]s/broken && cpcds2fhir rejects list --summary --to store:%[4]s/other
 
-Everything is in %[4]s. Without installing: go run ./cmd/cpcds2fhir in place of cpcds2fhir.
+Everything is in %[4]s. If cpcds2fhir is not installed, use 'go run ./cmd/cpcds2fhir'.
 `, storeDir, patient, extract, dir)
 	return nil
 }
@@ -123,17 +124,17 @@ func better(a, b []claimRow) bool {
 	return kinds(a) > kinds(b)
 }
 
-// showMember prints the claims of one member with a history of several kinds, and
-// what matters of one of them. It returns the member's id.
-func showMember(w io.Writer, st *store.Store, storeDir string) (string, error) {
+// showMember prints the claims of one member with a history of several kinds, and the main parts of
+// one of them. It returns the member's id.
+func showMember(ctx context.Context, w io.Writer, st *store.Store, storeDir string) (string, error) {
 	var best string
 	var bestRows []claimRow
 	n := 0
-	for e, err := range st.Export(fhir.Patient) {
+	for e, err := range st.Export(ctx, fhir.Patient) {
 		if err != nil {
 			return "", err
 		}
-		rows, err := claimRows(st, e.ID)
+		rows, err := claimRows(ctx, st, e.ID)
 		if err != nil {
 			return "", err
 		}
@@ -157,19 +158,19 @@ func showMember(w io.Writer, st *store.Store, storeDir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	fmt.Fprintf(w, "\n4. One of them, shortened: the first item, codes without their systems\n\n")
+	fmt.Fprintf(w, "\n4. One of them, shortened to its first item and to codes without their systems\n\n")
 	if n := len(lines) - demoLines; n > 0 {
 		lines, more = lines[:demoLines], more+n
 	}
 	for _, l := range lines {
 		fmt.Fprintf(w, "  %s\n", l)
 	}
-	fmt.Fprintf(w, "  ... %s. Print it whole:\n\n  cpcds2fhir store get --store %s ExplanationOfBenefit/%s\n",
+	fmt.Fprintf(w, "  ... %s. To print all of it:\n\n  cpcds2fhir store get --store %s ExplanationOfBenefit/%s\n",
 		many(int64(more), "more line"), storeDir, one.id)
 	return best, nil
 }
 
-// demoLines is how much of a resource leaves the rest of the demo in sight.
+// demoLines is how many lines of a resource are shown, so that the rest of the demo stays in sight.
 const demoLines = 60
 
 // example is the shortest of the claims that have a diagnosis, if any has.

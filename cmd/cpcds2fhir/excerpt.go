@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// excerptKeys are what a person reads of an ExplanationOfBenefit.
+// excerptKeys are the members of an ExplanationOfBenefit that an excerpt shows.
 var excerptKeys = []string{"resourceType", "id", "meta", "status", "type", "subType", "patient", "billablePeriod", "insurer", "provider", "outcome", "diagnosis", "item", "total"}
 
 // excerptWidth is how long a line may be. What fits is on one line.
@@ -19,9 +19,8 @@ const excerptWidth = 130
 // codes.
 var codeSystem = regexp.MustCompile(`"system":"(?:[^"\\]|\\.)*",(?:"version":"(?:[^"\\]|\\.)*",)?`)
 
-// excerpt shortens a resource to what a person reads: some of its members, the
-// first of its items, codes without their systems. It returns the lines and how
-// many more the whole has.
+// excerpt shortens a resource for reading: some of its members, its first item, codes without their
+// systems. It returns the lines, and how many more the full resource has.
 func excerpt(raw []byte) (lines []string, more int, err error) {
 	var whole bytes.Buffer
 	if err := indented(&whole, raw); err != nil {
@@ -68,11 +67,11 @@ type member struct {
 	value json.RawMessage
 }
 
-// members reads an object in its own order.
+// members reads the members of an object in their order.
 func members(raw []byte) ([]member, error) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, fmt.Errorf("read resource: it is no JSON object")
+		return nil, fmt.Errorf("read resource: it is not a JSON object")
 	}
 	var list []member
 	for d.More() {

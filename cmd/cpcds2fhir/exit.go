@@ -13,6 +13,8 @@ import (
 	"cpcds2fhir/internal/synth"
 	"cpcds2fhir/loaders/ndjson"
 	storeloader "cpcds2fhir/loaders/store"
+	"cpcds2fhir/pipeline/csvio"
+	"cpcds2fhir/pipeline/statefile"
 	"cpcds2fhir/schemas/layouts"
 )
 
@@ -31,25 +33,28 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// environmentError is a fault of the machine: of its files, disks or rights.
+// environmentError is a fault of the machine: its files, disks or permissions.
 type environmentError struct{ error }
 
 func environmentf(format string, args ...any) error {
 	return environmentError{fmt.Errorf(format, args...)}
 }
 
-// exitCode sorts an error by who can mend it.
+// exitCode maps an error to an exit code by who can fix it.
 func exitCode(err error) int {
 	var usage usageError
 	var inUse *store.InUseError
 	var version *store.VersionError
 	var notStore *store.NotStoreError
+	var stateSchema *statefile.SchemaError
+	var journalSchema *ndjson.SchemaError
 	var storeKey *storeloader.KeyError
 	var otherRun *ndjson.OtherRunError
 	var key *ndjson.KeyError
 	var bind *layouts.BindError
 	var layout *layouts.FileError
 	var synthetic *synth.OptionError
+	var csv *csvio.OptionError
 	var environment environmentError
 	var path *fs.PathError
 	var link *os.LinkError
@@ -57,10 +62,10 @@ func exitCode(err error) int {
 	case errors.As(err, &environment):
 		return exitEnvironment
 	case errors.As(err, &usage), errors.As(err, &synthetic), errors.As(err, &bind), errors.As(err, &layout),
-		errors.As(err, &storeKey), errors.As(err, &key), errors.As(err, &otherRun),
+		errors.As(err, &csv), errors.As(err, &storeKey), errors.As(err, &key), errors.As(err, &otherRun),
 		strings.HasPrefix(err.Error(), "unknown command"):
 		return exitUsage
-	case errors.As(err, &inUse), errors.As(err, &version), errors.As(err, &notStore), errors.As(err, &path), errors.As(err, &link),
+	case errors.As(err, &inUse), errors.As(err, &version), errors.As(err, &notStore), errors.As(err, &stateSchema), errors.As(err, &journalSchema), errors.As(err, &path), errors.As(err, &link),
 		errors.Is(err, ndjson.ErrLocked), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission),
 		errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return exitEnvironment
@@ -68,16 +73,24 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// message is what a user reads of an error.
+// resumable is an error of a run that resumes from its checkpoints when it is run again.
+type resumable struct{ error }
+
+func (r resumable) Unwrap() error { return r.error }
+
+// message is an error as shown to the user.
 func message(err error) string {
 	if errors.Is(err, context.Canceled) {
-		return "stopped; everything up to the last checkpoint is durable. Run the same command again to go on."
+		if errors.As(err, new(resumable)) {
+			return "stopped; everything up to the last checkpoint is durable. Run the same command again to resume."
+		}
+		return "stopped"
 	}
 	return once(err.Error())
 }
 
-// once drops what an error says that the one it wraps says again: of "write: write
-// f: disk full" it leaves "write f: disk full".
+// once drops words that a wrapped error repeats: "write: write f: disk full" becomes "write f: disk
+// full".
 func once(s string) string {
 	parts := strings.Split(s, ": ")
 	var kept []string

@@ -1,36 +1,39 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"cpcds2fhir/pipeline"
-	"cpcds2fhir/pipeline/arrowio"
 	"cpcds2fhir/pipeline/csvio"
-	"cpcds2fhir/pipeline/parquetio"
+	"cpcds2fhir/pipeline/folders"
+	"cpcds2fhir/pipeline/manifest"
+	"cpcds2fhir/pipeline/rowbatch"
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/layouts"
 )
 
-// extract is a set of opened input files and the layout that reads them.
+// extract is a set of open input files and the layout that reads them.
 type extract struct {
-	paths  []string
+	found  []folders.File
 	sizes  []int64
 	files  []pipeline.File
 	layout *layouts.Layout
 	why    string
-	inputs []*pipeline.Input
+	inputs []*rowbatch.Input
 	of     []int // the file of each input: one file may be several tables
 
-	leftOut []pipeline.ManifestLeftOut
+	room readerRoom
 
-	warnings []string // what the user should know before the load
+	leftOut []manifest.LeftOut
+
+	unread   []*unreadColumn
+	warnings []string // shown to the user before the load
 }
 
 func (x *extract) close() {
@@ -39,52 +42,14 @@ func (x *extract) close() {
 	}
 }
 
-// formats by the end of a file's name.
-var formats = []struct {
-	suffix string
-	open   opener
-}{
-	{".parquet", openParquet}, {".pq", openParquet},
-	{".arrow", openArrow}, {".arrows", openArrow}, {".feather", openArrow}, {".ipc", openArrow},
-	{".csv", openCSV}, {".csv.gz", openCSV}, {".csv.zst", openCSV},
-	{".tsv", openCSV}, {".tsv.gz", openCSV}, {".tsv.zst", openCSV},
-	{".txt", openCSV}, {".txt.gz", openCSV}, {".txt.zst", openCSV},
-}
-
-// opener opens a file; text is read with the options, and like is a file that was opened
-// before, or nil.
-type opener func(path string, csv csvio.Options, like pipeline.File) (pipeline.File, error)
-
-func openCSV(path string, csv csvio.Options, _ pipeline.File) (pipeline.File, error) {
-	return csvio.Open(path, csv)
-}
-
-func openParquet(path string, _ csvio.Options, like pipeline.File) (pipeline.File, error) {
-	return parquetio.Open(path, parquetio.Options{Like: like})
-}
-
-func openArrow(path string, _ csvio.Options, _ pipeline.File) (pipeline.File, error) {
-	return arrowio.Open(path, arrowio.Options{})
-}
-
-func openerOf(path string) opener {
-	lower := strings.ToLower(path)
-	for _, f := range formats {
-		if strings.HasSuffix(lower, f.suffix) {
-			return f.open
-		}
-	}
-	return nil
-}
-
 // openExtract finds and opens the files that args name, recognises or applies the
 // layout, and binds every file to its table.
-func openExtract(args []string, layoutName string, lenient bool, noRepair map[string]bool) (*extract, error) {
-	paths, err := expand(args)
+func openExtract(args []string, layoutName string, lenient bool, noRepair map[string]bool, room readerRoom) (*extract, error) {
+	x, err := findExtract(args)
 	if err != nil {
 		return nil, err
 	}
-	x := &extract{paths: paths}
+	x.room = room
 	if layoutName != "" {
 		if x.layout, err = openLayout(layoutName); err != nil {
 			return nil, err
@@ -99,7 +64,7 @@ func openExtract(args []string, layoutName string, lenient bool, noRepair map[st
 
 func (x *extract) open(lenient bool, noRepair map[string]bool) error {
 	if x.layout == nil {
-		// Read headers as they come, to see which layout knows them.
+		// Read the headers as they are, to see which layout knows them.
 		if err := x.openFiles(csvio.Options{}); err != nil {
 			return err
 		}
@@ -119,9 +84,10 @@ func (x *extract) open(lenient bool, noRepair map[string]bool) error {
 	}
 	places = x.leave(places)
 	if len(places) == 0 {
-		return usagef("layout %s leaves out all files", x.layout.Name)
+		return usagef("layout %s leaves out every file", x.layout.Name)
 	}
-	for i, p := range x.paths {
+	for i, found := range x.found {
+		p := found.Path
 		for n, t := range places[i].Tables {
 			b := x.boundAs(t, x.files[i].Fields())
 			if b == nil {
@@ -129,19 +95,23 @@ func (x *extract) open(lenient bool, noRepair map[string]bool) error {
 				if b, err = t.Bind(x.files[i].Fields(), layouts.Options{Lenient: lenient, NoRepair: noRepair}); err != nil {
 					return fmt.Errorf("%s: %w", p, err)
 				}
+				x.noteZones(t, b, x.files[i].Fields())
 			}
 			if n == 0 {
-				x.unknown(p, t, x.files[i].Fields())
+				x.note(p, t, x.files[i].Fields())
 			}
-			x.inputs = append(x.inputs, &pipeline.Input{Path: p, Table: t.Table, File: x.files[i], Binding: b})
+			x.inputs = append(x.inputs, &rowbatch.Input{Path: p, Table: t.Table, File: x.files[i], Binding: b})
 			x.of = append(x.of, i)
 		}
+	}
+	for _, u := range x.unread {
+		x.warnings = append(x.warnings, u.warning(x.layout.Name))
 	}
 	return nil
 }
 
-// boundAs returns the binding of an earlier file with the same columns, nil if there is
-// none: most of the thousands of files that an extract may have are alike.
+// boundAs returns the binding of an earlier file with the same columns, or nil. An extract may have
+// thousands of files, most of them alike.
 func (x *extract) boundAs(t *layouts.Table, fields []cpcds.Field) *layouts.Binding {
 	for n := len(x.inputs) - 1; n >= 0; n-- {
 		in := x.inputs[n]
@@ -157,45 +127,36 @@ func (x *extract) boundAs(t *layouts.Table, fields []cpcds.Field) *layouts.Bindi
 
 // leave drops the files that the layout leaves out and returns the places of the others.
 func (x *extract) leave(places []layouts.Placement) (kept []layouts.Placement) {
-	var paths []string
+	var found []folders.File
 	var files []pipeline.File
 	var sizes []int64
 	for i, p := range places {
 		if p.LeftOut != "" {
 			x.files[i].Close()
-			x.leftOut = append(x.leftOut, pipeline.ManifestLeftOut{Path: x.paths[i], Reason: p.LeftOut})
-			x.warnings = append(x.warnings, fmt.Sprintf("%s is left out: %s", x.paths[i], p.LeftOut))
+			path := x.found[i].Path
+			x.leftOut = append(x.leftOut, manifest.LeftOut{Path: path, Reason: p.LeftOut})
+			x.warnings = append(x.warnings, fmt.Sprintf("%s is left out: %s", path, p.LeftOut))
 			continue
 		}
-		paths, files, sizes, kept = append(paths, x.paths[i]), append(files, x.files[i]), append(sizes, x.sizes[i]), append(kept, p)
+		found, files, sizes, kept = append(found, x.found[i]), append(files, x.files[i]), append(sizes, x.sizes[i]), append(kept, p)
 	}
-	x.paths, x.files, x.sizes = paths, files, sizes
+	x.found, x.files, x.sizes = found, files, sizes
 	return kept
-}
-
-// unknown notes the columns of a file that the layout does not know.
-func (x *extract) unknown(path string, t *layouts.Table, fields []cpcds.Field) {
-	for _, header := range t.Match(path, fields).Unknown {
-		w := fmt.Sprintf("%s: layout %s leaves out the column %q, which table %s does not have", path, x.layout.Name, header, t)
-		if n := t.Nearest(header); n != "" {
-			w += fmt.Sprintf(" (did you mean %q?)", n)
-		}
-		x.warnings = append(x.warnings, w)
-	}
 }
 
 // openFiles opens all inputs. Text files are read with the options.
 func (x *extract) openFiles(csv csvio.Options) error {
 	x.files, x.sizes = nil, nil
 	var last pipeline.File
-	for _, p := range x.paths {
-		f, err := openerOf(p)(p, csv, last)
+	for _, found := range x.found {
+		f, err := openerOf(found.Path)(found.Path, opening{csv: csv, like: last, room: x.room})
 		if err != nil {
 			return err
 		}
 		last = f
-		x.files = append(x.files, f)
-		info, err := os.Stat(p)
+		x.noteDoubled(folders.Doubled(f, found.Keys))
+		x.files = append(x.files, folders.WithKeys(f, found.Keys))
+		info, err := os.Stat(found.Path)
 		if err != nil {
 			return err
 		}
@@ -204,64 +165,37 @@ func (x *extract) openFiles(csv csvio.Options) error {
 	return nil
 }
 
+// noteDoubled warns once of each partition key that files also have as a column.
+func (x *extract) noteDoubled(names []string) {
+	for _, n := range names {
+		x.warnOnce(fmt.Sprintf("column %q is both in the files and in their folder names: the files' column is read, and the two are not compared", n))
+	}
+}
+
 func (x *extract) headers() []layouts.File {
-	files := make([]layouts.File, len(x.paths))
-	for i, p := range x.paths {
-		files[i] = layouts.File{Path: p, Fields: x.files[i].Fields()}
+	files := make([]layouts.File, len(x.found))
+	for i, found := range x.found {
+		files[i] = layouts.File{Path: found.Path, Fields: x.files[i].Fields()}
 	}
 	return files
 }
 
 func csvOptions(l *layouts.Layout) csvio.Options {
 	return csvio.Options{Delimiter: byte(l.CSV.Delimiter), Quote: byte(l.CSV.Quote), NoQuote: l.CSV.Quote == 0,
-		Encoding: l.CSV.Encoding, ShortRows: l.CSV.ShortRows}
+		Encoding: l.CSV.Encoding, ShortRows: l.CSV.ShortRows,
+		Escape: byte(l.CSV.Escape), Trim: l.CSV.Trim, ExcelGuards: l.CSV.ExcelGuards, NullMark: l.CSV.NullMark}
 }
 
-// expand turns files, folders and globs into files, sorted and each once.
-func expand(args []string) ([]string, error) {
-	var paths []string
-	for _, a := range args {
-		matches := []string{a}
-		info, err := os.Stat(a)
-		if err != nil && strings.ContainsAny(a, "*?[") {
-			if matches, err = filepath.Glob(a); err != nil || len(matches) == 0 {
-				return nil, environmentf("%s: no file matches", a)
-			}
-		} else if err != nil {
-			return nil, err
-		} else if info.IsDir() {
-			matches = nil
-			entries, err := os.ReadDir(a)
-			if err != nil {
-				return nil, err
-			}
-			for _, e := range entries {
-				if p := filepath.Join(a, e.Name()); !e.IsDir() && openerOf(p) != nil {
-					matches = append(matches, p)
-				}
-			}
-			if len(matches) == 0 {
-				return nil, environmentf("%s: the folder has no Parquet, CSV or Arrow files", a)
-			}
-		}
-		for _, p := range matches {
-			if openerOf(p) == nil {
-				return nil, usagef("%s: the name does not tell the format: use .parquet, .csv (.gz, .zst), .tsv, .txt, .arrow or .feather", p)
-			}
-			paths = append(paths, p)
-		}
-	}
-	slices.Sort(paths)
-	return slices.Compact(paths), nil
-}
-
-// fingerprint names the content of the inputs without reading them whole: names,
-// sizes, and the first and last megabyte. The manifest has the full digests.
+// fingerprint identifies the inputs without reading them in full: by their names, sizes, first and
+// last megabyte, and the partition keys, which are in no file. The manifest has the full digests.
 func (x *extract) fingerprint() (string, error) {
 	h := sha256.New()
-	for i, p := range x.paths {
-		fmt.Fprintf(h, "%s\x00%d\x00", filepath.Base(p), x.sizes[i])
-		f, err := os.Open(p)
+	for i, found := range x.found {
+		fmt.Fprintf(h, "%s\x00%d\x00", found.Name, x.sizes[i])
+		for _, k := range found.Keys {
+			fmt.Fprintf(h, "%q=%q,%t\x00", k.Name, k.Value, k.Absent)
+		}
+		f, err := os.Open(found.Path)
 		if err != nil {
 			return "", err
 		}
@@ -274,22 +208,51 @@ func (x *extract) fingerprint() (string, error) {
 		}
 		f.Close()
 		if err != nil {
-			return "", fmt.Errorf("read %s: %w", p, err)
+			return "", fmt.Errorf("read %s: %w", found.Path, err)
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
+// heeded is a reader that stops when its context is done.
+type heeded struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (h heeded) Read(b []byte) (int, error) {
+	if err := h.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return h.Reader.Read(b)
+}
+
 // digest is the SHA-256 of a whole file.
-func digest(path string) (string, error) {
+func digest(ctx context.Context, path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	// A plain copy could read the whole file without checking the context.
+	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, heeded{ctx, f}, make([]byte, 1<<20)); err != nil {
 		return "", fmt.Errorf("read %s: %w", path, err)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// expectClaims warns if no file of the extract has claims. If a folder was left out that may hold
+// them, it is an error instead: a job whose folders moved must not end as a success every night.
+func (x *extract) expectClaims() error {
+	if slices.ContainsFunc(x.inputs, func(in *rowbatch.Input) bool { return in.Table == cpcds.Claims }) {
+		return nil
+	}
+	for _, f := range x.leftOut {
+		if f.Reason == folders.ReasonDeep {
+			return fmt.Errorf("no claims file was given, and %s is %s: give its path, or use --allow-empty to load only the small tables", f.Path, f.Reason)
+		}
+	}
+	x.warnings = append(x.warnings, "no claims file was given: only the small tables are loaded (use --allow-empty if this is intended)")
+	return nil
 }

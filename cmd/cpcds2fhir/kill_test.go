@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/manifest"
+	"cpcds2fhir/pipeline/rejects"
 )
 
 // TestKill kills loads at random moments. Whatever the moment, the same command
@@ -68,6 +72,39 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// TestKillAgain kills a second load of what is loaded: the third goes on where it was.
+func TestKillAgain(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the program")
+	}
+	p := newProgram(t)
+	l := p.load(t, "store:")
+	l.finish(t)
+	start := time.Now()
+	l.finish(t)
+	delay := time.Since(start) * 7 / 10
+	for range 30 {
+		c, _ := p.start(t, l.args()...)
+		time.Sleep(delay)
+		_ = c.Process.Kill() // it may be over
+		if c.Wait() == nil {
+			delay = delay * 9 / 10
+			continue
+		}
+		again := exec.Command(p.path, slices.DeleteFunc(l.args(), func(s string) bool { return s == "--quiet" })...)
+		again.Env = p.env
+		out, err := again.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if strings.Contains(string(out), "Resumed: ") {
+			return
+		}
+		delay = delay * 11 / 10 // it was killed before its first checkpoint: the machine is slower than it was
+	}
+	t.Error("no load went on where the one before was killed")
+}
+
 // TestInterrupt interrupts loads as a person does with Ctrl-C.
 func TestInterrupt(t *testing.T) {
 	p := newProgram(t)
@@ -90,10 +127,10 @@ func TestInterrupt(t *testing.T) {
 			if !errors.As(err, &exit) || exit.ExitCode() != exitFailed {
 				t.Fatalf("the interrupted load ended with %v, want exit code %d\n%s", err, exitFailed, stderr)
 			}
-			if !strings.Contains(stderr.String(), "Run the same command again to go on") {
+			if !strings.Contains(stderr.String(), "Run the same command again to resume") {
 				t.Errorf("the interrupted load does not say how to go on: %s", stderr)
 			}
-			if list, err := pipeline.Manifests(l.state()); err != nil || len(list) > 0 {
+			if list, err := manifest.All(l.state()); err != nil || len(list) > 0 {
 				t.Errorf("the interrupted load left %d manifests, error %v", len(list), err)
 			}
 			l.finish(t)
@@ -208,7 +245,7 @@ func (l *loading) goOn(t *testing.T) {
 // result is what a load leaves.
 type result struct {
 	took     time.Duration
-	manifest *pipeline.Manifest
+	manifest *manifest.Manifest
 	output   map[string][]byte // the NDJSON folder, or the export of the store
 	rejects  map[string][]byte
 }
@@ -238,7 +275,7 @@ func (l *loading) result(t *testing.T) *result {
 // resultOf reads what is there now, with the n-th manifest.
 func (l *loading) resultOf(t *testing.T, n int) *result {
 	t.Helper()
-	manifests, err := pipeline.Manifests(l.state())
+	manifests, err := manifest.All(l.state())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,10 +291,33 @@ func (l *loading) resultOf(t *testing.T, n int) *result {
 	if r.output, err = readTree(dir); err != nil {
 		t.Fatal(err)
 	}
-	if r.rejects, err = readTree(filepath.Join(l.state(), "rejects")); err != nil {
+	r.rejects = l.rejects(t)
+	return r
+}
+
+// rejects reads the rejects of all runs: their files have other frames after a resume.
+func (l *loading) rejects(t *testing.T) map[string][]byte {
+	t.Helper()
+	s, err := rejects.OpenStore(l.state())
+	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	runs, err := s.Runs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]byte{}
+	for _, run := range runs {
+		err := s.Each(run, func(x *pipeline.Reject) error {
+			text, err := json.Marshal(x)
+			all[run+"/"+x.ID] = append(text, s.State(run, x.ID)...)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
 }
 
 // check compares what a disturbed load left with the result of an undisturbed one.
@@ -274,7 +334,7 @@ func (l *loading) compare(t *testing.T, want, got *result) {
 	if d := diffTrees(want.rejects, got.rejects); d != "" {
 		t.Errorf("the rejects differ (first: undisturbed): %s", d)
 	}
-	ignore := cmpopts.IgnoreFields(pipeline.Manifest{}, "Started", "Finished", "Target")
+	ignore := cmpopts.IgnoreFields(manifest.Manifest{}, "Started", "Finished", "Target")
 	if d := cmp.Diff(want.manifest, got.manifest, ignore); d != "" {
 		t.Errorf("the manifest differs (-undisturbed +killed):\n%s", d)
 	}

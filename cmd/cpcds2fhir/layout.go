@@ -17,7 +17,7 @@ import (
 func newLayout() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "layout",
-		Short: "List, show, check and propose layouts: how a source format becomes CPCDS",
+		Short: "List, show, check and propose layouts, which map a source format to CPCDS",
 	}
 	c.AddCommand(
 		&cobra.Command{
@@ -44,7 +44,7 @@ func newLayoutShow() *cobra.Command {
 		Example: `  cpcds2fhir layout show cpcds
   cpcds2fhir layout show synthea --output yaml > ours.yaml
   cpcds2fhir layout show ./ours.yaml`,
-		Args:              needs("the name of a layout that is built in, or a layout file", false),
+		Args:              needs("the name of a built-in layout, or a layout file", false),
 		ValidArgsFunction: completeLayout,
 		RunE: func(c *cobra.Command, args []string) error {
 			l, err := openLayout(args[0])
@@ -67,15 +67,15 @@ func newLayoutShow() *cobra.Command {
 					showTable(w, x, i == 0, i == len(forms)-1)
 				}
 			}
-			fmt.Fprintf(w, "\nrepairs of lenient mode: %s\n", strings.Join(pipeline.Repairs(l), ", "))
+			fmt.Fprintf(w, "\nrepairs in lenient mode: %s\n", strings.Join(pipeline.KnownRepairs(l), ", "))
 			return nil
 		},
 	}
-	choiceFlag(c, &output, "output", "text, or yaml for the layout itself", "text", "yaml")
+	choiceFlag(c, &output, "output", "output format; yaml is the layout itself", "text", "yaml")
 	return c
 }
 
-// showTable writes what a layout says of a table, or of a form of it.
+// showTable prints a table of a layout, or one form of it.
 func showTable(w io.Writer, x *layouts.Table, first, last bool) {
 	if first {
 		fmt.Fprintf(w, "\ntable %s\n  key %s\n", x.Table, columns(x.Key))
@@ -118,7 +118,7 @@ func openLayout(name string) (*layouts.Layout, error) {
 		return l, nil
 	}
 	if _, ok := errors.AsType[*layouts.FileError](err); ok {
-		if _, err := os.ReadFile(name); err != nil { // no fault of the layout
+		if _, err := os.ReadFile(name); err != nil { // not the layout's fault
 			return nil, fmt.Errorf("read layout: %w", err)
 		}
 	}

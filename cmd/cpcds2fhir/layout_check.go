@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cpcds2fhir/pipeline/manifest"
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/layouts"
 )
@@ -27,12 +28,13 @@ type layoutFault struct {
 
 func newLayoutCheck() *cobra.Command {
 	var output string
+	var showValues bool
 	c := &cobra.Command{
 		Use:   "check LAYOUT [EXTRACT...]",
 		Short: "Check a layout, alone or against the headers of an extract",
-		Long: `Check names every fault of a layout with its line and column. With an extract it says
-which file is which table, which columns are read, and which are missing or unknown. It
-reads headers alone. The exit code is 2 if the layout has a fault or a file does not fit.`,
+		Long: `Check reports every fault of a layout with its line and column. With an extract it also
+shows which table each file is, which columns are read, and which are missing or unknown.
+It reads only headers. The exit code is 2 if the layout has a fault or a file does not fit.`,
 		Example: "  cpcds2fhir layout check ./ours.yaml\n  cpcds2fhir layout check ./ours.yaml ./extract",
 		Args:    needs("a layout: a name or a file", true),
 
@@ -43,14 +45,15 @@ reads headers alone. The exit code is 2 if the layout has a fault or a file does
 				return err
 			}
 			var fit *layouts.Fit
+			var leftOut []manifest.LeftOut
 			if l != nil && len(args) > 1 {
-				if fit, err = fitExtract(l, args[1:]); err != nil {
+				if fit, leftOut, err = fitExtract(l, args[1:], showValues); err != nil {
 					return err
 				}
 			}
 			w := c.OutOrStdout()
 			if output == "json" {
-				err = writeCheckJSON(w, l, findings, fit, len(args) > 1)
+				err = writeCheckJSON(w, l, findings, fit, leftOut, len(args) > 1)
 			} else {
 				writeCheck(w, args[0], l, findings, fit)
 			}
@@ -60,7 +63,8 @@ reads headers alone. The exit code is 2 if the layout has a fault or a file does
 			return judge(args[0], l, findings, fit)
 		},
 	}
-	choiceFlag(c, &output, "output", "text or json", "text", "json")
+	choiceFlag(c, &output, "output", "output format", "text", "json")
+	c.Flags().BoolVar(&showValues, "show-values", false, "print the first line of a text file even if few of its fields are known column names")
 	return c
 }
 
@@ -79,29 +83,40 @@ func checkLayout(name string) (*layouts.Layout, []layouts.Finding, error) {
 	return l, findings, nil
 }
 
-// fitExtract compares a layout with the headers of the files that args name.
-func fitExtract(l *layouts.Layout, args []string) (*layouts.Fit, error) {
-	paths, err := expand(args)
+// fitExtract compares a layout with the headers of the files that args name. It also returns what
+// was left out.
+func fitExtract(l *layouts.Layout, args []string, showValues bool) (*layouts.Fit, []manifest.LeftOut, error) {
+	x, err := findExtract(args)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	x := &extract{paths: paths, layout: l}
+	warn(x.warnings)
+	x.layout = l
 	defer x.close()
 	if err := x.openFiles(csvOptions(l)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return l.Fit(x.headers()), nil
+	fit := l.Fit(x.headers())
+	for i, f := range fit.Files {
+		if f.Fault == "" || showValues || len(x.files) != len(fit.Files) {
+			continue
+		}
+		if err := unknownHeader(x.found[i].Path, x.files[i].Fields()); err != nil {
+			return nil, nil, usageError{err}
+		}
+	}
+	return fit, x.leftOut, nil
 }
 
-// judge makes an error of what keeps a layout from being used.
+// judge returns an error if the layout cannot be used.
 func judge(name string, l *layouts.Layout, findings []layouts.Finding, fit *layouts.Fit) error {
 	faults := 0
 	for _, f := range findings {
-		if !f.Warning {
+		if !f.Warning || f.Refused {
 			faults++
 		}
 	}
-	if l == nil {
+	if faults > 0 {
 		return usagef("%s: %s", name, many(int64(faults), "fault"))
 	}
 	if fit == nil || fit.Fits() {
@@ -113,7 +128,11 @@ func judge(name string, l *layouts.Layout, findings []layouts.Finding, fit *layo
 			misfits++
 		}
 	}
-	return usagef("%d of %s do not fit layout %s", misfits, many(int64(len(fit.Files)), "file"), l.Name)
+	verb := "do"
+	if misfits == 1 {
+		verb = "does"
+	}
+	return usagef("%d of %s %s not fit layout %s", misfits, many(int64(len(fit.Files)), "file"), verb, l.Name)
 }
 
 func writeCheck(w io.Writer, name string, l *layouts.Layout, findings []layouts.Finding, fit *layouts.Fit) {
@@ -121,12 +140,12 @@ func writeCheck(w io.Writer, name string, l *layouts.Layout, findings []layouts.
 		fmt.Fprintln(w, f)
 	}
 	switch {
-	case l == nil:
+	case l == nil, slices.ContainsFunc(findings, func(f layouts.Finding) bool { return f.Refused }):
 		return
 	case len(findings) > 0:
 		fmt.Fprintf(w, "%s: layout %s can be used, with %s\n", name, l.Name, many(int64(len(findings)), "warning"))
 	default:
-		fmt.Fprintf(w, "%s: layout %s is good\n", name, l.Name)
+		fmt.Fprintf(w, "%s: layout %s is valid\n", name, l.Name)
 	}
 	if fit != nil {
 		fmt.Fprintln(w)
@@ -158,7 +177,7 @@ func writeFit(w io.Writer, fit *layouts.Fit) {
 			fmt.Fprintf(w, "\n%s\n", f.Fault)
 		}
 	}
-	title := "\nColumns that nobody reads:\n"
+	title := "\nColumns that are not read:\n"
 	for _, f := range fit.Files {
 		if len(f.Bound) == 0 {
 			continue // it has nothing to do with the layout
@@ -179,7 +198,7 @@ func writeFit(w io.Writer, fit *layouts.Fit) {
 	tw.Flush()
 }
 
-// likely says what an unknown header could be.
+// likely suggests what an unknown header could be.
 func likely(u layouts.UnknownHeader) string {
 	switch {
 	case u.Nearest != "" && u.Likely:
@@ -218,6 +237,8 @@ type (
 		Findings []layoutFault `json:"findings"`
 		Files    []fileJSON    `json:"files"`
 		Absent   []columnJSON  `json:"absent"`
+
+		LeftOut []manifest.LeftOut `json:"left_out,omitempty"` // what was not looked at
 	}
 	fileJSON struct {
 		Path    string        `json:"path"`
@@ -245,15 +266,15 @@ type (
 )
 
 // writeCheckJSON writes the findings, or an object with them and the fit of an extract.
-func writeCheckJSON(w io.Writer, l *layouts.Layout, findings []layouts.Finding, fit *layouts.Fit, extract bool) error {
+func writeCheckJSON(w io.Writer, l *layouts.Layout, findings []layouts.Finding, fit *layouts.Fit, leftOut []manifest.LeftOut, extract bool) error {
 	list := make([]layoutFault, len(findings))
 	for i, f := range findings {
-		list[i] = layoutFault(f)
+		list[i] = layoutFault{f.File, f.Line, f.Column, f.Message, f.Hint, f.Warning && !f.Refused}
 	}
 	if !extract {
 		return json.NewEncoder(w).Encode(list)
 	}
-	out := fitJSON{Findings: list, Files: []fileJSON{}, Absent: []columnJSON{}}
+	out := fitJSON{Findings: list, Files: []fileJSON{}, Absent: []columnJSON{}, LeftOut: leftOut}
 	if l != nil {
 		out.Layout, out.Fits = l.Name, fit.Fits()
 		for _, f := range fit.Files {

@@ -33,8 +33,8 @@ func newLayoutElements() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "elements [TABLE]",
 		Short: "List the elements that columns can be bound to",
-		Long: `Elements lists the canonical columns of all tables, or of one: what a layout binds the
-columns of a source to. MapID is the number in the CPCDS dictionary.`,
+		Long: `Elements lists the canonical columns of all tables, or of one. A layout binds the columns
+of a source to them. MapID is an element's number in the CPCDS dictionary.`,
 		Example:           "  cpcds2fhir layout elements coverages",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp),
@@ -46,12 +46,12 @@ columns of a source to. MapID is the number in the CPCDS dictionary.`,
 				}
 			}
 			if rows == nil {
-				return usagef("unknown table %q; known are %s", args[0], strings.Join(names, ", "))
+				return usagef("unknown table %q; the tables are %s", args[0], strings.Join(names, ", "))
 			}
 			return writeElements(c, output, rows)
 		},
 	}
-	choiceFlag(c, &output, "output", "text, json or csv", "text", "json", "csv")
+	choiceFlag(c, &output, "output", "output format", "text", "json", "csv")
 	return c
 }
 

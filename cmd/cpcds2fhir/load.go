@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -18,12 +19,14 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"cpcds2fhir/loaders/ndjson"
 	storeloader "cpcds2fhir/loaders/store"
-	"cpcds2fhir/mappers"
 	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/batchrun"
+	"cpcds2fhir/pipeline/manifest"
+	"cpcds2fhir/pipeline/rejects"
 	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/fhir"
+	"cpcds2fhir/schemas/layouts"
 )
 
 // loadFlags are the flags of load, and of replay.
@@ -34,29 +37,35 @@ type loadFlags struct {
 	manifest, output, logLevel  string
 	workers                     int
 	dryRun, quiet, stats        bool
+	startOver, allowEmpty       bool
+	demo                        bool // into the demo's own target
+	metricsFile, gate           string
+	manifestOf                  *manifest.Manifest // of the run, as far as it has got
 	noRepair                    []string
 	profile                     profileFlags
 }
 
 func (f *loadFlags) register(c *cobra.Command) {
 	fl := c.Flags()
-	fl.StringVar(&f.layout, "layout", "", "layout `NAME or FILE` (default: recognised from the headers)")
-	fl.StringVar(&f.to, "to", defaultTarget, "`TARGET`: store:DIR or ndjson:DIR[?compress=zstd|gzip]")
+	fl.StringVar(&f.layout, "layout", "", "use this `LAYOUT`, a built-in name or a file (default: recognised from the headers)")
+	fl.StringVar(&f.to, "to", defaultTarget, "load into this `TARGET`: store:DIR or ndjson:DIR[?compress=zstd|gzip]")
 	fl.StringVar(&f.carin, "carin", "2.2.0", "release of the CARIN guide: 2.2.0 or 2.0.0")
-	choiceFlag(c, &f.profiles, "profiles", "financial profiles of the guide, or its Basis profiles, which have no amounts", carin.Profiles...)
-	choiceFlag(c, &f.mode, "mode", "strict rejects what the profile calls an error; lenient repairs first what it can", "strict", "lenient")
-	fl.StringSliceVar(&f.noRepair, "no-repair", nil, "`REPAIR`s that lenient mode must not apply")
-	fl.StringVar(&f.idKey, "id-key", "", "key of the resource ids, `FILE or env:NAME` (default: your own, created on first use)")
-	fl.IntVar(&f.workers, "workers", min(runtime.NumCPU(), mostWorkers), "CPUs to use, and lanes that run at the same time")
-	fl.StringVar(&f.memory, "memory", "512MiB", "`SIZE` of memory that the process may use, at least 64MiB")
+	choiceFlag(c, &f.profiles, "profiles", "the guide's financial profiles, or its Basis profiles, which have no amounts", carin.Profiles...)
+	choiceFlag(c, &f.mode, "mode", "strict rejects whatever breaks an error rule; lenient first repairs what it can", "strict", "lenient")
+	fl.StringSliceVar(&f.noRepair, "no-repair", nil, "do not apply this `REPAIR` in lenient mode; may be repeated")
+	fl.StringVar(&f.idKey, "id-key", "", "make resource ids with the key in `FILE or env:NAME` (default: your own, created on first use)")
+	fl.IntVar(&f.workers, "workers", min(runtime.NumCPU(), mostWorkers), "number of CPUs to use and of lanes to run in parallel")
+	fl.StringVar(&f.memory, "memory", "512MiB", "use at most `SIZE` of memory; 64MiB is the minimum")
 	fl.StringVar(&f.maxRejects, "max-rejects", "", "stop when more than `N or P%` of the claims and rows are rejected (default: no limit)")
-	fl.StringVar(&f.state, "state", "", "`DIR` of rejects, manifests and resume points (default: the target's name with .state)")
-	fl.StringVar(&f.manifest, "manifest", "", "write the account as JSON to `FILE`, whose folder must be there")
-	fl.BoolVar(&f.dryRun, "dry-run", false, "read, check and map everything, load nothing")
-	fl.BoolVar(&f.quiet, "quiet", false, "print no progress and no account; warnings and errors stay")
-	fl.BoolVar(&f.stats, "stats", false, "also print where the time went, stage by stage")
-	choiceFlag(c, &f.output, "output", "print the account as text or json", "text", "json")
-	fl.StringVar(&f.logLevel, "log", "", "also log to standard error as `json or console`")
+	fl.StringVar(&f.state, "state", "", "keep rejects, manifests and resume points in `DIR` (default: the target's name with .state)")
+	fl.StringVar(&f.manifest, "manifest", "", "write the account as JSON to `FILE`, whose folder must exist")
+	fl.StringVar(&f.metricsFile, "metrics-file", "", "write the account as Prometheus metrics to `FILE`, for a textfile collector")
+	fl.BoolVar(&f.allowEmpty, "allow-empty", false, "succeed even if the extract has no claims")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "read, check and map everything and compare it with the target, but load nothing")
+	fl.BoolVar(&f.quiet, "quiet", false, "print no progress and no account, only warnings and errors")
+	fl.BoolVar(&f.stats, "stats", false, "also print the time spent in each stage")
+	choiceFlag(c, &f.output, "output", "format of the account", "text", "json")
+	fl.StringVar(&f.logLevel, "log", "", "also log to standard error in this `FORMAT`: json or console")
 	completeLoadFlags(c, f)
 }
 
@@ -66,12 +75,13 @@ func newLoad() *cobra.Command {
 		Use:   "load [flags] EXTRACT...",
 		Short: "Load claim extracts into a FHIR store or into NDJSON files",
 		Long: `Load reads files, folders or globs of Parquet, CSV (also .gz and .zst) and Arrow
-files, recognises their layout, maps every claim to the CARIN Blue Button profiles
-and makes the resources durable. It ends with an account that must balance.
+files, including folders written by Spark, Hive or Delta Lake. It recognises their
+layout, maps every claim to the CARIN Blue Button profiles and writes the resources
+durably. At the end it prints an account that must balance.
 
 What cannot become a valid resource is rejected and kept with its reason: see
-'cpcds2fhir rejects'. A run that was stopped goes on where it stopped when the same
-command is given again. Loading the same extract again changes nothing.`,
+'cpcds2fhir rejects'. If a run is stopped, run the same command again to resume it.
+Loading the same extract again changes nothing.`,
 		Example: `  cpcds2fhir load ./extract
   cpcds2fhir load --to 'ndjson:./out?compress=zstd' claims.parquet members.parquet coverages.parquet
   cpcds2fhir load --mode lenient --layout synthea --manifest account.json ./csv
@@ -83,29 +93,34 @@ command is given again. Loading the same extract again changes nothing.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, stop()) }()
-			return f.load(c.Context(), args, c.OutOrStdout())
+			return f.ended(f.load(c.Context(), args, c.OutOrStdout()))
 		},
 	}
 	f.register(c)
+	c.Flags().BoolVar(&f.startOver, "start-over", false, "load from the beginning if the target or its state folder was lost or replaced")
+	choiceFlag(c, &f.gate, "gate", "open loads whatever is valid; all-or-nothing checks the run first, which takes about as long as a load, and loads nothing if more is rejected than --max-rejects allows, or anything without --max-rejects", "open", gateAll)
 	f.profile.register(c)
 	return c
 }
 
 // job is a load that is set up.
 type job struct {
-	flags    *loadFlags
-	target   target
-	state    string
-	version  *carin.Version
-	identity *fhir.Identity
-	budget   pipeline.Budget
-	noRepair map[string]bool
-	out      io.Writer
-	started  time.Time
-	firsts   map[string]string // by rule: where the first reject is
-	resumed  atomic.Int64      // claims that checkpoints of an earlier call account for
+	flags      *loadFlags
+	target     target
+	state      string
+	version    *carin.Version
+	identity   *fhir.Identity
+	budget     batchrun.Budget
+	noRepair   map[string]bool
+	out        io.Writer
+	started    time.Time
+	firsts     map[string]string // by rule: where the first reject is
+	forgetting bool              // what the target remembers of this run no longer counts
+	newer      func(string) bool // of a replay: whether the target has something newer than the reject of a tag
+	resumed    atomic.Int64      // claims that checkpoints of an earlier start account for
 
-	batchPieces int   // of Run
+	batchPieces int // of Run
+	room        readerRoom
 	storeMemory int64 // what memtables and cache of the embedded store may take, in bytes
 }
 
@@ -152,8 +167,12 @@ func (f *loadFlags) prepare(out io.Writer) (*job, error) {
 	}
 	debug.SetMemoryLimit(limit)
 	j.batchPieces = batchPieces(memory, f.workers)
-	// Collecting when the limit comes near, rather than whenever the heap has doubled,
-	// makes a load 7% faster, and its memory the same at any size of the extract.
+	j.room = roomOf(memory, f.workers)
+	if !f.dryRun {
+		j.room.temp = j.state
+	}
+	// Collecting only near the limit, not whenever the heap has doubled, makes a load 7% faster and
+	// its memory independent of the size of the extract.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
@@ -163,10 +182,8 @@ func (f *loadFlags) prepare(out io.Writer) (*job, error) {
 	for _, r := range f.noRepair {
 		j.noRepair[r] = true
 	}
-	if f.manifest != "" {
-		if err := checkManifest(f.manifest); err != nil {
-			return nil, err
-		}
+	if err := f.began(j.started); err != nil {
+		return nil, err
 	}
 	if j.identity, err = idKey(f.idKey); err != nil {
 		return nil, err
@@ -179,7 +196,7 @@ func (f *loadFlags) load(ctx context.Context, args []string, out io.Writer) erro
 	if err != nil {
 		return err
 	}
-	x, err := openExtract(args, f.layout, f.mode == "lenient", j.noRepair)
+	x, err := openExtract(args, f.layout, f.mode == "lenient", j.noRepair, j.room)
 	if err != nil {
 		return err
 	}
@@ -191,7 +208,20 @@ func (f *loadFlags) load(ctx context.Context, args []string, out io.Writer) erro
 	if err != nil {
 		return err
 	}
+	if !f.allowEmpty {
+		if err := x.expectClaims(); err != nil {
+			return err
+		}
+	}
+	if s := exampleSystem(x.layout.Systems); s != "" && !f.demo {
+		x.warnings = append(x.warnings, fmt.Sprintf("layout %s has example identifier systems, such as %s: apps cannot tell whose identifiers they are; set your own under systems in your own layout", x.layout.Name, s))
+	}
 	run := j.newRun(x, inputs)
+	if f.gate == gateAll && !f.dryRun {
+		if err := j.passGate(ctx, x, run); err != nil {
+			return err
+		}
+	}
 	m, err := j.do(ctx, x, run, "load")
 	if err != nil {
 		return err
@@ -199,9 +229,19 @@ func (f *loadFlags) load(ctx context.Context, args []string, out io.Writer) erro
 	return j.report(m)
 }
 
-// checkRepairs refuses names in --no-repair that are no repairs.
+// exampleSystem returns a system in an example domain, or "".
+func exampleSystem(s layouts.Systems) string {
+	for _, system := range []string{s.Claim, s.Member, s.UniqueMember, s.Provider, s.Organization, s.Payer, s.Coverage} {
+		if u, err := url.Parse(system); err == nil && (u.Host == "example.org" || strings.HasSuffix(u.Host, ".example.org") || u.Host == "example.com") {
+			return system
+		}
+	}
+	return ""
+}
+
+// checkRepairs rejects names in --no-repair that are not repairs.
 func (j *job) checkRepairs(x *extract) error {
-	known := pipeline.Repairs(x.layout)
+	known := pipeline.KnownRepairs(x.layout)
 	for _, r := range j.flags.noRepair {
 		if !slices.Contains(known, r) {
 			return usagef("--no-repair %q: layout %s has no such repair; it has %s", r, x.layout.Name, strings.Join(known, ", "))
@@ -210,19 +250,18 @@ func (j *job) checkRepairs(x *extract) error {
 	return nil
 }
 
-// newRun sets up the engine. The id of the run follows from everything that
-// shapes its output, so that the same command finds its own checkpoints.
-func (j *job) newRun(x *extract, inputs string) *pipeline.Run {
+// newRun sets up the engine. The run's id is derived from everything that shapes its output, so
+// that the same command finds its own checkpoints.
+func (j *job) newRun(x *extract, inputs string) *batchrun.Config {
 	h := sha256.New()
 	off := slices.Sorted(slices.Values(j.flags.noRepair))
 	fmt.Fprint(h, inputs, "\x00", x.layout.Hash, "\x00", j.version.Name, "\x00", j.flags.profiles, "\x00", j.flags.mode, "\x00", off, "\x00",
-		j.identity.Fingerprint(), "\x00", mappers.Revision, "\x00", j.target.compress)
-	run := &pipeline.Run{
+		j.identity.Fingerprint(), "\x00", batchrun.Output, "\x00", j.target.compress)
+	run := &batchrun.Config{
 		ID:       hex.EncodeToString(h.Sum(nil)[:8]),
 		Inputs:   x.inputs,
 		Layout:   x.layout,
-		Lenient:  j.flags.mode == "lenient",
-		NoRepair: j.noRepair,
+		Repairs:  pipeline.Repairs{Lenient: j.flags.mode == "lenient", Off: j.noRepair},
 		Version:  j.version,
 		Identity: j.identity,
 		State:    j.state,
@@ -237,23 +276,39 @@ func (j *job) newRun(x *extract, inputs string) *pipeline.Run {
 	return run
 }
 
-// do opens the target, makes the run and returns its manifest, which is kept in
-// the state folder.
-func (j *job) do(ctx context.Context, x *extract, run *pipeline.Run, command string) (*pipeline.Manifest, error) {
+// do opens the target, runs the load and returns its manifest, which is kept in the state folder.
+func (j *job) do(ctx context.Context, x *extract, run *batchrun.Config, command string) (*manifest.Manifest, error) {
 	m := j.manifest(x, run, command)
 	if j.flags.dryRun {
 		scratch, err := os.MkdirTemp("", "cpcds2fhir-")
 		if err != nil {
-			return nil, fmt.Errorf("make folder for the dry run: %w", err)
+			return nil, fmt.Errorf("create a folder for the dry run: %w", err)
 		}
 		defer os.RemoveAll(scratch)
-		run.Known, run.State, run.Unloaded, run.Loader = j.state, scratch, true, dryRun{}
+		run.Directory, run.State, run.DryRun = j.state, scratch, true
+		if run.Loader, err = j.comparer(run); err != nil {
+			return nil, err
+		}
+		defer run.Loader.Close()
+		run.Voider, _ = run.Loader.(pipeline.Voider)
 		if err := j.execute(ctx, x, run, m); err != nil {
 			return nil, err
 		}
-		j.firsts, err = firstPlaces(scratch, run.ID, m.Rejects)
-		return m, err
+		return m, j.closeRejects(ctx, run)
 	}
+	made, err := j.intoTarget(ctx, x, run, m)
+	if err == nil {
+		return made, nil
+	}
+	if err := j.startOver(err, run.Replay != nil); err != nil {
+		return nil, err
+	}
+	j.forgetting = true
+	return j.intoTarget(ctx, x, run, m)
+}
+
+// intoTarget makes the run that loads into the target.
+func (j *job) intoTarget(ctx context.Context, x *extract, run *batchrun.Config, m *manifest.Manifest) (*manifest.Manifest, error) {
 	again, err := j.openLoader(run)
 	if err != nil {
 		return nil, err
@@ -262,98 +317,30 @@ func (j *job) do(ctx context.Context, x *extract, run *pipeline.Run, command str
 	if again != nil {
 		return again, nil
 	}
-	if err := errors.Join(pipeline.KeepLayout(j.state, x.layout), m.Begin(j.state)); err != nil {
+	if err := errors.Join(manifest.KeepLayout(j.state, x.layout), m.Begin(j.state)); err != nil {
 		return nil, err
 	}
 	loader := run.Loader
 	run.Loader = &resumeCounter{loader, &j.resumed}
 	err = j.execute(ctx, x, run, m)
-	run.Loader = loader // it can do more than the counter passes on
+	run.Loader = loader // the counter does not pass on all of its methods
 	if err != nil {
-		return nil, err
+		return nil, resumable{err}
 	}
-	if err := run.CloseRejects(); err != nil {
-		return nil, err
-	}
-	if j.firsts, err = firstPlaces(j.state, run.ID, m.Rejects); err != nil {
-		return nil, err
+	if err := j.closeRejects(ctx, run); err != nil {
+		return nil, resumable{err}
 	}
 	return m, m.Keep(j.state)
-}
-
-// openLoader opens the target. If it already holds exactly this load and cannot
-// compare it again, the account of the earlier run is returned, everything in it
-// unchanged.
-func (j *job) openLoader(run *pipeline.Run) (*pipeline.Manifest, error) {
-	earlier, err := finishedRun(j.state, run.ID)
-	if err != nil {
-		return nil, err
-	}
-	if j.target.kind == "store" {
-		l, err := storeloader.Open(j.target.dir, storeloader.Options{Run: run.ID, KeyFingerprint: j.identity.Fingerprint(), Memory: j.storeMemory, Stages: run.Stages})
-		if err != nil {
-			return nil, err
-		}
-		run.Loader = l
-		if earlier != nil { // compare everything again
-			if err := errors.Join(l.Forget(run.ID), run.Forget()); err != nil {
-				return nil, errors.Join(err, l.Close())
-			}
-		}
-		return nil, nil
-	}
-	if !run.Replay {
-		if err := j.target.foreign(j.state); err != nil {
-			return nil, err
-		}
-	}
-	l, err := ndjson.Open(j.target.dir, ndjson.Options{
-		Compress: j.target.compress, Run: run.ID, KeyFingerprint: j.identity.Fingerprint(), State: j.state,
-		TransactionTime: transactionTime, Part: replayPart(run), Stages: run.Stages,
-	})
-	if err != nil {
-		return nil, err
-	}
-	run.Loader, run.Appends = l, true
-	if _, done := l.Finished(); done && earlier != nil {
-		unchanged := *earlier
-		unchanged.Started, unchanged.Finished = stamp(j.started), stamp(time.Now())
-		unchanged.Claims.Unchanged += unchanged.Claims.Loaded
-		unchanged.Claims.Loaded = 0
-		for t, c := range unchanged.Resources {
-			c.Unchanged += c.Created + c.Updated
-			c.Created, c.Updated = 0, 0
-			unchanged.Resources[t] = c
-		}
-		return &unchanged, nil
-	}
-	return nil, nil
-}
-
-// transactionTime of NDJSON manifests: the guide of bulk data wants one, and a
-// clock would make the folder differ from run to run.
-const transactionTime = "1970-01-01T00:00:00Z"
-
-func finishedRun(state, id string) (*pipeline.Manifest, error) {
-	list, err := pipeline.Manifests(state)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range slices.Backward(list) {
-		if m.Run == id {
-			return m, nil
-		}
-	}
-	return nil, nil
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // manifest begins the manifest of a run.
-func (j *job) manifest(x *extract, run *pipeline.Run, command string) *pipeline.Manifest {
-	m := &pipeline.Manifest{
+func (j *job) manifest(x *extract, run *batchrun.Config, command string) *manifest.Manifest {
+	m := &manifest.Manifest{
+		ManifestVersion: manifest.Version, Status: manifest.Running,
 		ToolVersion: toolVersion(), Command: command, Run: run.ID, Target: j.target.String(), Started: stamp(j.started),
-		Layout: pipeline.ManifestLayout{Name: x.layout.Name, SHA256: x.layout.Hash, Why: x.why}, CARINVersion: j.version.Name,
+		Layout: manifest.Layout{Name: x.layout.Name, SHA256: x.layout.Hash, Why: x.why}, CARINVersion: j.version.Name,
 		Profiles: j.flags.profiles, Mode: j.flags.mode, RepairsOff: slices.Sorted(slices.Values(j.flags.noRepair)), IDKey: j.identity.Fingerprint(), DryRun: j.flags.dryRun,
 	}
 	for i, in := range x.inputs {
@@ -361,32 +348,37 @@ func (j *job) manifest(x *extract, run *pipeline.Run, command string) *pipeline.
 		if i < len(x.of) {
 			size = x.sizes[x.of[i]]
 		}
-		m.Input(in, size)
+		m.AddInput(in, size)
 	}
 	m.LeftOut = x.leftOut
+	j.flags.manifestOf = m
 	return m
 }
 
 // execute runs the engine with progress and logs, and fills in the manifest.
-func (j *job) execute(ctx context.Context, x *extract, run *pipeline.Run, m *pipeline.Manifest) error {
+func (j *job) execute(ctx context.Context, x *extract, run *batchrun.Config, m *manifest.Manifest) error {
 	began := time.Now()
 	p := newProgress(j.flags, run)
 	run.Events = p.events(m)
 	for _, w := range x.warnings {
 		run.Events.Warn(w)
 	}
-	var account *pipeline.Account
+	engine, err := batchrun.New(run)
+	if err != nil {
+		return err
+	}
+	var result *batchrun.Result
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		account, err = run.Load(gctx)
+		result, err = engine.Load(gctx)
 		return err
 	})
-	g.Go(func() error { // the digests are read beside the load
-		for i, p := range x.paths {
+	g.Go(func() error { // the digests are computed during the load
+		for i, found := range x.found {
 			if err := gctx.Err(); err != nil {
 				return err
 			}
-			d, err := digest(p)
+			d, err := digest(gctx, found.Path)
 			if err != nil {
 				return err
 			}
@@ -398,67 +390,54 @@ func (j *job) execute(ctx context.Context, x *extract, run *pipeline.Run, m *pip
 		}
 		return nil
 	})
-	err := g.Wait()
+	err = g.Wait()
 	p.close(err)
-	if _, ok := errors.AsType[*pipeline.BudgetError](err); ok {
+	j.newer = result.Newer
+	m.Count(result.Account)
+	if _, ok := errors.AsType[*batchrun.BudgetError](err); ok {
 		return j.overBudget(run, err)
 	}
 	if err != nil {
 		return err
 	}
-	m.Finished = stamp(time.Now())
-	m.Count(account)
+	m.Finished, m.Status = stamp(time.Now()), manifest.Complete
+	m.Count(result.Account)
 	m.Measure(run.Stages, time.Since(began))
 	return nil
 }
 
-// report prints the account and writes --manifest.
-func (j *job) report(m *pipeline.Manifest) error {
-	if j.flags.manifest != "" {
-		if err := m.Write(j.flags.manifest); err != nil {
-			return err
-		}
+// closeRejects closes the rejects that need no further action after a run, and notes where the
+// first one of each rule is. A replay closes its rejects itself.
+func (j *job) closeRejects(ctx context.Context, run *batchrun.Config) error {
+	j.firsts = map[string]string{}
+	s, err := rejects.OpenStore(run.State)
+	if err != nil {
+		return err
+	}
+	run.Events.EnterPhase("rejects")
+	target, _ := run.Loader.(pipeline.Target)
+	if run.Replay != nil {
+		target = nil
+	}
+	return s.Close(ctx, run.ID, target, j.firstPlaces)
+}
+
+// report prints the account and writes --manifest and --metrics-file.
+func (j *job) report(m *manifest.Manifest) error {
+	j.flags.manifestOf = m
+	if err := j.flags.write(m); err != nil {
+		return err
 	}
 	if !j.flags.quiet {
 		if err := j.printAccount(m); err != nil {
-			return fmt.Errorf("the run is complete, but its account could not be printed: %w", err)
+			return fmt.Errorf("the run is complete, but printing its account failed: %w", err)
 		}
 	}
 	if !m.Balanced {
-		return errors.New("the account does not balance: this is a fault of the program, please report it with the manifest")
+		return errors.New("the account does not balance; this is a bug, please report it with the manifest")
+	}
+	if m.Command == "load" {
+		return unusable(m, j.flags.allowEmpty)
 	}
 	return nil
 }
-
-// resumeCounter counts the claims that the checkpoints of a run account for when
-// it begins.
-type resumeCounter struct {
-	pipeline.Loader
-	claims *atomic.Int64
-}
-
-// Resume implements pipeline.Loader; a run calls it once for each lane.
-func (l *resumeCounter) Resume(ctx context.Context, lane string) (pipeline.Checkpoint, error) {
-	cp, err := l.Loader.Resume(ctx, lane)
-	l.claims.Add(cp.Account.Claims.Seen)
-	return cp, err
-}
-
-// dryRun is a loader that loads nothing and says that all would be new.
-type dryRun struct{}
-
-func (dryRun) Resume(context.Context, string) (pipeline.Checkpoint, error) {
-	return pipeline.Checkpoint{}, nil
-}
-
-func (dryRun) Load(ctx context.Context, _ string, b *fhir.Batch, seal pipeline.Seal) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	_, err := seal(make([]pipeline.Outcome, b.Len()))
-	return err
-}
-
-func (dryRun) Finish(context.Context, *pipeline.Account) error { return nil }
-
-func (dryRun) Close() error { return nil }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // layouts and files name time zones, and small containers have no database of them
 
 	"github.com/spf13/cobra"
 )
@@ -18,6 +19,8 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// A second signal ends the program at once.
+	context.AfterFunc(ctx, stop)
 	out := &output{to: os.Stdout}
 	root := newRoot(out)
 	root.SetArgs(args)
@@ -37,17 +40,17 @@ func newRoot(out io.Writer) *cobra.Command {
 		Use:   "cpcds2fhir",
 		Short: "Turn claim extracts into CARIN Blue Button FHIR",
 		Long: `cpcds2fhir turns claim extracts (CPCDS rows in Parquet, CSV or Arrow files) into
-FHIR resources of the CARIN Blue Button profiles and loads them into the embedded
+FHIR resources of the CARIN Blue Button profiles and loads them into an embedded
 FHIR store or into NDJSON files. Every row is accounted for; what cannot become a
-valid resource is kept with its reason and can be replayed.
+valid resource is kept with the reason and can be replayed.
 
-Begin with:
-  cpcds2fhir demo                     see the main job on a synthetic extract
+Start with:
+  cpcds2fhir demo                     load a synthetic extract and show the result
   cpcds2fhir load ./extract           load your own into ./fhir-store
   cpcds2fhir layout infer ./extract   propose a layout for a format it does not know
 
-Exit codes: 0 all went well; 1 the run failed or was stopped; 2 the command line or
-a layout is wrong; 3 the environment is (a missing file, a full disk, a locked store).`,
+Exit codes: 0 success; 1 the run failed or was stopped; 2 the command line or a layout
+is wrong; 3 the environment is at fault (a missing file, a full disk, a locked store).`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       toolVersion(),

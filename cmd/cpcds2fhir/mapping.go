@@ -20,10 +20,10 @@ type mappedRow struct {
 	MapIDs  []string     `json:"map_ids"`
 	Table   string       `json:"table"`
 	Column  string       `json:"column"`
-	Profile string       `json:"profile"` // of claims; else the name of the small table
+	Profile string       `json:"profile"` // of a claim; otherwise the name of the small table
 	Paths   []mappedPath `json:"paths"`
 	Rules   []string     `json:"rules"`
-	Unused  string       `json:"unused,omitempty"` // why it becomes nothing
+	Unused  string       `json:"unused,omitempty"` // why it is not mapped
 }
 
 type mappedPath struct {
@@ -35,10 +35,10 @@ func newMapping() *cobra.Command {
 	var profile, element, output string
 	c := &cobra.Command{
 		Use:   "mapping",
-		Short: "Show which column becomes what in FHIR, and under which rules",
-		Long: `Mapping shows for every column and profile the FHIR paths that change with it, their
-code systems and the rules that judge it; or why it becomes nothing. It is not written
-by hand: a test changes one column at a time and notes what changes in the resources.`,
+		Short: "Show what each column becomes in FHIR, and which rules apply",
+		Long: `Mapping shows, for every column and profile, the FHIR paths that the column changes, their
+code systems and the rules that check it, or why it is not mapped. The table is not written
+by hand: a test changes one column at a time and records what changes in the resources.`,
 		Example: `  cpcds2fhir mapping --element 86
   cpcds2fhir mapping --profile pharmacy --output csv`,
 		Args: noArgs,
@@ -62,10 +62,10 @@ by hand: a test changes one column at a time and notes what changes in the resou
 	for t := range cpcds.Claims {
 		choices = append(choices, t.String())
 	}
-	choiceFlag(c, &profile, "profile", "only a profile, or a small table", choices...)
-	c.Flags().StringVar(&element, "element", "", "only the element of a CPCDS `MapID or column`")
+	choiceFlag(c, &profile, "profile", "only this profile or small table", choices...)
+	c.Flags().StringVar(&element, "element", "", "show only this `ELEMENT`: a CPCDS MapID or a column")
 	completeFlag(c, "element", cobra.FixedCompletions(columnNames(), cobra.ShellCompDirectiveNoFileComp))
-	choiceFlag(c, &output, "output", "text, json or csv", "text", "json", "csv")
+	choiceFlag(c, &output, "output", "output format", "text", "json", "csv")
 	return c
 }
 

@@ -2,8 +2,8 @@ package main
 
 import "io"
 
-// output is standard output. It keeps the first error of a write, so that what
-// could not be printed is no success although most printing looks at no error.
+// output is standard output. It keeps the first write error, so that a command whose output could
+// not be printed fails even though most printing ignores errors.
 type output struct {
 	to  io.Writer
 	err error

@@ -15,8 +15,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// profileFlags are where a load writes what the Go runtime measures of it.
-// Profiles hold names of functions and counts, never values of the data.
+// profileFlags say where a load writes profiles of the Go runtime. Profiles hold function names and
+// counts, never data values.
 type profileFlags struct {
 	cpu, mem, trace, listen string
 }
@@ -26,10 +26,10 @@ func (p *profileFlags) register(c *cobra.Command) {
 	fl.StringVar(&p.cpu, "cpuprofile", "", "write a CPU profile to `FILE` (read it with 'go tool pprof')")
 	fl.StringVar(&p.mem, "memprofile", "", "write a profile of allocations to `FILE`")
 	fl.StringVar(&p.trace, "trace", "", "write an execution trace to `FILE` (read it with 'go tool trace')")
-	fl.StringVar(&p.listen, "pprof", "", "serve live profiles at `PORT` of the loopback interface while the load runs")
+	fl.StringVar(&p.listen, "pprof", "", "serve live profiles on loopback `PORT` while the load runs")
 }
 
-// start begins to measure. The returned stop ends it and writes what is left.
+// start starts profiling. The returned stop ends it and writes the remaining profiles.
 func (p *profileFlags) start() (stop func() error, err error) {
 	var ends []func() error
 	stop = func() error {
@@ -73,8 +73,7 @@ func (p *profileFlags) start() (stop func() error, err error) {
 	return stop, nil
 }
 
-// serveProfiles serves net/http/pprof on the loopback interface, which no other
-// machine reaches.
+// serveProfiles serves net/http/pprof on the loopback interface, which other machines cannot reach.
 func serveProfiles(port string) (end func() error, err error) {
 	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port)) //nolint:noctx // binding a loopback port does not wait
 	if err != nil {

@@ -16,12 +16,14 @@ import (
 	"golang.org/x/term"
 
 	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/batchrun"
+	"cpcds2fhir/pipeline/manifest"
 )
 
-// progress turns the events of a run into a bar per input on a terminal, into a
-// line now and then elsewhere, and into logs if asked for.
+// progress turns a run's events into one bar per input on a terminal, an occasional line elsewhere,
+// and log entries on request.
 type progress struct {
-	run      *pipeline.Run
+	run      *batchrun.Config
 	quiet    bool
 	unlogged bool // nothing is logged
 	bars     *mpb.Progress
@@ -40,7 +42,7 @@ type progress struct {
 // quietEvery is how often a line is printed where there is no terminal.
 const quietEvery = 10 * time.Second
 
-func newProgress(f *loadFlags, run *pipeline.Run) *progress {
+func newProgress(f *loadFlags, run *batchrun.Config) *progress {
 	p := &progress{run: run, quiet: f.quiet, unlogged: f.logLevel == "", log: newLog(f.logLevel), start: time.Now(), last: time.Now()}
 	if !f.quiet && f.logLevel == "" && term.IsTerminal(int(os.Stderr.Fd())) {
 		p.bars = mpb.New(mpb.WithOutput(os.Stderr), mpb.WithRefreshRate(200*time.Millisecond))
@@ -48,7 +50,7 @@ func newProgress(f *loadFlags, run *pipeline.Run) *progress {
 	return p
 }
 
-// newLog makes the logger: nothing, JSON lines or a console format.
+// newLog makes the logger: none, JSON lines or console.
 func newLog(form string) *zap.Logger {
 	if form == "" {
 		return zap.NewNop()
@@ -62,7 +64,7 @@ func newLog(form string) *zap.Logger {
 	return zap.New(zapcore.NewCore(enc, zapcore.Lock(os.Stderr), zap.InfoLevel))
 }
 
-func (p *progress) events(m *pipeline.Manifest) pipeline.Events {
+func (p *progress) events(m *manifest.Manifest) pipeline.Events {
 	return pipeline.Events{
 		Start: func(rows []int64) {
 			for i, n := range rows {
@@ -107,7 +109,7 @@ func (p *progress) addBar(i int, rows int64) {
 		)))
 }
 
-// line prints or logs where the run is, not too often.
+// line prints or logs the progress of the run, at most every quietEvery.
 func (p *progress) line() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

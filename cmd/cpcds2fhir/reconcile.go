@@ -1,24 +1,21 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"cpcds2fhir/internal/store"
-	"cpcds2fhir/internal/verify"
 	storeloader "cpcds2fhir/loaders/store"
 	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/manifest"
 	"cpcds2fhir/schemas/fhir"
 )
 
@@ -27,9 +24,9 @@ func newReconcile() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "reconcile",
 		Short: "Count the target again and compare it with the accounts of its loads",
-		Long: `Reconcile counts the resources that the target really has, type by type, and
-compares them with what the accounts of all loads and replays into it say was
-created. It exits with 1 if they differ.`,
+		Long: `Reconcile counts the resources in the target by type and compares them with what
+the accounts of all loads and replays into it say was created. It exits with 1 if
+they differ.`,
 		Example: `  cpcds2fhir reconcile
   cpcds2fhir reconcile --to store:/data/fhir-store
   cpcds2fhir reconcile --to ndjson:./out --output json`,
@@ -43,13 +40,13 @@ created. It exits with 1 if they differ.`,
 			if err := t.check(t.state(state)); err != nil {
 				return err
 			}
-			return reconcile(c.OutOrStdout(), t, t.state(state), output)
+			return reconcile(c.Context(), c.OutOrStdout(), t, t.state(state), output)
 		},
 	}
-	c.Flags().StringVar(&to, "to", defaultTarget, "`TARGET` of the loads")
-	c.Flags().StringVar(&state, "state", "", "`DIR` of the state (default: the target's name with .state)")
+	c.Flags().StringVar(&to, "to", defaultTarget, "count this `TARGET`")
+	c.Flags().StringVar(&state, "state", "", "find the accounts in `DIR` (default: the target's name with .state)")
 	completeTarget(c)
-	choiceFlag(c, &output, "output", "text or json", "text", "json")
+	choiceFlag(c, &output, "output", "output format", "text", "json")
 	return c
 }
 
@@ -60,19 +57,19 @@ type reconciled struct {
 	Target   int64  `json:"target"`
 }
 
-func reconcile(w io.Writer, t target, state, output string) error {
-	manifests, err := pipeline.Manifests(state)
+func reconcile(ctx context.Context, w io.Writer, t target, state, output string) error {
+	manifests, err := manifest.All(state)
 	if err != nil {
 		return err
 	}
-	nothing := fmt.Errorf("no accounts of loads are in %s: %w", state, os.ErrNotExist)
+	nothing := fmt.Errorf("there are no accounts of loads in %s: %w", state, os.ErrNotExist)
 	if _, err := os.Stat(t.dir); len(manifests) == 0 && err != nil {
 		return nothing
 	}
 	var have [fhir.NumTypes]int64
 	var ledger map[string]*pipeline.Account
 	if t.kind == "store" {
-		have, ledger, err = countStore(t.dir)
+		have, ledger, err = countStore(ctx, t.dir)
 	} else {
 		have, err = countNDJSON(t.dir)
 	}
@@ -114,7 +111,7 @@ func reconcile(w io.Writer, t target, state, output string) error {
 			fmt.Fprintf(w, "%-22s %14s %14s%s\n", r.Type, comma(r.Accounts), comma(r.Target), mark)
 		}
 		if agree {
-			fmt.Fprintf(w, "The target agrees with the accounts of its loads, %d in number.\n", len(manifests)+len(stopped))
+			fmt.Fprintf(w, "The target agrees with the accounts of %s.\n", many(int64(len(manifests)+len(stopped)), "run"))
 		}
 		for _, run := range stopped {
 			fmt.Fprintln(w, describeUnfinished(state, run))
@@ -126,16 +123,20 @@ func reconcile(w io.Writer, t target, state, output string) error {
 	return nil
 }
 
-// unfinished lists the runs of a store's checkpoints that no manifest accounts for:
-// they were stopped, or are made again and were stopped then.
-func unfinished(ledger map[string]*pipeline.Account, manifests []*pipeline.Manifest) []string {
+// unfinished lists the runs among a store's checkpoints that no manifest accounts for: they were
+// stopped, or were repeated and then stopped.
+func unfinished(ledger map[string]*pipeline.Account, manifests []*manifest.Manifest) []string {
 	runs := []string{}
 	for run, account := range ledger {
-		finished := slices.ContainsFunc(manifests, func(m *pipeline.Manifest) bool {
+		repeated, earlier := storeloader.HasEarlier(run)
+		finished := slices.ContainsFunc(manifests, func(m *manifest.Manifest) bool {
+			if earlier {
+				return m.Run == repeated
+			}
 			if m.Run != run {
 				return false
 			}
-			var of pipeline.Manifest
+			var of manifest.Manifest
 			of.Count(account)
 			return maps.Equal(of.Resources, m.Resources) && of.Claims == m.Claims
 		})
@@ -147,23 +148,33 @@ func unfinished(ledger map[string]*pipeline.Account, manifests []*pipeline.Manif
 	return runs
 }
 
-// describeUnfinished says what is known of a run that was stopped.
+// describeUnfinished describes a run that was stopped.
 func describeUnfinished(state, run string) string {
-	m, err := pipeline.Begun(state, run)
-	if err != nil || m == nil || len(m.Inputs) == 0 {
-		return fmt.Sprintf("Run %s is not finished; what it wrote is counted. Give its command again to finish it.", run)
+	if of, ok := storeloader.WasSetAside(run); ok {
+		return fmt.Sprintf("What run %s wrote before its state folder was lost or renamed is counted.", of)
 	}
-	return fmt.Sprintf("The %s of %s and %s, begun %s in %s mode, is not finished; what it wrote is counted. Give its command again to finish it.",
-		m.Command, m.Inputs[0].Path, many(int64(len(m.Inputs)-1), "more file"), m.Started, m.Mode)
+	if of, ok := storeloader.HasEarlier(run); ok {
+		return fmt.Sprintf("What earlier loads of run %s wrote before their accounts were lost is counted.", of)
+	}
+	m, err := manifest.Begun(state, run)
+	if err != nil || m == nil || len(m.Inputs) == 0 {
+		return fmt.Sprintf("Run %s is not finished; what it wrote is counted. Run its command again to finish it.", run)
+	}
+	files := m.Inputs[0].Path
+	if n := len(m.Inputs) - 1; n > 0 {
+		files += " and " + many(int64(n), "more file")
+	}
+	return fmt.Sprintf("The %s of %s, started %s in %s mode, is not finished; what it wrote is counted. Run its command again to finish it.",
+		m.Command, files, m.Started, m.Mode)
 }
 
-func countStore(dir string) (counts [fhir.NumTypes]int64, ledger map[string]*pipeline.Account, err error) {
+func countStore(ctx context.Context, dir string) (counts [fhir.NumTypes]int64, ledger map[string]*pipeline.Account, err error) {
 	s, err := openStore(dir)
 	if err != nil {
 		return counts, nil, err
 	}
 	defer s.Close()
-	st, err := s.Stats()
+	st, err := s.Stats(ctx)
 	if err != nil {
 		return counts, nil, err
 	}
@@ -174,7 +185,7 @@ func countStore(dir string) (counts [fhir.NumTypes]int64, ledger map[string]*pip
 	return counts, ledger, err
 }
 
-// openStore opens a store that exists, to read it.
+// openStore opens an existing store for reading.
 func openStore(dir string) (*store.Store, error) {
 	if err := folder("store "+dir, dir); err != nil {
 		return nil, err
@@ -185,59 +196,4 @@ func openStore(dir string) (*store.Store, error) {
 	return store.Open(dir, store.Options{ReadOnly: true})
 }
 
-// countNDJSON counts the resources of all parts. One that is there twice is an
-// error.
-func countNDJSON(dir string) (counts [fhir.NumTypes]int64, err error) {
-	if _, err := os.Stat(dir); err != nil {
-		return counts, fmt.Errorf("open NDJSON folder: %w", err)
-	}
-	for t := range fhir.NumTypes {
-		parts, err := filepath.Glob(filepath.Join(dir, t.String(), "part-*"))
-		if err != nil {
-			return counts, err
-		}
-		var ids []uint64 // hashes: two different ids with one hash are not to be expected below billions
-		for _, p := range parts {
-			if ids, err = resourceIDs(p, ids); err != nil {
-				return counts, fmt.Errorf("count %s: %w", p, err)
-			}
-		}
-		counts[t] = int64(len(ids))
-		slices.Sort(ids)
-		if distinct := len(slices.Compact(ids)); int64(distinct) != counts[t] {
-			return counts, fmt.Errorf("%s: %s too many: some are there more than once", filepath.Join(dir, t.String()), many(counts[t]-int64(distinct), "resource"))
-		}
-	}
-	return counts, nil
-}
-
-// idSeed is the seed of the hashes of one process.
-var idSeed = maphash.MakeSeed()
-
-// resourceIDs appends the hash of the id of every resource in a file.
-func resourceIDs(path string, ids []uint64) ([]uint64, error) {
-	r, end, err := verify.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	lines := bufio.NewReaderSize(r, 1<<20)
-	for n := 1; ; n++ {
-		head, err := lines.ReadSlice('\n')
-		if err == io.EOF && len(head) == 0 {
-			return ids, nil
-		}
-		_, rest, ok := bytes.Cut(head[:min(len(head), 200)], []byte(`"id":"`))
-		id, _, closed := bytes.Cut(rest, []byte(`"`))
-		if !ok || !closed {
-			return nil, fmt.Errorf("line %d has no id", n)
-		}
-		ids = append(ids, maphash.Bytes(idSeed, id))
-		for errors.Is(err, bufio.ErrBufferFull) { // a line longer than the buffer
-			_, err = lines.ReadSlice('\n')
-		}
-		if err != nil {
-			return nil, fmt.Errorf("line %d is not whole: %w", n, err)
-		}
-	}
-}
+// countNDJSON counts the resources of all parts. A duplicate is an error.

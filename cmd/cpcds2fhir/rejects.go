@@ -2,19 +2,21 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/rejects"
 	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/layouts"
@@ -23,33 +25,37 @@ import (
 func newRejects() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "rejects",
-		Short: "See what was rejected and why, and replay it after a fix",
+		Short: "Show what was rejected and why, and replay it after a fix",
 		Long: `Rejects are claims and rows that could not become valid resources. They are kept in
-the target's state folder with the rule they broke, the columns at fault and the raw
-rows, in files that only you can read. After the layout or the data is fixed,
-'rejects replay' processes just these again.`,
+the target's state folder with the rules they broke, the columns at fault and the raw
+rows, in files that only you can read. Once the layout or the small tables are fixed,
+'rejects replay' processes only these again.`,
 	}
-	c.AddCommand(newRejectsList(), newRejectsShow(), newRejectsReplay())
+	c.AddCommand(newRejectsList(), newRejectsShow(), newRejectsReplay(), newRejectsPurge())
 	return c
 }
 
 // rejectFlags choose rejects.
 type rejectFlags struct {
-	to, state, run, rule, table, status, output string
+	to, state, run, rule, table, claim, file, status, output string
+
+	stopped func() error // of the command's context
 }
 
 func (f *rejectFlags) register(c *cobra.Command) {
 	fl := c.Flags()
-	fl.StringVar(&f.to, "to", defaultTarget, "`TARGET` of the load")
-	fl.StringVar(&f.state, "state", "", "`DIR` of the state (default: the target's name with .state)")
+	fl.StringVar(&f.to, "to", defaultTarget, "use the rejects of this `TARGET`")
+	fl.StringVar(&f.state, "state", "", "find the rejects in `DIR` (default: the target's name with .state)")
 	fl.StringVar(&f.run, "run", "", "only the rejects of this run")
 	fl.StringVar(&f.rule, "rule", "", "only those that broke this rule")
 	fl.StringVar(&f.table, "table", "", "only those of this table")
+	fl.StringVar(&f.claim, "claim", "", "only those of the claim with this `KEY`")
+	fl.StringVar(&f.file, "file", "", "only those with a row from this `FILE`: its path or just its name")
 	completeTarget(c)
 	completeRejects(c)
 }
 
-func (f *rejectFlags) open() (*pipeline.RejectStore, []string, error) {
+func (f *rejectFlags) open() (*rejects.Store, []string, error) {
 	t, err := parseTarget(f.to)
 	if err != nil {
 		return nil, nil, err
@@ -61,7 +67,7 @@ func (f *rejectFlags) open() (*pipeline.RejectStore, []string, error) {
 	if _, err := os.Stat(state); err != nil {
 		return nil, nil, fmt.Errorf("no loads are known for %s: %w", f.to, err)
 	}
-	s, err := pipeline.OpenRejects(state)
+	s, err := rejects.OpenStore(state)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -79,9 +85,8 @@ func (f *rejectFlags) open() (*pipeline.RejectStore, []string, error) {
 	return s, runs, f.known(s, runs)
 }
 
-// known refuses names of rules and tables that are none: a list without rejects
-// would look like good news.
-func (f *rejectFlags) known(s *pipeline.RejectStore, runs []string) error {
+// known rejects unknown names of rules and tables: an empty list would look like good news.
+func (f *rejectFlags) known(s *rejects.Store, runs []string) error {
 	if names := tableNames(); f.table != "" && !slices.Contains(names, f.table) {
 		return usagef("--table %q: the tables are %s%s", f.table, strings.Join(names, ", "), meant(f.table, names))
 	}
@@ -92,7 +97,7 @@ func (f *rejectFlags) known(s *pipeline.RejectStore, runs []string) error {
 	// Another release of the program may have had the rule.
 	found := errors.New("found")
 	for _, run := range runs {
-		err := s.Each(run, func(r *pipeline.Reject) error {
+		err := s.Heads(run, func(r *pipeline.Reject) error {
 			if broke(r, f.rule) {
 				return found
 			}
@@ -118,11 +123,27 @@ func tableNames() []string {
 
 func ruleNames() []string { return slices.Sorted(maps.Keys(ruleTexts())) }
 
-// each calls g for every reject that the flags choose.
-func (f *rejectFlags) each(s *pipeline.RejectStore, runs []string, g func(run string, r *pipeline.Reject) error) error {
+// each calls g for every reject that the flags choose, with its rows.
+func (f *rejectFlags) each(s *rejects.Store, runs []string, g func(run string, r *pipeline.Reject) error) error {
+	return f.chosen(s, runs, s.Each, g)
+}
+
+// heads calls g for every reject that the flags choose, without its rows.
+func (f *rejectFlags) heads(s *rejects.Store, runs []string, g func(run string, r *pipeline.Reject) error) error {
+	return f.chosen(s, runs, s.Heads, g)
+}
+
+func (f *rejectFlags) chosen(s *rejects.Store, runs []string, read func(run string, g func(*pipeline.Reject) error) error, g func(run string, r *pipeline.Reject) error) error {
 	for _, run := range runs {
-		err := s.Each(run, func(r *pipeline.Reject) error {
-			if f.table != "" && r.Table != f.table || f.rule != "" && !broke(r, f.rule) || f.status != "" && f.status != "all" && f.status != string(s.State(run, r.ID)) {
+		err := read(run, func(r *pipeline.Reject) error {
+			if f.stopped != nil {
+				if err := f.stopped(); err != nil {
+					return err
+				}
+			}
+			switch {
+			case f.table != "" && r.Table != f.table, f.rule != "" && !broke(r, f.rule), f.claim != "" && r.Claim != f.claim,
+				f.file != "" && !f.inFile(r), f.status != "" && f.status != "all" && f.status != string(s.State(run, r.ID)):
 				return nil
 			}
 			return g(run, r)
@@ -132,6 +153,13 @@ func (f *rejectFlags) each(s *pipeline.RejectStore, runs []string, g func(run st
 		}
 	}
 	return nil
+}
+
+// inFile reports whether a row of a reject is of the file.
+func (f *rejectFlags) inFile(r *pipeline.Reject) bool {
+	return slices.ContainsFunc(append(slices.Clone(r.Inputs), r.Input), func(path string) bool {
+		return path == f.file || filepath.Clean(path) == filepath.Clean(f.file) || filepath.Base(path) == f.file
+	})
 }
 
 func broke(r *pipeline.Reject, rule string) bool {
@@ -152,13 +180,15 @@ func newRejectsList() *cobra.Command {
 	summary := false
 	c := &cobra.Command{
 		Use:   "list",
-		Short: "List rejects: where they are and which rules they broke",
+		Short: "List rejects, where they are and which rules they broke",
 		Example: `  cpcds2fhir rejects list
   cpcds2fhir rejects list --summary
+  cpcds2fhir rejects list --file claims_march.csv
   cpcds2fhir rejects list --rule code-diagnosis_code --status all --output json`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
+			f.stopped = c.Context().Err
 			s, runs, err := f.open()
 			if err != nil {
 				return err
@@ -176,9 +206,9 @@ func newRejectsList() *cobra.Command {
 		},
 	}
 	f.register(c)
-	choiceFlag(c, &f.status, "status", "open, resolved, obsolete or all", "open", "resolved", "obsolete", "all")
-	choiceFlag(c, &f.output, "output", "text or json (a line each, without the rows' values)", "text", "json")
-	c.Flags().BoolVar(&summary, "summary", false, "only how many broke which rule")
+	choiceFlag(c, &f.status, "status", "only those with this status", "open", "resolved", "obsolete", "all")
+	choiceFlag(c, &f.output, "output", "output format; json has one line for each, without the rows' values", "text", "json")
+	c.Flags().BoolVar(&summary, "summary", false, "only counts: by rule, by kind of claim and by month")
 	return c
 }
 
@@ -188,37 +218,41 @@ type listed struct {
 	ID       string                   `json:"id"`
 	Status   string                   `json:"status"`
 	Table    string                   `json:"table"`
+	Kind     string                   `json:"kind,omitempty"`
+	Month    string                   `json:"month,omitempty"`
 	Input    string                   `json:"input"`
 	Row      int64                    `json:"row"`
 	Rows     int                      `json:"rows"`
 	Problems []pipeline.RejectProblem `json:"problems"`
 }
 
-func (f *rejectFlags) list(w io.Writer, s *pipeline.RejectStore, runs []string) error {
+func (f *rejectFlags) list(w io.Writer, s *rejects.Store, runs []string) error {
 	n, under := 0, ""
-	err := f.each(s, runs, func(run string, r *pipeline.Reject) error {
+	err := f.heads(s, runs, func(run string, r *pipeline.Reject) error {
 		n++
 		if len(runs) > 1 && run != under && f.output != "json" {
 			under = run
 			fmt.Fprintln(w, s.Describe(run))
 		}
-		l := listed{run, r.ID, string(s.State(run, r.ID)), r.Table, r.Rows[0].Input, r.Rows[0].Row, len(r.Rows), r.Problems}
+		l := listed{run, r.ID, string(s.State(run, r.ID)), r.Table, r.Kind, r.Month, r.Input, r.Row, r.RowCount, r.Problems}
 		if f.output == "json" {
 			return json.NewEncoder(w).Encode(l)
 		}
 		fmt.Fprintf(w, "%s  %s  %s, row %d (%s)\n", l.ID, l.Status, l.Input, l.Row, many(int64(l.Rows), "row"))
 		for _, p := range l.Problems {
-			fmt.Fprintf(w, "    %s%s\n", p.Rule, place(p))
+			fmt.Fprintf(w, "    %s%s\n", p.Rule, place(p, l.Input))
 		}
 		return nil
 	})
 	if err == nil && n == 0 && f.output != "json" {
-		fmt.Fprintln(w, "No such rejects.")
+		fmt.Fprintln(w, "No rejects match.")
 	}
 	return err
 }
 
-func place(p pipeline.RejectProblem) string {
+// place says where a problem of a reject is. It leaves out the input if it is the given one, that
+// of the reject's first row.
+func place(p pipeline.RejectProblem, input string) string {
 	out := ""
 	if p.Element != "" {
 		out = ": " + p.Element
@@ -226,19 +260,31 @@ func place(p pipeline.RejectProblem) string {
 	if len(p.Columns) > 0 && (len(p.Columns) > 1 || p.Columns[0] != p.Element) {
 		out += " (column " + strings.Join(p.Columns, ", ") + ")"
 	}
+	if p.Part != "" {
+		out += ", a part of a split claim"
+	}
 	if p.Row > 0 {
 		out += fmt.Sprintf(", row %d", p.Row)
+		if p.Input != "" && p.Input != input {
+			out += " of " + p.Input
+		}
 	}
 	return out
 }
 
-func (f *rejectFlags) summarise(w io.Writer, s *pipeline.RejectStore, runs []string) error {
-	byRule := map[string]int64{}
+func (f *rejectFlags) summarise(w io.Writer, s *rejects.Store, runs []string) error {
+	byRule, byKind, byMonth := map[string]int64{}, map[string]int64{}, map[string]int64{}
 	var n int64
-	err := f.each(s, runs, func(_ string, r *pipeline.Reject) error {
+	err := f.heads(s, runs, func(_ string, r *pipeline.Reject) error {
 		n++
 		for rule := range brokenRules(r) {
 			byRule[rule]++
+		}
+		if r.Table == cpcds.Claims.String() {
+			byKind[cmp.Or(r.Kind, "unknown")]++
+			byMonth[cmp.Or(r.Month, "unknown")]++
+		} else {
+			byKind[r.Table]++
 		}
 		return nil
 	})
@@ -246,49 +292,33 @@ func (f *rejectFlags) summarise(w io.Writer, s *pipeline.RejectStore, runs []str
 		return err
 	}
 	if f.output == "json" {
-		return json.NewEncoder(w).Encode(map[string]any{"rejects": n, "by_rule": byRule})
+		return json.NewEncoder(w).Encode(map[string]any{"rejects": n, "by_rule": byRule, "by_kind": byKind, "by_month": byMonth})
 	}
 	fmt.Fprintln(w, many(n, "reject"))
 	counts(w, "By rule (one may break several)", byRule, nil)
+	counts(w, "By kind of claim, or by table", byKind, nil)
+	counts(w, "By month of service", byMonth, nil)
 	return nil
 }
 
-// firstPlaces says for each rule where the first reject that broke it is.
-func firstPlaces(state, run string, rules map[string]int64) (map[string]string, error) {
-	if len(rules) == 0 {
-		return nil, nil
-	}
-	s, err := pipeline.OpenRejects(state)
-	if err != nil {
-		return nil, err
-	}
-	places := map[string]string{}
-	enough := errors.New("every rule has a place")
-	err = s.Each(run, func(r *pipeline.Reject) error {
-		for _, p := range r.Problems {
-			if _, asked := rules[p.Rule]; asked && places[p.Rule] == "" {
-				where := r.Rows[0]
-				if p.Row > 0 {
-					where.Row, p.Row = p.Row, 0
-				}
-				places[p.Rule] = fmt.Sprintf("first in %s, row %d%s", where.Input, where.Row, place(p))
-			}
+// firstPlaces notes where the first reject that broke each rule is.
+func (j *job) firstPlaces(r *pipeline.Reject) {
+	for _, p := range r.Problems {
+		if j.firsts[p.Rule] != "" {
+			continue
 		}
-		if len(places) == len(rules) {
-			return enough
+		input, row := r.Input, r.Row
+		if p.Row > 0 {
+			input, row, p.Row = cmp.Or(p.Input, input), p.Row, 0
 		}
-		return nil
-	})
-	if errors.Is(err, enough) || errors.Is(err, fs.ErrNotExist) {
-		err = nil
+		j.firsts[p.Rule] = fmt.Sprintf("first in %s, row %d%s", input, row, place(p, ""))
 	}
-	return places, err
 }
 
-// ruleTexts says what each rule demands.
+// ruleTexts says what each rule requires.
 func ruleTexts() map[string]string {
 	texts := map[string]string{}
-	for _, v := range []*carin.Version{carin.V200, carin.V220} { // the newer says it last
+	for _, v := range []*carin.Version{carin.V200, carin.V220} { // the newer release's text wins
 		for _, r := range carin.NewChecker(v).Rules() {
 			texts[r.ID] = r.Text
 		}

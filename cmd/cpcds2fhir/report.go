@@ -14,25 +14,28 @@ import (
 	"time"
 
 	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/batchrun"
+	"cpcds2fhir/pipeline/manifest"
+	"cpcds2fhir/pipeline/rejects"
 	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
 )
 
 // printAccount prints the account of a run, as JSON or for a person.
-func (j *job) printAccount(m *pipeline.Manifest) error {
+func (j *job) printAccount(m *manifest.Manifest) error {
 	if j.flags.output == "json" {
 		e := json.NewEncoder(j.out)
 		e.SetIndent("", "  ")
 		return e.Encode(m)
 	}
-	w := new(bytes.Buffer) // written in one go: one error to look at
+	w := new(bytes.Buffer) // written at once, so that there is one error to check
 	j.writeAccount(w, m)
 	_, err := j.out.Write(w.Bytes())
 	return err
 }
 
-func (j *job) writeAccount(w io.Writer, m *pipeline.Manifest) {
+func (j *job) writeAccount(w io.Writer, m *manifest.Manifest) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	release := m.CARINVersion
 	if m.Profiles == carin.Profiles[1] {
@@ -69,18 +72,21 @@ func (j *job) writeAccount(w io.Writer, m *pipeline.Manifest) {
 	}
 	t.Flush()
 	counts(w, "Rejected, by rule (one claim or row may break several)", m.Rejects, j.firsts)
+	if n := m.Rejects["void-without-lines"]; n > 0 {
+		fmt.Fprintf(w, "\nOf these, %s a claim that was not found: if it was loaded elsewhere, members still see it as it was. See 'rejects list --rule void-without-lines'.\n", cancels(n))
+	}
 	counts(w, "Repaired, by repair", m.Repairs, nil)
 	counts(w, "Rows skipped, by rule", m.Skips, nil)
 	warnings, unused := foldUnused(m.Warnings)
 	counts(w, "Warnings, by rule", warnings, nil)
 	if unused > 0 {
-		fmt.Fprintf(w, "  and %s filled that the profile has no place for; the manifest has each\n", wasWere(int64(unused), "column"))
+		fmt.Fprintf(w, "  and %s filled that the profile has no place for; see the manifest\n", wasWere(int64(unused), "column"))
 	}
 	elapsed, fresh := time.Since(j.started), c.Seen
 	fmt.Fprintln(w)
 	if before := j.resumed.Load(); before > 0 {
 		fresh -= before
-		fmt.Fprintf(w, "Resumed: %s durable already.\n", wasWere(before, "claim"))
+		fmt.Fprintf(w, "Resumed: %s already durable.\n", wasWere(before, "claim"))
 	}
 	fmt.Fprintf(w, "%s %s in %s", balance(m), many(fresh, "claim"), elapsed.Round(10*time.Millisecond))
 	if s := elapsed.Seconds(); s > 0.5 && fresh > 0 {
@@ -91,12 +97,12 @@ func (j *job) writeAccount(w io.Writer, m *pipeline.Manifest) {
 		writeStats(w, m, fresh)
 	}
 	if len(m.Rejects) > 0 && !m.DryRun {
-		fmt.Fprintf(w, "See what was rejected, and why: %s\n", j.listRejects())
+		fmt.Fprintf(w, "To see what was rejected and why: %s\n", j.listRejects())
 	}
 }
 
-// writeStats prints where the time of a call went. Shares are of the time of all lanes.
-func writeStats(w io.Writer, m *pipeline.Manifest, claims int64) {
+// writeStats prints where the time of a run went. Shares are of the total time of all lanes.
+func writeStats(w io.Writer, m *manifest.Manifest, claims int64) {
 	s, all := m.Stats, 0.0
 	for _, t := range s.Stages {
 		all += t
@@ -106,7 +112,7 @@ func writeStats(w io.Writer, m *pipeline.Manifest, claims int64) {
 		rows += r.Read
 	}
 	per := func(n float64) string { return comma(int64(n / max(s.Seconds, 1e-9))) }
-	fmt.Fprintf(w, "\n%s rows, %s claims and %s MB of JSON a second. Of the time of all lanes (%.2f s):\n", per(float64(rows)), per(float64(claims)), per(float64(s.JSONBytes)/1e6), all)
+	fmt.Fprintf(w, "\n%s rows, %s claims and %s MB of JSON a second. Share of the time of all lanes (%.2f s):\n", per(float64(rows)), per(float64(claims)), per(float64(s.JSONBytes)/1e6), all)
 	for stage := range pipeline.NumStages {
 		if t := s.Stages[stage.String()]; t > 0 {
 			fmt.Fprintf(w, "  %-16s %4.1f%%  %7.2f s\n", stage, 100*t/all, t)
@@ -114,14 +120,14 @@ func writeStats(w io.Writer, m *pipeline.Manifest, claims int64) {
 	}
 }
 
-// claimsLine is the equation of the claims.
-func claimsLine(m *pipeline.Manifest) string {
+// claimsLine is the account of the claims as an equation.
+func claimsLine(m *manifest.Manifest) string {
 	c := m.Claims
 	return fmt.Sprintf("Claims: %s seen = %s loaded + %s unchanged + %s stale + %s rejected + %s skipped",
 		comma(c.Seen), comma(c.Loaded), comma(c.Unchanged), comma(c.Stale), comma(c.Rejected), comma(c.Skipped))
 }
 
-func balance(m *pipeline.Manifest) string {
+func balance(m *manifest.Manifest) string {
 	if m.Balanced {
 		return "The account balances."
 	}
@@ -137,8 +143,8 @@ func (j *job) listRejects() string {
 	return s
 }
 
-// foldUnused leaves out the warnings of columns that profiles have no place for, and
-// counts them: there may be dozens, and they are about the extract, not its claims.
+// foldUnused leaves out the warnings about columns that profiles have no place for, and counts
+// them: there may be dozens, and they concern the extract, not single claims.
 func foldUnused(warnings map[string]int64) (rest map[string]int64, columns int) {
 	rest = map[string]int64{}
 	for rule, n := range warnings {
@@ -151,21 +157,22 @@ func foldUnused(warnings map[string]int64) (rest map[string]int64, columns int) 
 	return rest, columns
 }
 
-// mostBroken is how many rules are named when a load is stopped.
+// mostBroken is how many rules are listed when a load is stopped.
 const mostBroken = 5
 
-// overBudget adds to the error of a run in which too much was rejected which rules
-// were broken most.
-func (j *job) overBudget(run *pipeline.Run, cause error) error {
-	s, err := pipeline.OpenRejects(run.State)
+// overBudget adds the most broken rules to the error of a run that rejected too much.
+func (j *job) overBudget(run *batchrun.Config, cause error) error {
+	s, err := rejects.OpenStore(run.State)
 	if err != nil {
 		return errors.Join(cause, err)
 	}
 	byRule := map[string]int64{}
-	err = s.Each(run.ID, func(r *pipeline.Reject) error {
+	j.firsts = map[string]string{}
+	err = s.Heads(run.ID, func(r *pipeline.Reject) error {
 		for rule := range brokenRules(r) {
 			byRule[rule]++
 		}
+		j.firstPlaces(r)
 		return nil
 	})
 	if err != nil {
@@ -173,13 +180,9 @@ func (j *job) overBudget(run *pipeline.Run, cause error) error {
 	}
 	text := new(strings.Builder)
 	shown := most(byRule, mostBroken)
-	places, err := firstPlaces(run.State, run.ID, shown)
-	if err != nil {
-		return errors.Join(cause, err)
-	}
-	counts(text, "Rules that were broken most", shown, places)
-	if !j.flags.dryRun && !run.Replay { // the rejects of a replay are those of loads
-		fmt.Fprintf(text, "See them: %s --run %s\n", j.listRejects(), run.ID)
+	counts(text, "Most broken rules", shown, j.firsts)
+	if !j.flags.dryRun && run.Replay == nil { // the rejects of a replay are those of loads
+		fmt.Fprintf(text, "To see them: %s --run %s\n", j.listRejects(), run.ID)
 	}
 	return fmt.Errorf("%w%s", cause, strings.TrimRight("\n"+strings.TrimLeft(text.String(), "\n"), "\n"))
 }
@@ -220,7 +223,7 @@ func counts(w io.Writer, title string, m map[string]int64, notes map[string]stri
 	}
 }
 
-// many writes a number of things: 1 row, 2 rows.
+// many writes a count with its noun: 1 row, 2 rows.
 func many(n int64, thing string) string {
 	if n != 1 {
 		thing += "s"
@@ -247,4 +250,12 @@ func comma(n int64) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+// cancels writes how many records cancel a claim.
+func cancels(n int64) string {
+	if n == 1 {
+		return "1 record cancels"
+	}
+	return comma(n) + " records cancel"
 }

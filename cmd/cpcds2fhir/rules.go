@@ -23,7 +23,7 @@ type listedRule struct {
 	ID       string   `json:"id"`
 	Severity string   `json:"severity"`
 	Table    string   `json:"table,omitempty"`
-	Profiles []string `json:"profiles,omitempty"` // of claims; none: every profile, or a small table
+	Profiles []string `json:"profiles,omitempty"` // of claims; none means every profile, or a small table
 	Column   string   `json:"column,omitempty"`
 	MapIDs   []string `json:"map_ids,omitempty"`
 	Text     string   `json:"text"`
@@ -33,10 +33,10 @@ func newRules() *cobra.Command {
 	var profile, severity, release, output string
 	c := &cobra.Command{
 		Use:   "rules",
-		Short: "List the rules that claims and rows are judged by",
-		Long: `Rules lists every rule: what must be so, of which column and CPCDS element, in which
-profiles, and whether breaking it rejects the claim (error) or is only counted (warning).
-The ids are those of the account, of 'rejects list' and of the manifest.`,
+		Short: "List the rules that claims and rows are checked against",
+		Long: `Rules lists every rule: what it requires, its column and CPCDS element, the profiles it
+applies to, and whether breaking it rejects the claim (error) or is only counted (warning).
+The ids are the same as in the account, 'rejects list' and the manifest.`,
 		Example: `  cpcds2fhir rules --profile inpatient
   cpcds2fhir rules --severity warning --output json`,
 		Args: noArgs,
@@ -53,10 +53,10 @@ The ids are those of the account, of 'rejects list' and of the manifest.`,
 			return writeRules(c.OutOrStdout(), output, list)
 		},
 	}
-	choiceFlag(c, &profile, "profile", "only the rules of a profile", append([]string{"all"}, profileNames()...)...)
+	choiceFlag(c, &profile, "profile", "only the rules of this profile", append([]string{"all"}, profileNames()...)...)
 	choiceFlag(c, &severity, "severity", "only errors or only warnings", "all", "error", "warning")
 	choiceFlag(c, &release, "carin", "release of the CARIN guide", "2.2.0", "2.0.0")
-	choiceFlag(c, &output, "output", "text, json or csv", "text", "json", "csv")
+	choiceFlag(c, &output, "output", "output format", "text", "json", "csv")
 	return c
 }
 
@@ -110,7 +110,7 @@ func writeRules(w io.Writer, output string, list []listedRule) error {
 		return csv.NewWriter(w).WriteAll(rows)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "RULE\tSEVERITY\tMAPID\tPROFILES\tWHAT MUST BE SO")
+	fmt.Fprintln(t, "RULE\tSEVERITY\tMAPID\tPROFILES\tREQUIREMENT")
 	for _, r := range list {
 		profiles := strings.Join(r.Profiles, " ")
 		switch {

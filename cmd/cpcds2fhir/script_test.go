@@ -21,11 +21,24 @@ func TestMain(m *testing.M) {
 // does, with what must come of it. The command runs as a process of its own, and
 // the user's folders are in the script's work folder.
 func TestScripts(t *testing.T) {
+	dir, files := filepath.Join("testdata", "script"), []string(nil)
+	if testing.Short() { // the race detector is for what runs at the same time
+		for _, name := range []string{"load_store", "load_ndjson", "rejects", "stopped"} {
+			files = append(files, filepath.Join(dir, name+".txtar"))
+		}
+		dir = ""
+	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 filepath.Join("testdata", "script"),
+		Dir:                 dir,
+		Files:               files,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
+			testdata, err := filepath.Abs(filepath.Join("..", "..", "testdata"))
+			if err != nil {
+				return err
+			}
+			e.Setenv("TESTDATA", testdata)
 			home := filepath.Join(e.WorkDir, "home")
 			e.Setenv("HOME", home)
 			e.Setenv("XDG_CONFIG_HOME", filepath.Join(home, ".config"))
@@ -39,6 +52,7 @@ func TestScripts(t *testing.T) {
 			"hold":       cmdHold,
 			"json":       cmdJSON,
 			"private":    cmdPrivate,
+			"release":    cmdRelease,
 			"same":       cmdSame,
 			"stretch":    cmdStretch,
 			"substitute": cmdSubstitute,

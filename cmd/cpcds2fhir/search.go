@@ -2,11 +2,13 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,12 +26,12 @@ func newStoreSearch(dir *string) *cobra.Command {
 		Short: "Search resources; print them as NDJSON or as a searchset Bundle",
 		Long: `Search understands _id, _lastUpdated, patient, identifier, type, service-date,
 service-start-date, billable-period-start, care-team, provider, coverage, insurer,
-payee and payor, as far as the type has them. Dates take the prefixes eq, gt, ge,
-lt and le. Resources come in the order of their ids.
+payee and payor, where the type has them. Dates take the prefixes eq, ne, gt, ge,
+lt, le, sa and eb. Resources are sorted by id.
 
-_count=N prints a page of N resources, and _cursor=ID the page behind the resource
-of that id. A Bundle tells with total how many there are on all pages. Where more
-follow, its link "next" is what to search for next.`,
+_count=N prints a page of N resources, and _cursor=ID the page after the resource
+with that id. A Bundle's total counts the matches on all pages. If more follow, its
+"next" link is the next search.`,
 		Example: `  cpcds2fhir store search 'ExplanationOfBenefit?patient=PATIENT-ID&service-date=ge2024-01-01'
   cpcds2fhir store search 'Patient?identifier=MEMBER-ID'
   cpcds2fhir store search --bundle 'ExplanationOfBenefit?patient=PATIENT-ID&_count=5'
@@ -52,9 +54,9 @@ follow, its link "next" is what to search for next.`,
 			defer s.Close()
 			w := bufio.NewWriter(c.OutOrStdout())
 			if bundle {
-				err = writeBundle(w, s, q, base)
+				err = writeBundle(c.Context(), w, s, q, base)
 			} else {
-				err = writeLines(w, s, q)
+				err = writeLines(c.Context(), w, s, q)
 			}
 			if flush := w.Flush(); err == nil {
 				err = flush
@@ -63,7 +65,7 @@ follow, its link "next" is what to search for next.`,
 		},
 	}
 	c.Flags().BoolVar(&bundle, "bundle", false, "print one searchset Bundle")
-	c.Flags().StringVar(&base, "base", "http://localhost/fhir", "`URL` of the server that links and fullUrls of a Bundle name")
+	c.Flags().StringVar(&base, "base", "http://localhost/fhir", "server `URL` for the links and fullUrls of a Bundle")
 	cobra.CheckErr(c.RegisterFlagCompletionFunc("base", cobra.NoFileCompletions))
 	return c
 }
@@ -95,7 +97,7 @@ func parseQuery(s string) (*query, error) {
 		for t := range fhir.NumTypes {
 			names = append(names, t.String())
 		}
-		return nil, usagef("%q is no resource type of the store%s", name, meant(name, names))
+		return nil, usagef("%q is not a resource type of the store%s", name, meant(name, names))
 	}
 	values, err := url.ParseQuery(params)
 	if err != nil {
@@ -107,18 +109,22 @@ func parseQuery(s string) (*query, error) {
 			switch name {
 			case "_count":
 				if q.Count, err = strconv.Atoi(v); err != nil || q.Count < 1 {
-					return nil, usagef("_count=%s: a number above 0", v)
+					return nil, usagef("_count=%s: use a number above 0", v)
 				}
 			case cursor:
 				q.After = v
 			case "_id":
-				q.IDs = append(q.IDs, strings.Split(v, ",")...)
+				q.IDs = among(q.IDs, strings.Split(v, ","))
 			case "patient":
-				q.Patient = strings.TrimPrefix(v, "Patient/")
+				patients := strings.Split(v, ",")
+				for i := range patients {
+					patients[i] = strings.TrimPrefix(patients[i], "Patient/")
+				}
+				q.Patients = among(q.Patients, patients)
 			default:
 				f, err := store.ParseFilter(name, v)
 				if unknown, ok := errors.AsType[*store.FilterError](err); ok && unknown.Param == "" {
-					return nil, usagef("search parameter %s is not known", name)
+					return nil, usagef("unknown search parameter %s", name)
 				}
 				if err != nil {
 					return nil, usageError{err}
@@ -130,8 +136,16 @@ func parseQuery(s string) (*query, error) {
 	return q, nil
 }
 
-// link is the URL of the query; after is the last resource of the page before, if
-// it is another than the query's own.
+// among limits the search to some ids, in addition to an earlier limit: a parameter given several
+// times must match each time.
+func among(kept, ids []string) []string {
+	if kept == nil {
+		return ids
+	}
+	return slices.DeleteFunc(ids, func(id string) bool { return !slices.Contains(kept, id) })
+}
+
+// link is the URL of the query; after, if set, replaces the query's own cursor.
 func (q *query) link(base, after string) string {
 	values := url.Values{}
 	for name, vs := range q.values {
@@ -142,14 +156,14 @@ func (q *query) link(base, after string) string {
 	}
 	s := base + "/" + q.Type.String()
 	if len(values) > 0 {
-		s += "?" + values.Encode() // in the order of names: the same query has one link
+		s += "?" + values.Encode() // sorted by name, so the same query has the same link
 	}
 	return s
 }
 
 // writeLines prints what a query finds as NDJSON.
-func writeLines(w io.Writer, s *store.Store, q *query) error {
-	for e, err := range s.Search(&q.Query) {
+func writeLines(ctx context.Context, w io.Writer, s *store.Store, q *query) error {
+	for e, err := range s.Search(ctx, &q.Query) {
 		if err != nil {
 			return err
 		}
@@ -166,10 +180,10 @@ type bundleLink struct {
 	URL      string `json:"url"`
 }
 
-// writeBundle prints a page of what a query finds. Its links come last: one
-// resource more than the page has tells whether there is a next one.
-func writeBundle(w io.Writer, s *store.Store, q *query, base string) error {
-	total, err := s.Count(&q.Query)
+// writeBundle prints a page of what a query finds. Its links come last, because reading one
+// resource past the page tells whether there is a next one.
+func writeBundle(ctx context.Context, w io.Writer, s *store.Store, q *query, base string) error {
+	total, err := s.Count(ctx, &q.Query)
 	if err != nil {
 		return err
 	}
@@ -180,7 +194,7 @@ func writeBundle(w io.Writer, s *store.Store, q *query, base string) error {
 		page.Count++
 	}
 	n, last := 0, ""
-	for e, err := range s.Search(&page) {
+	for e, err := range s.Search(ctx, &page) {
 		if err != nil {
 			return err
 		}

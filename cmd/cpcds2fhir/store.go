@@ -23,20 +23,19 @@ func newStore() *cobra.Command {
 	var dir string
 	c := &cobra.Command{
 		Use:   "store",
-		Short: "Look into the embedded FHIR store, and export it",
+		Short: "Query, count and export the embedded FHIR store",
 	}
-	c.PersistentFlags().StringVar(&dir, "store", "./fhir-store", "`DIR` of the store, also as store:DIR")
+	c.PersistentFlags().StringVar(&dir, "store", "./fhir-store", "open the store in `DIR`; store:DIR works too")
 	cobra.CheckErr(c.MarkPersistentFlagDirname("store"))
 	c.AddCommand(newStoreStats(&dir), newStoreGet(&dir), newStoreSearch(&dir), newStoreExport(&dir))
 	return c
 }
 
-// openNamed opens the store that --store names. What load calls store:DIR is
-// understood too.
+// openNamed opens the store that --store names. It also accepts load's form, store:DIR.
 func openNamed(name string) (*store.Store, string, error) {
 	dir := strings.TrimPrefix(name, "store:")
 	if dir == "" || strings.HasPrefix(name, "ndjson:") {
-		return nil, "", usagef("--store %q: name the folder of a store", name)
+		return nil, "", usagef("--store %q: use the folder of a store", name)
 	}
 	s, err := openStore(dir)
 	return s, dir, err
@@ -54,7 +53,7 @@ func newStoreStats(dir *string) *cobra.Command {
 	var output string
 	c := &cobra.Command{
 		Use:   "stats",
-		Short: "Count resources and versions by type, and the room they take",
+		Short: "Count resources and versions by type, and show disk usage",
 		Example: `  cpcds2fhir store stats
   cpcds2fhir store stats --store /data/fhir-store --output json`,
 		Args:              noArgs,
@@ -65,7 +64,7 @@ func newStoreStats(dir *string) *cobra.Command {
 				return err
 			}
 			defer s.Close()
-			st, err := s.Stats()
+			st, err := s.Stats(c.Context())
 			if err != nil {
 				return err
 			}
@@ -88,15 +87,15 @@ func newStoreStats(dir *string) *cobra.Command {
 				x := st.Types[t]
 				fmt.Fprintf(w, "%-22s %12s %12s %12s\n", t, comma(x.Resources), comma(x.Deleted), comma(x.Versions))
 			}
-			fmt.Fprintf(w, "%s MiB on disk (all files, with room set aside for the log), schema version %d, id key %s\n", comma((disk+1<<20-1)>>20), st.SchemaVersion, st.IDKey)
+			fmt.Fprintf(w, "%s MiB on disk (all files, including space preallocated for the log), schema version %d, id key %s\n", comma((disk+1<<20-1)>>20), st.SchemaVersion, st.IDKey)
 			return nil
 		},
 	}
-	choiceFlag(c, &output, "output", "text or json", "text", "json")
+	choiceFlag(c, &output, "output", "output format", "text", "json")
 	return c
 }
 
-// diskUsage is the room that a folder takes, as du counts it.
+// diskUsage is the disk space of a folder, as du counts it.
 func diskUsage(dir string) (int64, error) {
 	var n int64
 	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
@@ -108,7 +107,7 @@ func diskUsage(dir string) (int64, error) {
 			return err
 		}
 		if s, ok := info.Sys().(*syscall.Stat_t); ok {
-			n += s.Blocks * 512 // of this size, whatever the file system's are
+			n += s.Blocks * 512 // always of this size, whatever the file system's block size
 		}
 		return nil
 	})
@@ -126,14 +125,14 @@ func newStoreGet(dir *string) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			t, id, err := fhir.SplitReference(args[0])
 			if err != nil {
-				return usagef("%q is no TYPE/ID", args[0])
+				return usagef("%q is not of the form TYPE/ID", args[0])
 			}
 			s, _, err := openNamed(*dir)
 			if err != nil {
 				return err
 			}
 			defer s.Close()
-			e, err := s.Get(t, id)
+			e, err := s.Get(c.Context(), t, id)
 			if errors.Is(err, store.ErrNotFound) || err == nil && e.Deleted {
 				return fmt.Errorf("%s is not in the store", args[0])
 			}
@@ -157,7 +156,7 @@ const exportForm = "ndjson:DIR[?compress=zstd|gzip]"
 func newStoreExport(dir *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "export ndjson:DIR[?compress=zstd|gzip]",
-		Short: "Write every current resource to NDJSON files, in order of type and id",
+		Short: "Write every current resource to NDJSON files, sorted by type and id",
 		Example: `  cpcds2fhir store export 'ndjson:./export?compress=zstd'
   cpcds2fhir store export --store /data/fhir-store ndjson:/data/export`,
 		Args: needs("a folder as "+exportForm, false),
@@ -186,14 +185,17 @@ func newStoreExport(dir *string) *cobra.Command {
 
 // export writes the store through the NDJSON loader, one lane per type.
 func export(c *cobra.Command, s *store.Store, t target) error {
+	switch entries, err := os.ReadDir(t.dir); {
+	case len(entries) > 0:
+		return environmentf("folder %s is not empty; export into an empty or new folder", t.dir)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("read the folder of the export: %w", err)
+	}
 	state, err := os.MkdirTemp("", "cpcds2fhir-")
 	if err != nil {
-		return fmt.Errorf("make folder for the export: %w", err)
+		return fmt.Errorf("create a folder for the export: %w", err)
 	}
 	defer os.RemoveAll(state)
-	if err := t.foreign(state); err != nil {
-		return err
-	}
 	l, err := ndjson.Open(t.dir, ndjson.Options{Compress: t.compress, Run: "export", State: state, TransactionTime: transactionTime})
 	if err != nil {
 		return err
@@ -204,12 +206,12 @@ func export(c *cobra.Command, s *store.Store, t target) error {
 	for typ := range fhir.NumTypes {
 		lane := "export-" + strings.ToLower(typ.String())
 		var b fhir.Batch
-		done := false // a lane that is done begins no further part
+		done := false // a lane that is done starts no further part
 		seal := func(outcomes []pipeline.Outcome) (pipeline.Checkpoint, error) {
 			total.Resources[typ].Created += int64(len(outcomes))
 			return pipeline.Checkpoint{Done: done}, nil
 		}
-		for e, err := range s.Export(typ) {
+		for e, err := range s.Export(c.Context(), typ) {
 			if err != nil {
 				return err
 			}

@@ -17,7 +17,7 @@ import (
 	"cpcds2fhir/internal/synth"
 )
 
-// synthMemory is what synth steers the memory of the process to, in bytes.
+// synthMemory is the memory limit of the process for synth, in bytes.
 const synthMemory = 320 << 20
 
 func newSynth() *cobra.Command {
@@ -26,37 +26,36 @@ func newSynth() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "synth --out DIR",
 		Short: "Make a synthetic extract in the cpcds layout",
-		Long: `Synth writes an invented but realistic extract of all five claim kinds: members with
+		Long: `Synth writes an invented but realistic extract of all six kinds of claims: members with
 histories, adjustments, voids, denials, several payers, real code systems, valid
-check digits. From 10,000 claims on, every column that a profile has a place for is
-filled, and every code of every closed value set comes up. Release 2.2.0 of the guide
-accepts all claims; 2.0.0 rejects some 3%, those with a masked diagnosis and oral
-claims that an organization bills, and accepts all columns and codes that it knows in
-the others. The same options give the same bytes. With --faults a share of the claims
-has named data problems, for trying out rejects.`,
+check digits. From 10,000 claims up, every column that a profile has a place for is
+filled, and every code of every closed value set occurs. Release 2.2.0 of the guide
+accepts all claims; 2.0.0 rejects about 3%: those with a masked diagnosis, and oral
+claims billed by an organization. The same options give the same bytes. With --faults
+a share of the claims gets known data problems, for trying out rejects.`,
 		Example: `  cpcds2fhir synth --claims 10000 --out ./extract
   cpcds2fhir synth --claims 5000 --faults 20% --format csv --out ./broken`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.Dir == "" {
-				return usagef("give the folder with --out")
+				return usagef("set the folder with --out")
 			}
 			if o.Claims < 1 {
-				return usagef("--claims %d: at least one", o.Claims)
+				return usagef("--claims %d: use at least 1", o.Claims)
 			}
 			if o.RowGroup < 0 {
-				return usagef("--row-group %d: at least one row, or 0 for the default", o.RowGroup)
+				return usagef("--row-group %d: use at least 1, or 0 for the default", o.RowGroup)
 			}
 			if err := checkWorkers(o.Workers); err != nil {
 				return err
 			}
 			share, err := strconv.ParseFloat(strings.TrimSuffix(faults, "%"), 64)
 			if err != nil || share < 0 || share > 100 {
-				return usagef("--faults %q: a share such as 5%%", faults)
+				return usagef("--faults %q: use a percentage such as 5%%", faults)
 			}
 			o.Faults = share / 100
-			// What is alive does not grow with the claims; garbage need not either.
+			// Live memory does not grow with the number of claims; garbage need not either.
 			debug.SetMemoryLimit(synthMemory)
 			start := time.Now()
 			if term.IsTerminal(int(os.Stderr.Fd())) {
@@ -77,17 +76,17 @@ has named data problems, for trying out rejects.`,
 	f := c.Flags()
 	f.IntVar(&o.Claims, "claims", 2000, "number of claims")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of the random numbers")
-	choiceFlag(c, &o.Format, "format", "parquet or csv", "parquet", "csv")
-	choiceFlag(c, &layout, "layout", "layout of the extract; synth writes cpcds alone", "cpcds")
-	f.StringVar(&o.Dir, "out", "", "`DIR` to write to")
+	choiceFlag(c, &o.Format, "format", "format of the files", "parquet", "csv")
+	choiceFlag(c, &layout, "layout", "layout of the extract; synth writes only cpcds", "cpcds")
+	f.StringVar(&o.Dir, "out", "", "write to `DIR`")
 	f.StringVar(&faults, "faults", "0%", "share of claims with a data problem")
-	choiceFlag(c, &o.Grain, "grain", "line, nested or normalised: how claims become rows", "line", "nested", "normalised")
+	choiceFlag(c, &o.Grain, "grain", "how claims become rows", "line", "nested", "normalised")
 	f.BoolVar(&o.Shuffle, "shuffle", false, "write the rows in random order")
-	choiceFlag(c, &o.Compression, "compression", "of Parquet: zstd, snappy, gzip or none", "zstd", "snappy", "gzip", "none")
+	choiceFlag(c, &o.Compression, "compression", "compression of Parquet", "zstd", "snappy", "gzip", "none")
 	f.BoolVar(&o.NoDictionary, "no-dictionary", false, "write Parquet columns without dictionaries")
 	f.IntVar(&o.RowGroup, "row-group", 0, "rows of a Parquet row group (0: the default)")
-	f.IntVar(&o.Workers, "workers", min(runtime.NumCPU(), mostWorkers), "members that are made at the same time")
-	choiceFlag(c, &output, "output", "text or json", "text", "json")
+	f.IntVar(&o.Workers, "workers", min(runtime.NumCPU(), mostWorkers), "number of members to generate in parallel")
+	choiceFlag(c, &output, "output", "output format", "text", "json")
 	return c
 }
 

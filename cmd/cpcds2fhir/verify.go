@@ -27,29 +27,29 @@ func newVerify() *cobra.Command {
 	q := &verify.Request{}
 	c := &cobra.Command{
 		Use:   "verify TARGET|FILE...",
-		Short: "Read finished FHIR again with a strict parser, and follow its references",
-		Long: `Verify reads what is finished as a stranger would. It uses nothing of the mapping
-and nothing of the accounts, and finds out of every resource whether
+		Short: "Check finished FHIR with a strict parser, and follow its references",
+		Long: `Verify is an independent check of finished FHIR: it uses neither the mapping nor the
+accounts. For every resource it checks that
 
-  - a strict parser of FHIR R4, google/fhir, reads it, and no name stands in it twice
-  - its id is one that FHIR allows, and no other resource has it
+  - a strict FHIR R4 parser, google/fhir, reads it, and no JSON object repeats a name
+  - its id is valid in FHIR, and no other resource has it
   - its meta.profile is a profile of the guide for this type, with a release
   - each relative reference leads to a resource that is there
 
-and counts resources by type, profile and release. What it cannot see is whether a
-profile's rules are kept: these are checked before anything is mapped (see rules).
+It also counts resources by type, profile and release. It does not check the rules of
+the profiles: these are checked before anything is mapped (see rules).
 
 TARGET is store:DIR or ndjson:DIR. FILE is a file of NDJSON or JSON (resources or
 Bundles; also .gz, .zst), a folder of such files, or - for NDJSON from standard
 input. Give all files that refer to each other in one command.
 
 The list of problems names files, lines, resources and elements, never a value. The
-strict parser does some 500 to 1,000 claims a second and CPU; --every 100 has it read
-one resource of a hundred, while the other checks see all.
+strict parser reads 500 to 1,000 claims a second per CPU; with --every 100 it reads one
+resource in a hundred, while the other checks still see all.
 
-Exit codes: 0 nothing is wrong; 1 something is, or could not be read; 2 the command
-line is wrong; 3 an input is missing, or the program cpcds2fhir-verify is, which does
-the reading and stands beside this one.`,
+Exit codes: 0 nothing is wrong; 1 a problem was found, or an input could not be read;
+2 the command line is wrong; 3 an input is missing, or the program cpcds2fhir-verify is,
+which does the reading and is installed next to this one.`,
 		Example: `  cpcds2fhir verify store:./fhir-store
   cpcds2fhir verify ndjson:./out --output json
   cpcds2fhir verify --every 100 ./bundles/*.json patients.ndjson.gz
@@ -63,10 +63,10 @@ the reading and stands beside this one.`,
 				return err
 			}
 			if q.Every < 1 {
-				return usagef("--every %d: at least 1, which is every resource", q.Every)
+				return usagef("--every %d: use at least 1, which is every resource", q.Every)
 			}
 			if q.Keep < 0 {
-				return usagef("--problems %d: 0 lists all of them", q.Keep)
+				return usagef("--problems %d: use 0 to list all of them, or a number above 0", q.Keep)
 			}
 			var err error
 			if q.Memory, err = parseMemory(memory); err != nil {
@@ -83,21 +83,21 @@ the reading and stands beside this one.`,
 		},
 	}
 	fl := c.Flags()
-	fl.IntVar(&q.Workers, "workers", runtime.GOMAXPROCS(0), "resources read at the same time")
-	fl.StringVar(&memory, "memory", "128MiB", "`SIZE` of ids and references kept in memory; the rest goes to temporary files")
-	fl.StringVar(&q.Temp, "temp", "", "`DIR` of these files (default: that of the system)")
-	fl.IntVar(&q.Every, "every", 1, "have the strict parser read every `N`-th resource only")
+	fl.IntVar(&q.Workers, "workers", runtime.GOMAXPROCS(0), "number of resources to read in parallel")
+	fl.StringVar(&memory, "memory", "128MiB", "keep up to `SIZE` of ids and references in memory, the rest in temporary files")
+	fl.StringVar(&q.Temp, "temp", "", "put temporary files into `DIR` (default: the system's)")
+	fl.IntVar(&q.Every, "every", 1, "let the strict parser read only every `N`-th resource")
 	fl.IntVar(&q.Keep, "problems", 100, "list the first `N` problems; 0 lists all")
 	fl.BoolVar(&q.Quiet, "quiet", false, "print no progress, and nothing if nothing is wrong")
 	cobra.CheckErr(c.MarkFlagDirname("temp"))
-	choiceFlag(c, &output, "output", "text or json", "text", "json")
+	choiceFlag(c, &output, "output", "output format", "text", "json")
 	for _, number := range []string{"workers", "memory", "every", "problems"} {
 		completeFlag(c, number, cobra.NoFileCompletions)
 	}
 	return c
 }
 
-// verifyInputs finds out what is wrong with targets before another program is started.
+// verifyInputs checks the targets before another program is started.
 func verifyInputs(args []string) ([]string, error) {
 	for _, arg := range args {
 		if !strings.HasPrefix(arg, "store:") && !strings.HasPrefix(arg, "ndjson:") {
@@ -114,7 +114,7 @@ func verifyInputs(args []string) ([]string, error) {
 	return args, nil
 }
 
-// runVerify has cpcds2fhir-verify do it.
+// runVerify runs cpcds2fhir-verify.
 func runVerify(ctx context.Context, q *verify.Request) (*verify.Report, error) {
 	request, err := json.Marshal(q)
 	if err != nil {
@@ -125,7 +125,7 @@ func runVerify(ctx context.Context, q *verify.Request) (*verify.Report, error) {
 		return nil, err
 	}
 	var answer bytes.Buffer
-	c := exec.CommandContext(ctx, command[0], append(command[1:], string(request))...) //nolint:gosec // the program that stands beside this one
+	c := exec.CommandContext(ctx, command[0], append(command[1:], string(request))...) //nolint:gosec // the program next to this one
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, &answer, os.Stderr
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
 	c.WaitDelay = 10 * time.Second
@@ -148,8 +148,8 @@ func runVerify(ctx context.Context, q *verify.Request) (*verify.Report, error) {
 
 const verifierName = "cpcds2fhir-verify"
 
-// verifier finds the program that links google/fhir: beside this one, in PATH, or, for
-// whoever works on the product and runs it with 'go run', in the checkout.
+// verifier finds the program that links google/fhir: next to this one, in PATH, or, for developers
+// who use 'go run', in the checkout.
 func verifier(ctx context.Context) ([]string, error) {
 	if self, err := os.Executable(); err == nil {
 		beside := filepath.Join(filepath.Dir(self), verifierName)
@@ -164,7 +164,7 @@ func verifier(ctx context.Context) ([]string, error) {
 	if err := exec.CommandContext(ctx, "go", "list", pkg).Run(); err == nil {
 		return []string{"go", "run", pkg}, nil
 	}
-	return nil, environmentf("%s is neither beside this program nor in PATH: it is a program of its own, 'go install ./cmd/...' or 'make build' makes both", verifierName)
+	return nil, environmentf("%s is neither next to this program nor in PATH: it is a separate program; 'go install ./cmd/...' or 'make build' builds both", verifierName)
 }
 
 // reportVerify prints what was found. Problems are an error.
@@ -195,7 +195,7 @@ func verifyText(w io.Writer, r *verify.Report) {
 		}
 	}
 	f := r.References
-	fmt.Fprintf(w, "%s to %s: %s not there", many(f.Checked, "reference"), many(f.Distinct, "resource"), comma(f.Nowhere))
+	fmt.Fprintf(w, "%s to %s: %s missing", many(f.Checked, "reference"), many(f.Distinct, "resource"), comma(f.Nowhere))
 	if f.Within > 0 {
 		fmt.Fprintf(w, "; %s to contained resources", comma(f.Within))
 	}

@@ -42,7 +42,7 @@ func newVersion() *cobra.Command {
 	var output string
 	c := &cobra.Command{
 		Use:   "version",
-		Short: "Print the version, and the CARIN releases it knows",
+		Short: "Print the version and the CARIN releases it supports",
 		Args:  noArgs,
 
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -54,6 +54,6 @@ func newVersion() *cobra.Command {
 			return err
 		},
 	}
-	choiceFlag(c, &output, "output", "text or json", "text", "json")
+	choiceFlag(c, &output, "output", "output format", "text", "json")
 	return c
 }

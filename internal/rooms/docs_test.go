@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/manifest"
 	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/layouts"
@@ -125,7 +126,7 @@ func mappingTable() string {
 // TestManifestPage demands that docs/manifest.md speaks of every field.
 func TestManifestPage(t *testing.T) {
 	page := read(t, filepath.Join(root(t), "docs", "manifest.md"))
-	for _, name := range fieldNames(reflect.TypeFor[pipeline.Manifest]()) {
+	for _, name := range fieldNames(reflect.TypeFor[manifest.Manifest]()) {
 		if !strings.Contains(page, "`"+name+"`") {
 			t.Errorf("docs/manifest.md does not say what %s means", name)
 		}
@@ -171,21 +172,33 @@ var profileLetters = map[carin.Profile]string{carin.Inpatient: "I", carin.Outpat
 
 func ruleTable() string {
 	var b strings.Builder
-	b.WriteString("| rule | severity | of | what must be so |\n|---|---|---|---|\n")
-	row := func(id, severity, of, text string) {
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", id, severity, of, strings.ReplaceAll(text, "|", `\|`))
+	b.WriteString("| rule | severity | of | what must be so | in lenient mode |\n|---|---|---|---|---|\n")
+	row := func(id, severity, of, text, lenient string) {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", id, severity, of, strings.ReplaceAll(text, "|", `\|`), lenient)
 	}
 	for _, id := range layouts.ValueRules() {
-		row(id, "error", "any column", layouts.ValueRuleText(id))
+		lenient := "the value is left out if the record is valid without it, but never an identifier of a claim, a diagnosis or a drug"
+		if id == layouts.RuleMoney || id == layouts.RuleQuantity {
+			lenient = "rejected: an amount or quantity is never left out"
+		}
+		row(id, "error", "any column", layouts.ValueRuleText(id), lenient)
 	}
 	for _, id := range slices.Sorted(maps.Keys(pipeline.EngineRules)) {
-		row(id, "error", "claims and coverages", pipeline.EngineRules[id])
+		lenient := "rejected: leaving values out cannot fix it"
+		switch id {
+		case "duplicate-line":
+			lenient = "an exact copy is left out (`duplicate-line-dropped`), otherwise rejected: it is unclear which line is right"
+		case "poa-conflict":
+			lenient = "the answers are left out"
+		}
+		row(id, "error", "claims and coverages", pipeline.EngineRules[id], lenient)
 	}
 	for _, id := range slices.Sorted(maps.Keys(pipeline.EngineWarnings)) {
-		row(id, "warning", "claims", pipeline.EngineWarnings[id])
+		row(id, "warning", "claims", pipeline.EngineWarnings[id], "")
 	}
-	row("unused-COLUMN", "warning", "claims", "a column that is filled although the profile has no place for it; it is left out. There is one such rule for every column that some profile lacks: see mapping.md")
-	for _, r := range carin.NewChecker(carin.V220).Rules() {
+	row("unused-COLUMN", "warning", "claims", "a column that is filled although the profile has no place for it; it is left out. There is one such rule for every column that some profile lacks: see mapping.md", "")
+	checker := carin.NewChecker(carin.V220)
+	for _, r := range checker.Rules() {
 		if strings.HasPrefix(r.ID, "unused-") {
 			continue
 		}
@@ -196,28 +209,60 @@ func ruleTable() string {
 				of += profileLetters[p]
 			}
 		}
-		row(r.ID, r.Severity.String(), of, r.Text)
+		row(r.ID, r.Severity.String(), of, r.Text, lenientText(checker, &r))
 	}
 	return b.String()
 }
 
+// lenientText says what lenient mode does about a rule, and why.
+func lenientText(k *carin.Checker, r *carin.Rule) string {
+	if r.Severity != carin.Error {
+		return ""
+	}
+	profiles := r.Profiles
+	if len(profiles) == 0 {
+		profiles = []carin.Profile{0} // of a small table
+	}
+	demanded := false
+	for _, p := range profiles {
+		if k.Demands(r.Table, p, r.Element) {
+			demanded = true
+		}
+	}
+	switch {
+	case carin.LeavesOut(r.ID, r.Table, r.Element) && demanded:
+		return "the value is left out if the record is valid without it"
+	case carin.LeavesOut(r.ID, r.Table, r.Element):
+		return "the value is left out"
+	case strings.Contains(r.ID, "required"):
+		return "rejected: the resource is not valid without it"
+	case strings.Contains(r.ID, "unknown-"):
+		return "rejected: the reference is required, and parties are not made up"
+	}
+	if why := carin.Essential(r.Element); why != "" {
+		return "rejected: " + why
+	}
+	return "rejected: it is unclear which value is wrong"
+}
+
 // repairTexts say what the repairs of the engine and of the built-in layouts do.
 var repairTexts = map[string]string{
-	"benefit-from-network":       "the benefit payment status is that of the billing provider's network where the source has codes of its own",
+	"benefit-from-network":       "the benefit payment status is taken from the billing provider's network if the source has its own codes",
 	"codes-mapped":               "codes of the source become those of the value set by the layout's tables: SNOMED diagnoses to ICD-10-CM, devices to HCPCS, words to NUBC codes",
-	"coverages-collapsed":        "rows of coverages that say the same become one Coverage; claims refer to that one",
+	"coverages-collapsed":        "equal rows of coverages become one Coverage; claims refer to that one",
 	"diagnosis-unmapped-dropped": "a diagnosis whose code has no ICD form is left out; a claim that needs one and has no other is rejected",
-	"duplicate-line-dropped":     "a line that is a copy of another, number and all, is left out",
-	"facility-bills":             "the service facility stands in for a billing provider that cannot be referred to",
-	"fills-split":                "each fill among the lines of a claim becomes a pharmacy claim of its own",
+	"duplicate-line-dropped":     "a line that is an exact copy of another, including its number, is left out",
+	"facility-bills":             "the service facility replaces a billing provider that cannot be referred to",
+	"fills-split":                "each fill among the lines of a claim becomes a separate pharmacy claim",
 	"first-diagnosis-principal":  "of several principal diagnoses the first stays one, the others become other or secondary",
-	"icd-point-inserted":         "the point that a diagnosis code lacks is inserted where the code is valid with it: S060X1A becomes S06.0X1A",
-	"leading-zero-restored":      "a revenue code or type of bill of three digits gets its leading zero",
+	"icd-point-inserted":         "a missing decimal point is inserted if the diagnosis code is valid with it: S060X1A becomes S06.0X1A",
+	"leading-zero-restored":      "a revenue code, type of bill, place of service, discharge status, DRG, oral cavity area, CPT code of anesthesia, ICD-10-PCS or ICD-9 code or ZIP code that is too short gets its lost leading zeros back",
+	"optional-value-dropped":     "a value that breaks a rule is left out if the profile does not require it and the claim means the same without it; for a procedure or a care team member, the whole entry is left out",
 	"npi-malformed-dropped":      "an NPI without ten digits or with a wrong check digit is left out",
-	"origin-dropped":             "a point of origin that is no NUBC code is left out",
-	"payment-status-from-amount": "a payment status of complete becomes paid if an amount was paid, else it is left out",
+	"origin-dropped":             "a point of origin that is not an NUBC code is left out",
+	"payment-status-from-amount": "a payment status of complete becomes paid if an amount was paid, otherwise it is left out",
 	"poa-conflict-dropped":       "present on admission is left out of a diagnosis that has two answers",
-	"reclassified-by-bill-type":  "a claim that is called inpatient and has the bill type of an outpatient visit (0852) becomes outpatient",
+	"reclassified-by-bill-type":  "an inpatient claim with the bill type of an outpatient visit (0852) becomes outpatient",
 	"rxnorm-as-text":             "an RxNorm concept where an NDC belongs becomes the text of the drug",
 	"service-code-as-text":       "a service code of an institutional claim that no value set has becomes the text of the service",
 }
@@ -225,7 +270,7 @@ var repairTexts = map[string]string{
 func repairTable(t *testing.T) string {
 	of := map[string][]string{}
 	for _, l := range layouts.Builtins() {
-		for _, name := range pipeline.Repairs(l) {
+		for _, name := range pipeline.KnownRepairs(l) {
 			of[name] = append(of[name], l.Name)
 		}
 	}

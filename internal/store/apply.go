@@ -15,29 +15,33 @@ type Outcome uint8
 
 // The outcomes.
 const (
-	Created   Outcome = iota // it was not there, or deleted
-	Updated                  // it was there with other content: a new version
-	Unchanged                // it was there with the same content: no new version
-	Stale                    // a newer source version is there: nothing was written
+	Created   Outcome = iota // it did not exist, or was deleted
+	Updated                  // it existed with different content: a new version
+	Unchanged                // it existed with the same content: no new version
+	Stale                    // a newer source version exists: nothing was written
+	Unordered                // the existing source version cannot be compared: nothing was written
+	Deleted                  // it existed: a new version marks it as deleted
 )
 
-// Seal is told the outcome of each resource of a batch, in order, and returns a
-// meta record that becomes durable in the same act; an empty name means none. Its
-// error becomes that of Apply, and then nothing is written. outcomes holds only
-// during the call. Seal must not write to the store.
+// Seal gets the outcome of each resource of a batch, in order, and returns a meta record that
+// becomes durable atomically with it; an empty name means none. If it fails, Apply fails with its
+// error and writes nothing. outcomes is only valid during the call. Seal must not write to the
+// store.
 type Seal func(outcomes []Outcome) (name string, value []byte, err error)
 
-// Apply makes the resources of b durable, as if one after the other, together
-// with the record that seal returns; readers see all of it or nothing. seal may be
-// nil. When Apply returns nil all is synced to disk. After an error nothing of it
-// is there, unless the error is a fault of the store, after which all or nothing
-// of it is.
+// Apply makes the resources of b durable, as if one after the other, together with the record that
+// seal returns; readers see all of it or nothing. seal may be nil. When Apply returns nil,
+// everything is synced to disk. After an error nothing was written, unless the error is a fault of
+// the store: then all or nothing was.
 //
-// A resource with an older source version than the store has is Stale, whether it
-// is there or deleted; equal content is Unchanged, and only moves the source
-// version forward. Concurrent calls are correct whatever they write.
+// A deletion adds a version that marks the resource as deleted; earlier versions stay, and History
+// shows them. Deleting what does not exist, or is already deleted, is Unchanged.
+//
+// A resource with an older source version than the store's is Stale, even if the store's is
+// deleted; equal content is Unchanged, and only moves the source version forward. Concurrent calls
+// are correct whatever they write.
 func (s *Store) Apply(ctx context.Context, b *fhir.Batch, seal Seal) error {
-	if err := s.enterWriter(); err != nil {
+	if err := s.enterWriter(ctx); err != nil {
 		return err
 	}
 	defer s.leave()
@@ -83,7 +87,7 @@ func (a *applier) apply(ctx context.Context, s *Store, b *fhir.Batch, seal Seal)
 
 // stopwatch tells an observer how long parts took.
 type stopwatch struct {
-	observe func(Part, time.Duration)
+	observe func(Step, time.Duration)
 	last    time.Time
 }
 
@@ -94,7 +98,7 @@ func (t *stopwatch) start() {
 }
 
 // lap ends a part and begins the next.
-func (t *stopwatch) lap(p Part) {
+func (t *stopwatch) lap(p Step) {
 	if t.observe != nil {
 		now := time.Now()
 		t.observe(p, now.Sub(t.last))
@@ -102,9 +106,8 @@ func (t *stopwatch) lap(p Part) {
 	}
 }
 
-// look decides, without a lock, which resources need no write. That is the usual
-// case of a second load, and of providers that every batch repeats, for whose lock
-// all lanes would else wait.
+// look decides, without a lock, which resources need no write. That is usual in a second load, and
+// for providers that every batch repeats, whose lock all lanes would otherwise wait for.
 func (a *applier) look(s *Store, b *fhir.Batch) error {
 	for i, r := range b.All() {
 		if r.Type >= fhir.NumTypes {
@@ -121,12 +124,9 @@ func (a *applier) look(s *Store, b *fhir.Batch) error {
 	}
 	for i, r := range b.All() {
 		p, d := &a.there[i], decision{Created, true}
-		// What is written twice in a batch is decided in order, under the lock.
+		// A resource that occurs twice in a batch is decided in order, under the lock.
 		if _, again := a.seen[a.names[i]]; !again {
-			if p.found {
-				d = p.head.decide(a.sums[i], r.SourceVersion)
-			}
-			if d.writes {
+			if d = p.decide(r, a.sums[i]); d.writes {
 				a.seen[a.names[i]] = len(a.pending)
 				a.pending = append(a.pending, *p)
 				a.held = append(a.held, p.stripe)
@@ -167,15 +167,32 @@ type decision struct {
 	writes  bool
 }
 
-// decide compares a resource with the head that is there.
-func (h *head) decide(sum hash, sourceVersion string) decision {
+// decide compares a resource with the existing one.
+func (p *pendingResource) decide(r *fhir.Resource, sum hash) decision {
 	switch {
-	case sourceVersion < string(h.sourceVersion):
+	case !p.found && r.Deleted:
+		return decision{Unchanged, false}
+	case !p.found:
+		return decision{Created, true}
+	}
+	h := &p.head
+	same, order, ok := r.SourceVersion == string(h.sourceVersion), 0, true
+	if !same {
+		order, ok = fhir.CompareVersions(r.SourceVersion, string(h.sourceVersion))
+	}
+	switch {
+	case !ok:
+		return decision{Unordered, false}
+	case order < 0:
 		return decision{Stale, false}
+	case h.deleted && r.Deleted:
+		return decision{Unchanged, !same}
+	case r.Deleted:
+		return decision{Deleted, true}
 	case h.deleted:
 		return decision{Created, true}
 	case sum == h.hash:
-		return decision{Unchanged, sourceVersion != string(h.sourceVersion)}
+		return decision{Unchanged, !same}
 	}
 	return decision{Updated, true}
 }

@@ -65,7 +65,7 @@ func wantOutcomes(t *testing.T, got []Outcome, want ...Outcome) {
 func versions(t *testing.T, s *Store, id string) []string {
 	t.Helper()
 	var all []string
-	for e, err := range s.History(fhir.Organization, id) {
+	for e, err := range s.History(t.Context(), fhir.Organization, id) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +144,7 @@ func TestSameResourceInOneBatch(t *testing.T) {
 				}
 			}
 			wantOutcomes(t, got, want...)
-			e, err := s.Get(fhir.Organization, "a")
+			e, err := s.Get(t.Context(), fhir.Organization, "a")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -166,19 +166,17 @@ func TestSameResourceInOneBatch(t *testing.T) {
 
 func TestDelete(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})
-	remove := func(source string, want bool) {
+	remove := func(source string, want Outcome) {
 		t.Helper()
-		got, err := s.Delete(t.Context(), fhir.Organization, "a", "2024-06-01T00:00:00Z", source)
-		if err != nil || got != want {
-			t.Errorf("Delete: %v, %v, want %v", got, err, want)
-		}
+		r := &fhir.Resource{Type: fhir.Organization, ID: "a", LastUpdated: "2024-06-01T00:00:00Z", SourceVersion: source, Deleted: true}
+		wantOutcomes(t, put(t, s, r), want)
 	}
-	remove("9", false)
+	remove("9", Unchanged)
 	put(t, s, sourced(organization("a", "one"), "5"))
-	remove("4", false)
-	remove("6", true)
-	remove("7", false)
-	e, err := s.Get(fhir.Organization, "a")
+	remove("4", Stale)
+	remove("10", Deleted) // numbers, not texts
+	remove("11", Unchanged)
+	e, err := s.Get(t.Context(), fhir.Organization, "a")
 	if err != nil || !e.Deleted || e.Version != 2 || len(e.JSON) != 0 {
 		t.Errorf("Get: %+v, %v", e, err)
 	}
@@ -188,8 +186,8 @@ func TestDelete(t *testing.T) {
 	if got := found(t, s, &Query{Type: fhir.Organization}, "", ""); got != nil {
 		t.Errorf("a search finds the deleted %v", got)
 	}
-	wantOutcomes(t, put(t, s, sourced(organization("a", "one"), "5")), Stale)
-	wantOutcomes(t, put(t, s, sourced(organization("a", "one"), "7")), Created)
+	wantOutcomes(t, put(t, s, sourced(organization("a", "one"), "9")), Stale)
+	wantOutcomes(t, put(t, s, sourced(organization("a", "one"), "11")), Created)
 	want := []string{
 		`3 {"resourceType":"Organization","id":"a","name":"one"}`,
 		`2 deleted 2024-06-01T00:00:00Z`,
@@ -198,10 +196,10 @@ func TestDelete(t *testing.T) {
 	if diff := cmp.Diff(want, versions(t, s, "a")); diff != "" {
 		t.Errorf("history (-want +got):\n%s", diff)
 	}
-	if v, err := s.GetVersion(fhir.Organization, "a", 1); err != nil || v.Deleted {
+	if v, err := s.GetVersion(t.Context(), fhir.Organization, "a", 1); err != nil || v.Deleted {
 		t.Errorf("GetVersion 1: %+v, %v", v, err)
 	}
-	if _, err := s.GetVersion(fhir.Organization, "a", 4); !errors.Is(err, ErrNotFound) {
+	if _, err := s.GetVersion(t.Context(), fhir.Organization, "a", 4); !errors.Is(err, ErrNotFound) {
 		t.Errorf("GetVersion 4: %v, want ErrNotFound", err)
 	}
 }
@@ -214,7 +212,7 @@ func TestSealErrorWritesNothing(t *testing.T) {
 	if err != no {
 		t.Fatalf("Apply returns %v, want the error of seal", err)
 	}
-	if _, err := s.Get(fhir.Organization, "a"); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Get(t.Context(), fhir.Organization, "a"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Get: %v, want ErrNotFound", err)
 	}
 	if _, err := s.Meta("x"); !errors.Is(err, ErrNotFound) {
@@ -231,7 +229,7 @@ func TestBadResourceIsRefused(t *testing.T) {
 			t.Errorf("an id of %d characters is taken", len(id))
 		}
 	}
-	if _, err := s.Get(fhir.Organization, "ok"); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Get(t.Context(), fhir.Organization, "ok"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Get: %v, want ErrNotFound", err)
 	}
 }
@@ -270,7 +268,7 @@ func TestConcurrentApply(t *testing.T) {
 	}
 	wg.Go(func() { // a reader beside them
 		for range 50 {
-			for e, err := range s.Search(&Query{Type: fhir.Organization}) {
+			for e, err := range s.Search(t.Context(), &Query{Type: fhir.Organization}) {
 				if err != nil || len(e.Keys) != 1 {
 					t.Errorf("search: %v with %d keys", err, len(e.Keys))
 					return
@@ -286,7 +284,7 @@ func TestConcurrentApply(t *testing.T) {
 	if n := total[Created] + total[Updated] + total[Unchanged]; n != lanes*rounds*resources {
 		t.Errorf("%d outcomes, want %d", n, lanes*rounds*resources)
 	}
-	st, err := s.Stats()
+	st, err := s.Stats(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -120,7 +120,7 @@ func BenchmarkRead(b *testing.B) {
 		b.Fatal(err)
 	}
 	var ids, patients []string
-	for e, err := range s.Search(&Query{Type: fhir.ExplanationOfBenefit, NoJSON: true}) {
+	for e, err := range s.Search(b.Context(), &Query{Type: fhir.ExplanationOfBenefit, NoJSON: true}) {
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -129,7 +129,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 	b.Run("get", func(b *testing.B) {
 		for i := 0; b.Loop(); i++ {
-			if _, err := s.Get(fhir.ExplanationOfBenefit, ids[i*31%len(ids)]); err != nil {
+			if _, err := s.Get(b.Context(), fhir.ExplanationOfBenefit, ids[i*31%len(ids)]); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -137,8 +137,8 @@ func BenchmarkRead(b *testing.B) {
 	b.Run("patient", func(b *testing.B) {
 		n := 0
 		for i := 0; b.Loop(); i++ {
-			q := Query{Type: fhir.ExplanationOfBenefit, Patient: patients[i*31%len(patients)]}
-			for _, err := range s.Search(&q) {
+			q := Query{Type: fhir.ExplanationOfBenefit, Patients: []string{patients[i*31%len(patients)]}}
+			for _, err := range s.Search(b.Context(), &q) {
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -149,7 +149,7 @@ func BenchmarkRead(b *testing.B) {
 	})
 	b.Run("export", func(b *testing.B) {
 		for b.Loop() {
-			for _, err := range s.Export() {
+			for _, err := range s.Export(b.Context()) {
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -38,7 +38,7 @@ func TestDictionary(t *testing.T) {
 	check := func(s *Store) {
 		t.Helper()
 		n := 0
-		for e, err := range s.Export(fhir.ExplanationOfBenefit) {
+		for e, err := range s.Export(t.Context(), fhir.ExplanationOfBenefit) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -50,7 +50,7 @@ func TestDictionary(t *testing.T) {
 		if n != len(want) {
 			t.Errorf("%d resources, want %d", n, len(want))
 		}
-		st, err := s.Stats()
+		st, err := s.Stats(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,7 +129,7 @@ func TestLittleMemory(t *testing.T) {
 		}
 		apply(t, s, b)
 	}
-	st, err := s.Stats()
+	st, err := s.Stats(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// period is the time from begin up to but not including end, in milliseconds since
-// 1970. A date is the period of its day, an open end is for ever.
+// period is the time from begin up to but not including end, in milliseconds since 1970. A date is
+// the period of its day; an open end never ends.
 type period struct{ begin, end int64 }
 
 // dateTest is a date parameter with its prefix.
@@ -25,17 +25,17 @@ func parseDateTest(v string) (test, error) {
 	switch t.prefix {
 	case "eq", "ne", "gt", "ge", "lt", "le", "sa", "eb":
 	default:
-		return nil, errors.New("has a prefix that is not known")
+		return nil, errors.New("has an unknown prefix; use eq, ne, gt, ge, lt, le, sa or eb")
 	}
 	var ok bool
 	if t.period, ok = parseDate(v); !ok {
-		return nil, errors.New("has a value that is no date")
+		return nil, errors.New("has a value that is not a date")
 	}
 	return t, nil
 }
 
-// match compares as FHIR defines the prefixes for periods: gt and lt if the
-// resource reaches beyond the searched period, ge and le if it does or lies in it.
+// match compares as FHIR defines the prefixes for periods: gt and lt match if the resource extends
+// beyond the searched period, ge and le also if it is within it.
 func (want dateTest) match(value string) bool {
 	have, ok := parsePeriod(value)
 	if !ok {
@@ -112,8 +112,8 @@ func parseDate(v string) (period, bool) {
 	return period{}, false
 }
 
-// precision is a millisecond for a time that has a fraction of a second, as all
-// systems write three digits; else it is a second.
+// precision is a millisecond for a time with a fraction of a second, because all systems write
+// three digits; otherwise it is a second.
 func precision(t time.Time) time.Duration {
 	if t.Nanosecond() != 0 {
 		return time.Millisecond

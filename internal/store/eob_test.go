@@ -36,12 +36,12 @@ func (c *claims) money() string { return fmt.Sprintf("%d.%02d", c.rnd.IntN(900),
 // add adds the EOB of a claim number; amount varies its content.
 func (c *claims) add(b *fhir.Batch, number int, amount string) {
 	claim := fmt.Sprintf("clm-%09d", number)
-	id := c.identity.ID(fhir.ExplanationOfBenefit, "payer", claim)
-	patient := fhir.Reference(fhir.Patient, c.identity.ID(fhir.Patient, "payer", fmt.Sprint(number/40)))
-	provider := fhir.Reference(fhir.Organization, c.identity.ID(fhir.Organization, fmt.Sprint(number%500)))
-	coverage := fhir.Reference(fhir.Coverage, c.identity.ID(fhir.Coverage, fmt.Sprint(number/40)))
-	insurer := fhir.Reference(fhir.Organization, c.identity.ID(fhir.Organization, "payer"))
-	care := fhir.Reference(fhir.Practitioner, c.identity.ID(fhir.Practitioner, fmt.Sprint(number%700)))
+	id := c.identity.Raw(fhir.ExplanationOfBenefit, "payer", claim).ID(fhir.ExplanationOfBenefit)
+	patient := fhir.Reference(fhir.Patient, c.identity.Raw(fhir.Patient, "payer", fmt.Sprint(number/40)).ID(fhir.Patient))
+	provider := fhir.Reference(fhir.Organization, c.identity.Raw(fhir.Organization, fmt.Sprint(number%500)).ID(fhir.Organization))
+	coverage := fhir.Reference(fhir.Coverage, c.identity.Raw(fhir.Coverage, fmt.Sprint(number/40)).ID(fhir.Coverage))
+	insurer := fhir.Reference(fhir.Organization, c.identity.Raw(fhir.Organization, "payer").ID(fhir.Organization))
+	care := fhir.Reference(fhir.Practitioner, c.identity.Raw(fhir.Practitioner, fmt.Sprint(number%700)).ID(fhir.Practitioner))
 	day, updated := c.date(), c.date()+"T03:04:05Z"
 
 	var w strings.Builder

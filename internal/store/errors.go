@@ -6,7 +6,7 @@ import (
 )
 
 var (
-	// ErrNotFound is returned for a resource or version that was never there.
+	// ErrNotFound is returned for a resource or version that never existed.
 	ErrNotFound = errors.New("resource not found")
 
 	// ErrClosed is returned by every operation after Close.
@@ -17,8 +17,7 @@ var (
 	ErrReadOnly = errors.New("store is open for reading only")
 )
 
-// InUseError says that another process, or another Open of this one, holds the
-// store.
+// InUseError says that another process, or another Open in this one, holds the store.
 type InUseError struct{ Dir string }
 
 func (e *InUseError) Error() string {
@@ -34,17 +33,17 @@ type VersionError struct {
 
 func (e *VersionError) Error() string {
 	if e.Found < e.Known {
-		return fmt.Sprintf("store %s has schema version %d, this program knows %d: load it afresh", e.Dir, e.Found, e.Known)
+		return fmt.Sprintf("store %s has schema version %d, but this program needs %d; load a new store", e.Dir, e.Found, e.Known)
 	}
-	return fmt.Sprintf("store %s has schema version %d, this program knows up to %d: use a newer cpcds2fhir", e.Dir, e.Found, e.Known)
+	return fmt.Sprintf("store %s has schema version %d, but this program knows only up to %d; use a newer cpcds2fhir", e.Dir, e.Found, e.Known)
 }
 
-// NotStoreError says that a folder is not a store; one that is not empty is never
-// made one.
+// NotStoreError says that a folder is not a store. A folder that is not empty is never turned into
+// one.
 type NotStoreError struct{ Dir string }
 
 func (e *NotStoreError) Error() string {
-	return fmt.Sprintf("folder %s is not a store of cpcds2fhir; name a store, an empty folder or a new one", e.Dir)
+	return fmt.Sprintf("folder %s is not a cpcds2fhir store; name a store, an empty folder or a new one", e.Dir)
 }
 
 // CorruptError says that something on disk is not what was written.
@@ -54,5 +53,5 @@ type CorruptError struct {
 }
 
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("store %s: %s is damaged; restore the store from a backup or load it afresh", e.Dir, e.What)
+	return fmt.Sprintf("store %s: %s is damaged; restore the store from a backup or load a new one", e.Dir, e.What)
 }

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -9,13 +11,12 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-// Export yields the newest version of every resource that is not deleted, in the
-// order of types and then of ids, as of the moment when it is called. The order
-// and the bytes depend on nothing but the resources. No types means all. An error
-// ends it. Entries have no Keys.
-func (s *Store) Export(types ...fhir.Type) iter.Seq2[*Entry, error] {
+// Export yields the newest version of every resource that is not deleted, in the order of types and
+// then of ids, as of the time of the call. The order and the bytes depend only on the resources. No
+// types means all. An error ends it. Entries have no Keys.
+func (s *Store) Export(ctx context.Context, types ...fhir.Type) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
-		if err := s.enter(); err != nil {
+		if err := s.enter(ctx); err != nil {
 			yield(nil, err)
 			return
 		}
@@ -26,7 +27,7 @@ func (s *Store) Export(types ...fhir.Type) iter.Seq2[*Entry, error] {
 			types = allTypes[:]
 		}
 		for _, t := range types {
-			if more, err := s.exportType(snapshot, t, yield); err != nil {
+			if more, err := s.exportType(ctx, snapshot, t, yield); err != nil {
 				yield(nil, fmt.Errorf("export: %w", readError(t, err)))
 				return
 			} else if !more {
@@ -43,8 +44,8 @@ var allTypes = func() (all [fhir.NumTypes]fhir.Type) {
 	return all
 }()
 
-// exportType walks heads and bodies side by side: both are ordered by id.
-func (s *Store) exportType(db pebble.Reader, t fhir.Type, yield func(*Entry, error) bool) (more bool, err error) {
+// exportType walks heads and bodies in parallel: both are ordered by id.
+func (s *Store) exportType(ctx context.Context, db pebble.Reader, t fhir.Type, yield func(*Entry, error) bool) (more bool, err error) {
 	bodies, err := db.NewIter(&pebble.IterOptions{
 		LowerBound: []byte{bodySpace, byte(t)}, UpperBound: []byte{bodySpace, byte(t) + 1},
 	})
@@ -54,7 +55,7 @@ func (s *Store) exportType(db pebble.Reader, t fhir.Type, yield func(*Entry, err
 	defer func() { _ = bodies.Close() }() // its error is that of bodies.Error
 	e := Entry{Type: t}
 	var key []byte
-	for h, err := range s.heads(db, t, "") {
+	for h, err := range s.heads(ctx, db, t, "") {
 		if err != nil {
 			return false, err
 		}
@@ -83,14 +84,14 @@ func (s *Store) exportType(db pebble.Reader, t fhir.Type, yield func(*Entry, err
 	return true, nil
 }
 
-// namedHead is a head with its id. Its texts hold until the next step.
+// namedHead is a head with its id. Its texts are valid until the next step.
 type namedHead struct {
 	id string
 	head
 }
 
 // heads yields the heads of a type whose ids are greater than from, by id.
-func (s *Store) heads(db pebble.Reader, t fhir.Type, from string) iter.Seq2[*namedHead, error] {
+func (s *Store) heads(ctx context.Context, db pebble.Reader, t fhir.Type, from string) iter.Seq2[*namedHead, error] {
 	return func(yield func(*namedHead, error) bool) {
 		lower := appendHeadKey(nil, t, from)
 		if from != "" {
@@ -109,7 +110,7 @@ func (s *Store) heads(db pebble.Reader, t fhir.Type, from string) iter.Seq2[*nam
 			if err == nil && !h.decode(v) {
 				err = &CorruptError{s.dir, "a head"}
 			}
-			if err != nil {
+			if err = errors.Join(err, ctx.Err()); err != nil {
 				yield(nil, err)
 				return
 			}

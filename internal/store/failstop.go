@@ -2,12 +2,11 @@ package store
 
 import "github.com/cockroachdb/pebble/v2/vfs"
 
-// failStopFS is a file system on which Pebble never sees a write fail: the first
-// failure becomes the fault of the store, and the goroutine that met it stands
-// still for good. Pebble's own answer differs from place to place, and some are a
-// nil dereference in the background; this way nothing more is written or removed
-// after a failure, and what is on disk is a state that recovery knows. Failed
-// reads are Pebble's affair: it returns them.
+// failStopFS is a file system on which Pebble never sees a write fail: the first failure becomes
+// the fault of the store, and its goroutine blocks forever. Pebble handles write errors
+// inconsistently, in places with a nil dereference in the background; this way nothing more is
+// written or removed after a failure, and the state on disk is one that recovery can handle. Failed
+// reads are left to Pebble, which returns them.
 type failStopFS struct {
 	vfs.FS
 	fault *fault
@@ -59,7 +58,7 @@ func (s failStopFS) Rename(from, to string) error {
 
 func (s failStopFS) Unwrap() vfs.FS { return s.FS }
 
-// failStopFile is a file that is written, or a folder that is synced.
+// failStopFile is a file that is written or a folder that is synced.
 type failStopFile struct {
 	vfs.File
 	fault *fault

@@ -99,18 +99,18 @@ func contents(t *testing.T, fs vfs.FS) map[string]string {
 		t.Fatal(err)
 	}
 	all := map[string]string{}
-	for e, err := range s.Export() {
+	for e, err := range s.Export(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for v, err := range s.History(e.Type, e.ID) {
+		for v, err := range s.History(t.Context(), e.Type, e.ID) {
 			if err != nil {
 				t.Fatal(err)
 			}
 			all[fmt.Sprintf("%s/%s/%d", v.Type, v.ID, v.Version)] = v.LastUpdated + string(v.JSON)
 		}
 		q := Query{Type: e.Type, IDs: []string{e.ID}}
-		for r, err := range s.Search(&q) {
+		for r, err := range s.Search(t.Context(), &q) {
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,13 +7,13 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-// Filter is one search parameter with its values. The zero value is of no use.
+// Filter is one search parameter with its values. The zero value is not usable.
 type Filter struct {
 	param fhir.Param // lastUpdated for _lastUpdated
 	tests []test     // one must hold
 }
 
-// lastUpdated stands for _lastUpdated, which is no index entry.
+// lastUpdated stands for _lastUpdated, which is not an index entry.
 const lastUpdated = fhir.NumParams
 
 // FilterError says why a search parameter cannot be used. It never holds a value.
@@ -37,13 +37,13 @@ func (e *FilterError) Error() string {
 //	_lastUpdated, service-date, service-start-date,    a date, partial date or time with eq, ne, gt, ge, lt, le, sa or eb
 //	billable-period-start                              before it; eq is the default
 //
-// Dates without a zone are taken as UTC. Modifiers and chains are not known.
+// Dates without a zone are taken as UTC. Modifiers and chains are not supported.
 func ParseFilter(name, value string) (Filter, error) {
 	f := Filter{param: lastUpdated}
 	if name != "_lastUpdated" {
 		var ok bool
 		if f.param, ok = fhir.ParseParam(name); !ok {
-			return Filter{}, &FilterError{What: "is not known"}
+			return Filter{}, &FilterError{What: "is unknown"}
 		}
 	}
 	for v := range splitValues(value) {
@@ -56,7 +56,7 @@ func ParseFilter(name, value string) (Filter, error) {
 	return f, nil
 }
 
-// test is one value of a filter; it is told an index entry.
+// test is one value of a filter, matched against an index entry.
 type test interface{ match(value string) bool }
 
 func parseTest(p fhir.Param, v string) (test, error) {
@@ -69,7 +69,7 @@ func parseTest(p fhir.Param, v string) (test, error) {
 	case fhir.ParamIdentifier, fhir.ParamType:
 		return parseToken(v), nil
 	default:
-		return reference(v), nil
+		return reference(unescaped(v)), nil
 	}
 }
 
@@ -112,7 +112,7 @@ type token struct {
 	anySystem, anyCode bool
 }
 
-// splitToken reads an index entry, "system|code".
+// splitToken splits an index entry, "system|code".
 func splitToken(value string) token {
 	system, code, ok := strings.Cut(value, "|")
 	if !ok {
@@ -121,11 +121,36 @@ func splitToken(value string) token {
 	return token{system: system, code: code}
 }
 
+// parseToken reads a token of a search; bars that are part of the code or system follow a
+// backslash.
 func parseToken(v string) token {
-	t := splitToken(v)
-	t.anySystem = !strings.Contains(v, "|")
-	t.anyCode = t.code == ""
-	return t
+	for i := 0; i < len(v); i++ {
+		switch {
+		case escapes(v[i:]):
+			i++
+		case v[i] == '|':
+			code := unescaped(v[i+1:])
+			return token{system: unescaped(v[:i]), code: code, anyCode: code == ""}
+		}
+	}
+	return token{code: unescaped(v), anySystem: true}
+}
+
+// escapes reports whether s begins with a backslash that escapes the next character. Before any
+// other character a backslash stands for itself.
+func escapes(s string) bool {
+	return len(s) > 1 && s[0] == '\\' && strings.IndexByte(`,|$\`, s[1]) >= 0
+}
+
+func unescaped(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if escapes(s[i:]) {
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
 }
 
 func (want token) match(value string) bool {
@@ -133,25 +158,21 @@ func (want token) match(value string) bool {
 	return (want.anySystem || t.system == want.system) && (want.anyCode || t.code == want.code)
 }
 
-// splitValues yields the values between commas; a backslash takes the meaning
-// from the character that follows.
+// splitValues yields the values between commas, as they are written.
 func splitValues(s string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
-		var v strings.Builder
+		from := 0
 		for i := 0; i < len(s); i++ {
 			switch {
-			case s[i] == '\\' && i+1 < len(s):
+			case escapes(s[i:]):
 				i++
-				v.WriteByte(s[i])
 			case s[i] == ',':
-				if !yield(v.String()) {
+				if !yield(s[from:i]) {
 					return
 				}
-				v.Reset()
-			default:
-				v.WriteByte(s[i])
+				from = i + 1
 			}
 		}
-		yield(v.String())
+		yield(s[from:])
 	}
 }

@@ -9,13 +9,11 @@ import (
 	"syscall"
 )
 
-// fault remembers the first failure after which a store must not go on: a write
-// to the log or the manifest that did not succeed. Pebble then ends the process
-// from within, or panics, or tries again for ever; a full disk must rather reach
-// the caller as an error. So every call that writes runs in a goroutine of its
-// own, which Pebble may end, and the caller waits for that goroutine or for the
-// fault. After a fault the store refuses everything: locks inside Pebble may be
-// held for good.
+// fault holds the first failure after which a store must not continue: a failed write to the log or
+// the manifest. Pebble would then exit the process, panic, or retry forever, but a full disk must
+// reach the caller as an error. So every call that writes runs in its own goroutine, which Pebble
+// may end, and the caller waits for that goroutine or for the fault. After a fault the store
+// refuses everything, because locks inside Pebble may be held forever.
 type fault struct {
 	dir    string
 	once   sync.Once
@@ -35,8 +33,8 @@ func (f *fault) err() error {
 	}
 }
 
-// set records a fault. Of cause only what the file system said is kept, which
-// names files; anything else could hold keys.
+// set records a fault. It keeps only the file system's part of cause, which names files; anything
+// else could hold keys.
 func (f *fault) set(what string, cause error) {
 	f.once.Do(func() {
 		f.cause = fmt.Errorf("store %s failed: %s", f.dir, what)
@@ -47,8 +45,8 @@ func (f *fault) set(what string, cause error) {
 	})
 }
 
-// guard runs do and returns its error, or the fault if that comes first. Then do
-// may still be running, so it must not touch what the caller goes on to use.
+// guard runs do and returns its error, or the fault if that comes first. In that case do may still
+// be running, so it must not touch anything that the caller uses afterwards.
 func (f *fault) guard(do func() error) error {
 	done := make(chan error, 1)
 	f.start(func() { done <- do() })
@@ -78,7 +76,7 @@ func (f *fault) wait(done <-chan error) error {
 	}
 }
 
-// fileError returns what the file system said in err, nil if it said nothing.
+// fileError returns the file system's error in err, nil if there is none.
 func fileError(err error) error {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path
@@ -89,18 +87,18 @@ func fileError(err error) error {
 	return nil
 }
 
-// quietLogger keeps Pebble from writing to standard error and from ending the
-// process. What an operator should see arrives as an error.
+// quietLogger keeps Pebble from writing to standard error and from exiting the process. What an
+// operator should see is returned as an error.
 type quietLogger struct{ *fault }
 
 // Infof drops the message.
 func (quietLogger) Infof(string, ...any) {}
 
-// Errorf drops the message: Pebble goes on, and the event listener hears of it.
+// Errorf drops the message: Pebble continues, and the event listener is told.
 func (quietLogger) Errorf(string, ...any) {}
 
-// Fatalf records the fault and ends the goroutine, as it must not return. The
-// message is dropped, for it may hold keys.
+// Fatalf records the fault and ends the goroutine, because it must not return. The message is
+// dropped, because it may hold keys.
 func (l quietLogger) Fatalf(_ string, args ...any) {
 	var cause error
 	for _, a := range args {

@@ -20,16 +20,15 @@ import (
 //	d . <type>                                 S2 dictionary of the bodies of a type
 //	m . <name>                                 meta: ledgers and facts about the store
 //
-// All that belongs to a patient is one range of p. A row holds all index entries
-// of its resource, and a search reads the rows of the patient and type and
-// compares them: a patient has hundreds of claims, not millions, and one row of
-// 400 bytes instead of a dozen keys of 100 makes loading much cheaper, an update
-// replace its old entries by overwriting them, and every parameter with every
-// prefix searchable. Resources that are of no patient (organizations,
-// practitioners) have rows too, with an empty patient id.
+// Everything of a patient is one range of p. A row holds all index entries of its resource, and a
+// search reads and compares the rows of the patient and type: a patient has hundreds of claims, not
+// millions. One row of 400 bytes instead of a dozen keys of 100 makes loading much cheaper, lets an
+// update simply overwrite the old entries, and makes every parameter searchable with every prefix.
+// Resources without a patient (organizations, practitioners) also have rows, with an empty patient
+// id.
 //
-// A deleted resource keeps its head and its bodies, the last of which says so,
-// and loses its row and its identifiers.
+// A deleted resource keeps its head and its bodies, the last of which marks the deletion, and loses
+// its row and its identifiers.
 const (
 	headSpace       = 'h'
 	bodySpace       = 'b'
@@ -43,9 +42,9 @@ const (
 	maxID    = 64 // of FHIR
 	tokenSep = 0x1f
 
-	// maxIndexed is the longest part of an identifier that stands in a key as it
-	// is. Of a longer one the first half stands there, and a hash of the whole;
-	// searches compare the row, which has all of it.
+	// maxIndexed is the longest part of an identifier that is stored in a key as it is. For a
+	// longer one the key has the first half and a hash of the whole; searches compare the row,
+	// which has all of it.
 	maxIndexed = 64
 )
 
@@ -112,16 +111,16 @@ func after(prefix []byte) []byte {
 	return end
 }
 
-// checkID reports whether an id can stand in a key: it is a FHIR id, so that no
-// byte of it can be taken for a separator.
+// checkID reports whether an id can be part of a key: it must be a FHIR id, so that no byte of it
+// can be taken for a separator.
 func checkID(id string) error {
 	if len(id) == 0 || len(id) > maxID {
-		return fmt.Errorf("id has %d characters, 1 to %d are allowed", len(id), maxID)
+		return fmt.Errorf("id has %d characters, but 1 to %d are allowed", len(id), maxID)
 	}
 	for i := range len(id) {
 		c := id[i]
 		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c == '-' || c == '.') {
-			return fmt.Errorf("id has a character that no FHIR id has")
+			return fmt.Errorf("id has a character that FHIR does not allow in ids")
 		}
 	}
 	return nil

@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// lockFile takes the lock of a store: alone to write, together with others to
-// read. flock binds to the open file, so that it also tells apart two stores in
-// one process, where the fcntl lock that Pebble would take does not.
+// lockFile takes the lock of a store: exclusive to write, shared to read. flock binds to the open
+// file, so unlike the fcntl lock that Pebble would take, it also works between two stores in one
+// process.
 func lockFile(name string, shared bool) (io.Closer, error) {
 	flag, how := os.O_RDWR|os.O_CREATE, syscall.LOCK_EX
 	if shared {

@@ -9,7 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// lockFile takes the lock of a store, always alone: there is no shared lock here.
+// lockFile takes the lock of a store, always exclusively: there is no shared lock on this system.
 func lockFile(name string, _ bool) (io.Closer, error) {
 	if err := touch(name, 0); err != nil {
 		return nil, err

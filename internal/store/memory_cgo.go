@@ -2,10 +2,10 @@
 
 package store
 
-// glibc has arenas for threads unless it is told not to before the first thread comes, so
-// before Go starts. The blocks of the cache are taken by one thread and freed by another: after
-// 4 million claims the arenas held 320 MB where the cache has 112. One is as fast on two CPUs.
-// Whoever sets MALLOC_ARENA_MAX decides himself.
+// glibc has an arena per thread unless it is told otherwise before the first thread starts, so
+// before Go does. One thread allocates the blocks of the cache and another frees them: after 4
+// million claims the arenas held 320 MB for a cache of 112. One arena is as fast on two CPUs.
+// MALLOC_ARENA_MAX overrides this.
 
 // #ifdef __linux__
 // #include <malloc.h>
@@ -18,6 +18,6 @@ package store
 // }
 import "C"
 
-// OutsideHeap says whether memtables and cache lie outside of Go's heap: Pebble takes
-// them from C where it can.
+// OutsideHeap says whether memtables and cache are outside Go's heap: Pebble allocates them in C if
+// it can.
 const OutsideHeap = true

@@ -2,6 +2,6 @@
 
 package store
 
-// OutsideHeap says whether memtables and cache lie outside of Go's heap: Pebble takes
-// them from C where it can.
+// OutsideHeap says whether memtables and cache are outside Go's heap: Pebble allocates them in C if
+// it can.
 const OutsideHeap = false

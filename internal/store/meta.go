@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -10,14 +11,17 @@ import (
 
 // Names of meta records that Stats shows.
 const (
-	MetaIDKey   = "id-key"   // fingerprint of the key that the ids were made with
-	MetaLastRun = "last-run" // what the loader says of the last run that finished
+	MetaIdentity = "identity" // random; distinguishes the store from all others
+	MetaIDKey    = "id-key"   // fingerprint of the key that the ids were made with
+	MetaLastRun  = "last-run" // the loader's record of the last finished run
 )
+
+// Meta records are few and small, so reading and writing them needs no context.
 
 // Meta returns the meta record with a name, ErrNotFound if there is none. The
 // value is the caller's.
 func (s *Store) Meta(name string) ([]byte, error) {
-	if err := s.enter(); err != nil {
+	if err := s.enter(context.Background()); err != nil {
 		return nil, err
 	}
 	defer s.leave()
@@ -34,7 +38,7 @@ func (s *Store) Meta(name string) ([]byte, error) {
 
 // PutMeta makes meta records durable, all or none. A nil value removes a record.
 func (s *Store) PutMeta(records map[string][]byte) error {
-	if err := s.enterWriter(); err != nil {
+	if err := s.enterWriter(context.Background()); err != nil {
 		return err
 	}
 	defer s.leave()
@@ -60,7 +64,7 @@ func (s *Store) PutMeta(records map[string][]byte) error {
 // holds until the next step. An error ends it, with an empty name.
 func (s *Store) AllMeta(prefix string) iter.Seq2[MetaRecord, error] {
 	return func(yield func(MetaRecord, error) bool) {
-		if err := s.enter(); err != nil {
+		if err := s.enter(context.Background()); err != nil {
 			yield(MetaRecord{}, err)
 			return
 		}

@@ -9,15 +9,15 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// privateFS is the disk with files of mode 0600 and folders of mode 0700, where
-// Pebble by itself leaves them to the umask.
+// privateFS is the disk with files of mode 0600 and folders of mode 0700; Pebble itself leaves
+// modes to the umask.
 type privateFS struct {
 	vfs.FS
 	readOnly bool
 }
 
-// Create makes the file with its mode before Pebble opens it, so that at no
-// moment another user can.
+// Create makes the file with its mode before Pebble opens it, so that other users never have
+// access.
 func (p privateFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

@@ -20,15 +20,15 @@ type Entry struct {
 	ID          string
 	Version     uint32 // meta.versionId; 1 is the first
 	LastUpdated string // meta.lastUpdated
-	Deleted     bool   // this version says that the resource is gone; it has no JSON
+	Deleted     bool   // this version marks the resource as deleted; it has no JSON
 	JSON        []byte // as it was loaded, without a meta.versionId
 	Keys        []fhir.Key
 }
 
-// Get returns the newest version of a resource, which may say that it is deleted.
-// ErrNotFound: it was never there. The Entry is the caller's; it has no Keys.
-func (s *Store) Get(t fhir.Type, id string) (*Entry, error) {
-	if err := s.enter(); err != nil {
+// Get returns the newest version of a resource, which may be a deletion. It returns ErrNotFound if
+// the resource never existed. The Entry is the caller's; it has no Keys.
+func (s *Store) Get(ctx context.Context, t fhir.Type, id string) (*Entry, error) {
+	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer s.leave()
@@ -43,10 +43,10 @@ func (s *Store) Get(t fhir.Type, id string) (*Entry, error) {
 	return e, readError(t, err)
 }
 
-// SourceVersion returns the source version of the newest version of a resource,
-// also of one that is deleted; ErrNotFound if there never was one.
-func (s *Store) SourceVersion(t fhir.Type, id string) (version string, err error) {
-	if err := s.enter(); err != nil {
+// SourceVersion returns the source version of the newest version of a resource, even if it is
+// deleted; ErrNotFound if it never existed.
+func (s *Store) SourceVersion(ctx context.Context, t fhir.Type, id string) (version string, err error) {
+	if err := s.enter(ctx); err != nil {
 		return "", err
 	}
 	defer s.leave()
@@ -71,8 +71,8 @@ func (s *Store) head(t fhir.Type, id string, use func(h *head)) error {
 
 // GetVersion returns one version of a resource. ErrNotFound: there is no such
 // version. The Entry is the caller's; it has no Keys.
-func (s *Store) GetVersion(t fhir.Type, id string, version uint32) (*Entry, error) {
-	if err := s.enter(); err != nil {
+func (s *Store) GetVersion(ctx context.Context, t fhir.Type, id string, version uint32) (*Entry, error) {
+	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer s.leave()
@@ -83,11 +83,11 @@ func (s *Store) GetVersion(t fhir.Type, id string, version uint32) (*Entry, erro
 	return e, readError(t, err)
 }
 
-// History yields all versions of a resource, the newest first; none if it was
-// never there. An error ends it.
-func (s *Store) History(t fhir.Type, id string) iter.Seq2[*Entry, error] {
+// History yields all versions of a resource, the newest first; none if it never existed. An error
+// ends it.
+func (s *Store) History(ctx context.Context, t fhir.Type, id string) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
-		err := s.enter()
+		err := s.enter(ctx)
 		if err != nil {
 			yield(nil, err)
 			return
@@ -112,7 +112,7 @@ func (s *Store) History(t fhir.Type, id string) iter.Seq2[*Entry, error] {
 			}
 			e.Version = binary.BigEndian.Uint32(version)
 			v, err := it.ValueAndErr()
-			if err == nil {
+			if err = errors.Join(err, ctx.Err()); err == nil {
 				err = s.decodeBody(v, &e)
 			}
 			if err != nil {
@@ -176,8 +176,8 @@ func readError(t fhir.Type, err error) error {
 	return fmt.Errorf("read %s: %w", t, withoutKeys(err))
 }
 
-// withoutKeys keeps of an error our own and those of the file system and of a
-// context; what Pebble says could hold keys, and those hold identifiers.
+// withoutKeys keeps our own errors and those of the file system and contexts; Pebble's could hold
+// keys, which hold identifiers.
 func withoutKeys(err error) error {
 	if corrupt, ok := errors.AsType[*CorruptError](err); ok {
 		return corrupt
@@ -190,5 +190,5 @@ func withoutKeys(err error) error {
 			return own
 		}
 	}
-	return errors.New("the database reports an error")
+	return errors.New("the database reported an error")
 }

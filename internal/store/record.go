@@ -6,18 +6,18 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-// hash is the content of a version: the 128-bit XXH3 of its JSON. It tells versions
-// of one resource apart, all of them ours, so nobody gains by two that agree; SHA-256
-// took a third of the time of a load that changes nothing.
+// hash is the content of a version: the 128-bit XXH3 of its JSON. It distinguishes versions of one
+// resource, all of them ours, so collisions are no security risk; SHA-256 took a third of the time
+// of a load that changes nothing.
 type hash [16]byte
 
 const (
-	flagDeleted    = 1 << iota // the head and the body of a tombstone
-	flagDictionary             // a body whose block needs the dictionary of its type
+	flagDeleted    = 1 // the head and the body of a tombstone
+	flagDictionary = 2 // a body whose block needs the dictionary of its type
 )
 
-// head is what the store knows of a resource without its body. Strings of a
-// decoded head are views into the value it was read from.
+// head is what the store knows about a resource apart from its body. Strings of a decoded head are
+// views into the value it was read from.
 //
 //	flags, hash, version (uvarint), last updated, source version, patient
 //
@@ -79,8 +79,7 @@ func (v *body) decode(b []byte) bool {
 	return !r.bad
 }
 
-// row holds the index entries of the newest version, and repeats when it was
-// last updated.
+// row holds the index entries of the newest version, and a copy of its last update time.
 //
 //	last updated, then for each entry: parameter (one byte), value
 type row struct {
@@ -128,7 +127,7 @@ func appendText[T string | []byte](b []byte, s T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// reader takes values off the front of b; bad says that something was missing.
+// reader reads values from the front of b; bad says that something was missing.
 type reader struct {
 	b   []byte
 	bad bool

@@ -13,25 +13,25 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// schemaFile marks a folder as a store and says how its records are written. It
-// is a file, not a key, so that a folder of somebody else's and a store of a
-// newer program are refused before Pebble touches them.
+// schemaFile marks a folder as a store and says how its records are written. It is a file, not a
+// key, so that foreign folders and stores of newer programs are refused before Pebble touches them.
 //
-// A store is created in three steps, each synced before the next: newSchemaFile
-// says that what follows is ours, Pebble makes its files, and the file gets its
-// last name. Where only newSchemaFile is found, the creation was interrupted and
-// nothing was ever stored, so Pebble's files are removed and made again: Pebble
-// cannot take up every state that a power cut leaves of a half-made database.
+// A store is created in three steps, each synced before the next: newSchemaFile says that what
+// follows is ours, Pebble makes its files, and the file gets its final name. If there is only
+// newSchemaFile, the creation was interrupted and nothing was ever stored, so Pebble's files are
+// removed and made again: Pebble cannot open every state in which a power failure leaves a
+// half-made database.
 const (
 	schemaFile    = "SCHEMA"
 	newSchemaFile = schemaFile + ".new"
 	lockName      = "LOCK"
 	schemaPrefix  = "cpcds2fhir store schema "
-	schemaVersion = 3 // 1 had SHA-256 as the hash of content, 2 had bodies of zstd
+	schemaVersion = 4 // 1 had SHA-256 as the hash of content, 2 had bodies of zstd, 3 had no record of numbers
+	oldestSchema  = 3 // the oldest that can be upgraded
 )
 
-// prepare refuses a folder that is no store, before anything is written into it,
-// and makes the folder of a new one.
+// prepare rejects a folder that is not a store, before anything is written into it, and makes the
+// folder of a new one.
 func prepare(disk vfs.FS, dir string, readOnly bool) error {
 	names, err := disk.List(dir)
 	missing := errors.Is(err, fs.ErrNotExist)
@@ -51,8 +51,8 @@ func prepare(disk vfs.FS, dir string, readOnly bool) error {
 	return nil
 }
 
-// makeFolder makes dir and what is missing above it, and syncs the folders that
-// name them. Pebble syncs only the one that names dir.
+// makeFolder makes dir and its missing parents, and syncs their parent folders. Pebble syncs only
+// dir's own parent.
 func makeFolder(disk vfs.FS, dir string) error {
 	var parents []string
 	for at := dir; ; at = disk.PathDir(at) {
@@ -72,37 +72,37 @@ func makeFolder(disk vfs.FS, dir string) error {
 	return nil
 }
 
-// checkSchema reads the schema version. If there is none yet, it begins to create
-// the store and reports that endCreation must follow. The lock must be held.
-func checkSchema(disk vfs.FS, dir string, readOnly bool) (creating bool, err error) {
-	err = readSchema(disk, dir, schemaFile)
+// checkSchema reads the schema version. If there is none yet, it starts creating the store and
+// reports that endCreation must follow. The lock must be held.
+func checkSchema(disk vfs.FS, dir string, readOnly bool) (version int, creating bool, err error) {
+	version, err = readSchema(disk, dir, schemaFile)
 	if readOnly || !errors.Is(err, fs.ErrNotExist) {
-		return false, err
+		return version, false, err
 	}
-	return true, beginCreation(disk, dir)
+	return schemaVersion, true, beginCreation(disk, dir)
 }
 
 // readSchema reads a schema file. It fails with fs.ErrNotExist, *NotStoreError or
 // *VersionError where these apply.
-func readSchema(disk vfs.FS, dir, name string) error {
+func readSchema(disk vfs.FS, dir, name string) (version int, err error) {
 	f, err := disk.Open(disk.PathJoin(dir, name))
 	if err != nil {
-		return fmt.Errorf("open schema file: %w", err)
+		return 0, fmt.Errorf("open schema file: %w", err)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, 100))
 	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("read schema file: %w", err)
+		return 0, fmt.Errorf("read schema file: %w", err)
 	}
 	number, ok := strings.CutPrefix(string(text), schemaPrefix)
 	number, ended := strings.CutSuffix(number, "\n")
 	found, err := strconv.Atoi(number)
 	switch {
 	case !ok || !ended || err != nil || found < 1:
-		return &NotStoreError{dir}
-	case found != schemaVersion:
-		return &VersionError{Dir: dir, Found: found, Known: schemaVersion}
+		return 0, &NotStoreError{dir}
+	case found < oldestSchema || found > schemaVersion:
+		return 0, &VersionError{Dir: dir, Found: found, Known: schemaVersion}
 	}
-	return nil
+	return found, nil
 }
 
 func beginCreation(disk vfs.FS, dir string) error {
@@ -111,7 +111,8 @@ func beginCreation(disk vfs.FS, dir string) error {
 		return fmt.Errorf("list store %s: %w", dir, err)
 	}
 	// Only a complete file says that Pebble's files are ours.
-	ours := readSchema(disk, dir, newSchemaFile) == nil
+	_, unfinished := readSchema(disk, dir, newSchemaFile)
+	ours := unfinished == nil
 	for _, name := range names {
 		switch {
 		case name == lockName || name == newSchemaFile:
@@ -123,6 +124,11 @@ func beginCreation(disk vfs.FS, dir string) error {
 			}
 		}
 	}
+	return writeNewSchema(disk, dir)
+}
+
+// writeNewSchema writes the version of this program under the temporary name.
+func writeNewSchema(disk vfs.FS, dir string) error {
 	f, err := disk.Create(disk.PathJoin(dir, newSchemaFile), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return fmt.Errorf("create schema file: %w", err)
@@ -137,7 +143,7 @@ func beginCreation(disk vfs.FS, dir string) error {
 	return syncFolder(disk, dir)
 }
 
-// ofPebble reports whether Pebble gives a file such a name.
+// ofPebble reports whether a file name is one of Pebble's.
 func ofPebble(name string) bool {
 	for _, prefix := range []string{"MANIFEST-", "OPTIONS-", "marker.", "temporary."} {
 		if strings.HasPrefix(name, prefix) {
@@ -151,7 +157,7 @@ func ofPebble(name string) bool {
 	return false
 }
 
-// endCreation makes a store of the folder, after Pebble is there.
+// endCreation completes the store, after Pebble has made its files.
 func endCreation(disk vfs.FS, dir string) error {
 	if err := disk.Rename(disk.PathJoin(dir, newSchemaFile), disk.PathJoin(dir, schemaFile)); err != nil {
 		return fmt.Errorf("rename schema file: %w", err)

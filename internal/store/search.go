@@ -1,6 +1,8 @@
 package store
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -13,24 +15,23 @@ import (
 
 // Query asks for resources of one type that are not deleted.
 type Query struct {
-	Type    fhir.Type
-	Patient string   // id; only what belongs to this patient. "" does not limit
-	IDs     []string // _id: one of these; nil does not limit
-	Filters []Filter // all must hold
-	After   string   // only ids greater than this: the last one of the page before
-	Count   int      // at most so many; 0 does not limit
-	NoJSON  bool     // leave JSON empty, to count or to follow references
+	Type     fhir.Type
+	Patients []string // ids; only what belongs to one of these patients; nil is no limit
+	IDs      []string // _id: one of these; nil is no limit
+	Filters  []Filter // all must hold
+	After    string   // only ids greater than this, the last of the previous page
+	Count    int      // at most this many; 0 is no limit
+	NoJSON   bool     // leave JSON empty, to count or to follow references
 }
 
 // Search yields the resources that q asks for, by id, as of the moment of the
 // call, with their Keys. An error ends it.
 //
-// A patient, ids, or an identifier with a code keep the search to the few
-// resources they lead to. Without any of them it reads every resource of the
-// type.
-func (s *Store) Search(q *Query) iter.Seq2[*Entry, error] {
+// A patient, ids, or an identifier with a code limit the search to a few resources. Without any of
+// them it reads every resource of the type.
+func (s *Store) Search(ctx context.Context, q *Query) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
-		if err := s.enter(); err != nil {
+		if err := s.enter(ctx); err != nil {
 			yield(nil, err)
 			return
 		}
@@ -40,7 +41,7 @@ func (s *Store) Search(q *Query) iter.Seq2[*Entry, error] {
 		}
 		snapshot := s.db.NewSnapshot()
 		defer func() { _ = snapshot.Close() }() // cannot fail
-		x := search{store: s, db: snapshot, query: q, yield: yield, entry: Entry{Type: q.Type}}
+		x := search{ctx: ctx, store: s, db: snapshot, query: q, yield: yield, entry: Entry{Type: q.Type}}
 		if err := x.run(); err != nil {
 			yield(nil, fmt.Errorf("search: %w", readError(q.Type, err)))
 		}
@@ -48,11 +49,11 @@ func (s *Store) Search(q *Query) iter.Seq2[*Entry, error] {
 }
 
 // Count counts the resources that q asks for, on all pages together.
-func (s *Store) Count(q *Query) (int64, error) {
+func (s *Store) Count(ctx context.Context, q *Query) (int64, error) {
 	all := *q
 	all.After, all.Count, all.NoJSON = "", 0, true
 	n := int64(0)
-	for _, err := range s.Search(&all) {
+	for _, err := range s.Search(ctx, &all) {
 		if err != nil {
 			return 0, err
 		}
@@ -63,6 +64,7 @@ func (s *Store) Count(q *Query) (int64, error) {
 
 // search is one search under way.
 type search struct {
+	ctx   context.Context // of the call
 	store *Store
 	db    pebble.Reader
 	query *Query
@@ -77,8 +79,15 @@ func (x *search) run() error {
 	if q.IDs != nil {
 		return x.byID(q.IDs)
 	}
-	if q.Patient != "" {
-		return x.byPatient()
+	switch len(q.Patients) {
+	case 0:
+		if q.Patients != nil {
+			return nil
+		}
+	case 1:
+		return x.byPatient(q.Patients[0], x.tryRow)
+	default:
+		return x.byPatients()
 	}
 	for i := range q.Filters {
 		if ids, ok, err := x.byIdentifier(&q.Filters[i]); err != nil {
@@ -87,7 +96,7 @@ func (x *search) run() error {
 			return x.byID(ids)
 		}
 	}
-	for h, err := range x.store.heads(x.db, q.Type, q.After) {
+	for h, err := range x.store.heads(x.ctx, x.db, q.Type, q.After) {
 		if err != nil {
 			return err
 		}
@@ -98,13 +107,28 @@ func (x *search) run() error {
 	return nil
 }
 
-// byPatient reads the rows of the patient.
-func (x *search) byPatient() error {
+// byPatients tries the resources of several patients, by id.
+func (x *search) byPatients() error {
+	var ids []string
+	for _, p := range x.query.Patients {
+		err := x.byPatient(p, func(id string, _ []byte) (bool, error) {
+			ids = append(ids, id)
+			return true, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return x.byID(ids)
+}
+
+// byPatient calls try with the rows of a patient, in order of id, while it wants more.
+func (x *search) byPatient(patient string, try func(id string, row []byte) (more bool, err error)) error {
 	q := x.query
-	if checkID(q.Patient) != nil {
+	if checkID(patient) != nil {
 		return nil
 	}
-	prefix := appendRowPrefix(nil, q.Patient, q.Type)
+	prefix := appendRowPrefix(nil, patient, q.Type)
 	lower := append(slices.Clone(prefix), q.After...)
 	if q.After != "" {
 		lower = append(lower, 0)
@@ -116,10 +140,10 @@ func (x *search) byPatient() error {
 	defer func() { _ = it.Close() }() // its error is that of it.Error
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.ValueAndErr()
-		if err != nil {
+		if err = errors.Join(err, x.ctx.Err()); err != nil {
 			return err
 		}
-		if more, err := x.tryRow(string(it.Key()[len(prefix):]), v); err != nil || !more {
+		if more, err := try(string(it.Key()[len(prefix):]), v); err != nil || !more {
 			return err
 		}
 	}
@@ -133,6 +157,9 @@ func (x *search) byID(ids []string) error {
 	for _, id := range slices.Compact(ids) {
 		if id <= x.query.After || checkID(id) != nil {
 			continue
+		}
+		if err := x.ctx.Err(); err != nil {
+			return err
 		}
 		more := true
 		x.key = appendHeadKey(x.key[:0], x.query.Type, id)
@@ -151,8 +178,8 @@ func (x *search) byID(ids []string) error {
 	return nil
 }
 
-// byIdentifier returns the ids that an identifier leads to. It reports false if f
-// is no filter that the index can answer.
+// byIdentifier returns the ids of the resources with an identifier. It reports false if f is not a
+// filter that the index can answer.
 func (x *search) byIdentifier(f *Filter) (ids []string, ok bool, err error) {
 	if f.param != fhir.ParamIdentifier {
 		return nil, false, nil
@@ -185,7 +212,7 @@ func (x *search) identified(ids []string, want token) ([]string, error) {
 
 // tryHead yields a resource if its row passes. It reports whether to go on.
 func (x *search) tryHead(id string, h *head) (more bool, err error) {
-	if h.deleted || x.query.Patient != "" && x.query.Patient != string(h.patient) {
+	if h.deleted || x.query.Patients != nil && !slices.Contains(x.query.Patients, string(h.patient)) {
 		return true, nil
 	}
 	x.key = appendRowKey(x.key[:0], string(h.patient), x.query.Type, id)

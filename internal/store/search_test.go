@@ -27,7 +27,7 @@ func found(t *testing.T, s *Store, q *Query, params ...string) []string {
 		asked.Filters = append(asked.Filters, f)
 	}
 	var ids []string
-	for e, err := range s.Search(&asked) {
+	for e, err := range s.Search(t.Context(), &asked) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,39 +86,43 @@ func TestSearch(t *testing.T) {
 			t.Errorf("%+v %q (-want +got):\n%s", q, params, diff)
 		}
 		// The same without the index of the patient must find the same.
-		if q.Patient != "" && q.Type == fhir.ExplanationOfBenefit && q.IDs == nil {
-			patient := q.Patient
-			q.Patient = ""
+		if len(q.Patients) == 1 && q.Type == fhir.ExplanationOfBenefit && q.IDs == nil {
+			patient := q.Patients[0]
+			q.Patients = nil
 			if diff := cmp.Diff(want, strings.Join(found(t, s, &q, append(params, "patient", "Patient/"+patient)...), " ")); diff != "" {
 				t.Errorf("without the index: %q (-want +got):\n%s", params, diff)
 			}
 		}
 	}
 	all := Query{Type: fhir.ExplanationOfBenefit}
-	p1 := Query{Type: fhir.ExplanationOfBenefit, Patient: "p1"}
+	p1 := Query{Type: fhir.ExplanationOfBenefit, Patients: []string{"p1"}}
 
 	f(all, "e1 e2 e3 e4 e5")
 	f(p1, "e1 e2 e3")
-	f(Query{Type: fhir.ExplanationOfBenefit, Patient: "p"}, "")
-	f(Query{Type: fhir.ExplanationOfBenefit, Patient: "nobody"}, "")
-	f(Query{Type: fhir.Coverage, Patient: "p1"}, "")
-	f(Query{Type: fhir.Patient, Patient: "p1"}, "p1")
+	f(Query{Type: fhir.ExplanationOfBenefit, Patients: []string{"p"}}, "")
+	f(Query{Type: fhir.ExplanationOfBenefit, Patients: []string{"nobody"}}, "")
+	f(Query{Type: fhir.Coverage, Patients: []string{"p1"}}, "")
+	f(Query{Type: fhir.Patient, Patients: []string{"p1"}}, "p1")
 	f(Query{Type: fhir.Patient}, "p1 p2")
 	f(Query{Type: fhir.Organization}, "o1")
 
+	f(Query{Type: fhir.ExplanationOfBenefit, Patients: []string{"p2", "p1", "nobody"}}, "e1 e2 e3 e4")
+	f(Query{Type: fhir.ExplanationOfBenefit, Patients: []string{"p2", "p1"}, Count: 2, After: "e2"}, "e3 e4")
+	f(Query{Type: fhir.ExplanationOfBenefit, Patients: []string{}}, "")
+
 	// _id
 	f(Query{Type: fhir.ExplanationOfBenefit, IDs: []string{"e3", "e1", "e3", "none", "../x"}}, "e1 e3")
-	f(Query{Type: fhir.ExplanationOfBenefit, IDs: []string{"e3", "e4"}, Patient: "p1"}, "e3")
+	f(Query{Type: fhir.ExplanationOfBenefit, IDs: []string{"e3", "e4"}, Patients: []string{"p1"}}, "e3")
 	f(Query{Type: fhir.ExplanationOfBenefit, IDs: []string{}}, "")
 	f(Query{Type: fhir.ExplanationOfBenefit, IDs: []string{"e3", "e1"}}, "e1", "type", "pharmacy", "identifier", "urn:c|")
 
 	// Pages
-	f(Query{Type: fhir.ExplanationOfBenefit, Patient: "p1", Count: 2}, "e1 e2")
-	f(Query{Type: fhir.ExplanationOfBenefit, Patient: "p1", Count: 2, After: "e2"}, "e3")
+	f(Query{Type: fhir.ExplanationOfBenefit, Patients: []string{"p1"}, Count: 2}, "e1 e2")
+	f(Query{Type: fhir.ExplanationOfBenefit, Patients: []string{"p1"}, Count: 2, After: "e2"}, "e3")
 	f(Query{Type: fhir.ExplanationOfBenefit, Count: 2, After: "e2"}, "e3 e4")
 	f(Query{Type: fhir.ExplanationOfBenefit, After: "e1"}, "e2 e3", "identifier", "100,200")
 	f(Query{Type: fhir.ExplanationOfBenefit, After: "e5"}, "")
-	f(Query{Type: fhir.ExplanationOfBenefit, Patient: "p1", NoJSON: true, Count: 1}, "e2", "type", "institutional")
+	f(Query{Type: fhir.ExplanationOfBenefit, Patients: []string{"p1"}, NoJSON: true, Count: 1}, "e2", "type", "institutional")
 
 	// identifier and type
 	for _, q := range []Query{all, p1} {
@@ -175,20 +179,20 @@ func TestCount(t *testing.T) {
 	s := searchStore(t)
 	f := func(want int64, q Query) {
 		t.Helper()
-		if n, err := s.Count(&q); n != want || err != nil {
+		if n, err := s.Count(t.Context(), &q); n != want || err != nil {
 			t.Errorf("%+v: counted %d, %v, want %d", q, n, err, want)
 		}
 	}
 	f(5, Query{Type: fhir.ExplanationOfBenefit})
 	f(5, Query{Type: fhir.ExplanationOfBenefit, Count: 2, After: "e2"})
-	f(3, Query{Type: fhir.ExplanationOfBenefit, Patient: "p1", Count: 1})
+	f(3, Query{Type: fhir.ExplanationOfBenefit, Patients: []string{"p1"}, Count: 1})
 	f(2, Query{Type: fhir.ExplanationOfBenefit, IDs: []string{"e1", "e4", "none"}, Count: 1})
 	f(0, Query{Type: fhir.Coverage})
 }
 
 func TestSearchKeys(t *testing.T) {
 	s := searchStore(t)
-	for e, err := range s.Search(&Query{Type: fhir.ExplanationOfBenefit, IDs: []string{"e3"}}) {
+	for e, err := range s.Search(t.Context(), &Query{Type: fhir.ExplanationOfBenefit, IDs: []string{"e3"}}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,7 +215,7 @@ func TestResourceMovesToAnotherPatient(t *testing.T) {
 	wantOutcomes(t, put(t, s, moved), Updated)
 	f := func(patient string, want ...string) {
 		t.Helper()
-		if diff := cmp.Diff(want, found(t, s, &Query{Type: fhir.ExplanationOfBenefit, Patient: patient})); diff != "" {
+		if diff := cmp.Diff(want, found(t, s, &Query{Type: fhir.ExplanationOfBenefit, Patients: []string{patient}})); diff != "" {
 			t.Errorf("patient %s (-want +got):\n%s", patient, diff)
 		}
 	}
@@ -246,8 +250,28 @@ func TestSplitValues(t *testing.T) {
 	}
 	f("a", "a")
 	f("a,b", "a", "b")
-	f(`a\,b,c`, "a,b", "c")
-	f(`a\\,b`, `a\`, "b")
+	f(`a\,b,c`, `a\,b`, "c")
+	f(`a\\,b`, `a\\`, "b")
 	f(`a\`, `a\`)
 	f("a,", "a", "")
+}
+
+func TestParseToken(t *testing.T) {
+	f := func(in string, want token) {
+		t.Helper()
+		if got := parseToken(in); got != want {
+			t.Errorf("%q: got %+v, want %+v", in, got, want)
+		}
+	}
+	f("a", token{code: "a", anySystem: true})
+	f("urn:x|a", token{system: "urn:x", code: "a"})
+	f("|a", token{code: "a"})
+	f("urn:x|", token{system: "urn:x", anyCode: true})
+	f(`a\|b`, token{code: "a|b", anySystem: true})
+	f(`urn:x|a|b`, token{system: "urn:x", code: "a|b"})
+	f(`urn:x|a\|b`, token{system: "urn:x", code: "a|b"})
+	f(`a\b`, token{code: `a\b`, anySystem: true})
+	f(`a\\b`, token{code: `a\b`, anySystem: true})
+	f(`a\,b`, token{code: "a,b", anySystem: true})
+	f(`a\`, token{code: `a\`, anySystem: true})
 }

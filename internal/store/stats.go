@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -11,9 +12,9 @@ import (
 type Stats struct {
 	SchemaVersion int
 	Types         [fhir.NumTypes]TypeStats
-	DiskBytes     uint64 // of all files, with what compaction has yet to drop
+	DiskBytes     uint64 // of all files, including what compaction has yet to drop
 	IDKey         string // fingerprint of the key that the ids were made with, "" if none is known
-	LastRun       []byte // what the loader says of the last run that finished, nil if none did
+	LastRun       []byte // the loader's record of the last finished run, nil if there is none
 }
 
 // TypeStats counts the resources of one type.
@@ -24,10 +25,9 @@ type TypeStats struct {
 	Dictionary int   // size of the dictionary of its bodies in bytes, 0 if there is none
 }
 
-// Stats counts what is in the store. It reads every head, about a million in a
-// second.
-func (s *Store) Stats() (*Stats, error) {
-	if err := s.enter(); err != nil {
+// Stats counts what is in the store. It reads every head, about a million per second.
+func (s *Store) Stats(ctx context.Context) (*Stats, error) {
+	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer s.leave()
@@ -36,7 +36,7 @@ func (s *Store) Stats() (*Stats, error) {
 	defer func() { _ = snapshot.Close() }() // cannot fail
 	for _, t := range allTypes {
 		c := &st.Types[t]
-		for h, err := range s.heads(snapshot, t, "") {
+		for h, err := range s.heads(ctx, snapshot, t, "") {
 			if err != nil {
 				return nil, fmt.Errorf("count resources: %w", readError(t, err))
 			}

@@ -18,37 +18,35 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Options configure Open. The zero value opens a store for writing and creates
-// it if it is not there.
+// Options configure Open. The zero value opens a store for writing and creates it if it does not
+// exist.
 type Options struct {
-	// ReadOnly opens an existing store without changing a byte of it. Several
-	// processes may read a store in this way at once, but none while a process
-	// has it open for writing, and none may open it for writing meanwhile: Pebble
-	// does not follow the files of a live writer. On systems without flock(2) a
-	// reader excludes other readers too. What the last writer had not yet flushed
-	// is replayed into memory on each such Open; Close flushes, so that this is
-	// little unless the writer was killed.
+	// ReadOnly opens an existing store without changing a byte of it. Several processes may read a
+	// store in this way at once, but not while a process has it open for writing, because Pebble
+	// does not follow the files of a live writer. On systems without flock(2) a reader also
+	// excludes other readers. What the last writer had not yet flushed is replayed into memory on
+	// each such Open; Close flushes, so this is little unless the writer was killed.
 	ReadOnly bool
 
 	// Memory is what memtables and cache may take, in bytes; 0 means the constant
 	// Memory.
 	Memory int64
 
-	// Observe is told how long the parts of an Apply took; nil measures nothing. It
-	// is called by several goroutines at once.
-	Observe func(p Part, took time.Duration)
+	// Observe is called with the time of each part of an Apply; nil measures nothing. Several
+	// goroutines may call it at once.
+	Observe func(p Step, took time.Duration)
 
-	// FS replaces the disk; nil means the disk. It is there for fault tests. A
-	// given FS decides itself about permissions and locks.
+	// FS replaces the disk, for fault tests; nil means the disk. A given FS handles permissions and
+	// locks itself.
 	FS vfs.FS
 }
 
-// Part is a part of the work of Apply.
-type Part uint8
+// Step is a step of the work of Apply.
+type Step uint8
 
 // The parts.
 const (
-	Comparing   Part = iota // with what is there
+	Comparing   Step = iota // with the existing resources
 	Compressing             // bodies
 	Writing                 // the rest of the batch
 	Syncing                 // until it is durable
@@ -64,10 +62,10 @@ type Store struct {
 	locks    stripes
 	fault    *fault
 	scratch  sync.Pool // of *applier
-	observe  func(Part, time.Duration)
+	observe  func(Step, time.Duration)
 
 	mu      sync.Mutex
-	users   int // operations under way
+	users   int // operations in progress
 	closing bool
 	idle    chan struct{} // closed when closing and users is 0
 }
@@ -90,14 +88,14 @@ func Open(dir string, o Options) (*Store, error) {
 	s := &Store{dir: dir, lock: lock, readOnly: o.ReadOnly, fault: newFault(dir), idle: make(chan struct{}), observe: o.Observe}
 	s.locks.seed = maphash.MakeSeed()
 	s.scratch.New = func() any { return newApplier() }
-	creating, err := checkSchema(disk, dir, o.ReadOnly)
+	version, creating, err := checkSchema(disk, dir, o.ReadOnly)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	if o.Memory == 0 {
 		o.Memory = Memory
 	}
-	if err := s.open(disk, creating, o.Memory); err != nil {
+	if err := s.open(disk, version, creating, o.Memory); err != nil {
 		if fault := s.fault.err(); fault != nil {
 			return nil, fault
 		}
@@ -106,7 +104,7 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) open(disk vfs.FS, creating bool, memory int64) error {
+func (s *Store) open(disk vfs.FS, version int, creating bool, memory int64) error {
 	opts := tuned(failStopFS{disk, s.fault}, s.fault, memory)
 	opts.ReadOnly, opts.Lock = s.readOnly, s.lock
 	if err := s.fault.guard(func() (err error) {
@@ -117,7 +115,11 @@ func (s *Store) open(disk vfs.FS, creating bool, memory int64) error {
 	}
 	var err error
 	if creating {
-		err = endCreation(disk, s.dir)
+		if err = s.putNumbers(); err == nil {
+			err = endCreation(disk, s.dir)
+		}
+	} else if err = s.checkNumbers(version); err == nil {
+		err = s.upgrade(disk, version)
 	}
 	if err == nil {
 		s.codec, err = newCodec(s.db, s.readOnly, s.fault)
@@ -128,10 +130,9 @@ func (s *Store) open(disk vfs.FS, creating bool, memory int64) error {
 	return err
 }
 
-// Close waits for the operations under way, flushes what is in memory and
-// releases the store. It returns the fault if the store had failed; then the
-// folder stays locked until the process ends, because parts of Pebble may still
-// be at work in it. After the first, Close does nothing.
+// Close waits for operations in progress, flushes what is in memory and releases the store. It
+// returns the fault if the store has failed; then the folder stays locked until the process exits,
+// because parts of Pebble may still be writing. Further calls do nothing.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closing {
@@ -163,10 +164,10 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Compact rewrites the store into its densest form. It may take minutes and
-// needs room for a second copy of the larger files.
+// Compact rewrites the store into its most compact form. It may take minutes and needs space for a
+// second copy of the larger files.
 func (s *Store) Compact(ctx context.Context) error {
-	if err := s.enterWriter(); err != nil {
+	if err := s.enterWriter(ctx); err != nil {
 		return err
 	}
 	defer s.leave()
@@ -180,9 +181,9 @@ func (s *Store) Compact(ctx context.Context) error {
 	return nil
 }
 
-// enter begins an operation, so that Close waits for it; leave ends it.
-func (s *Store) enter() error {
-	if err := s.fault.err(); err != nil {
+// enter starts an operation, unless its context is done, so that Close waits for it; leave ends it.
+func (s *Store) enter(ctx context.Context) error {
+	if err := errors.Join(ctx.Err(), s.fault.err()); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -194,11 +195,11 @@ func (s *Store) enter() error {
 	return nil
 }
 
-func (s *Store) enterWriter() error {
+func (s *Store) enterWriter(ctx context.Context) error {
 	if s.readOnly {
 		return ErrReadOnly
 	}
-	return s.enter()
+	return s.enter(ctx)
 }
 
 func (s *Store) leave() {

@@ -58,7 +58,7 @@ func TestReadersShare(t *testing.T) {
 	}
 	r1, r2 := open(t, dir2, Options{ReadOnly: true}), open(t, dir2, Options{ReadOnly: true})
 	for _, r := range []*Store{r1, r2} {
-		if e, err := r.Get(fhir.Organization, "a"); err != nil || e.Version != 1 {
+		if e, err := r.Get(t.Context(), fhir.Organization, "a"); err != nil || e.Version != 1 {
 			t.Fatalf("Get: %v, %v", e, err)
 		}
 		if err := r.PutMeta(map[string][]byte{"x": {1}}); !errors.Is(err, ErrReadOnly) {
@@ -86,7 +86,7 @@ func TestReadOnlySeesUnflushedLog(t *testing.T) {
 	}
 	before := files(t, left)
 	r := open(t, left, Options{ReadOnly: true})
-	if e, err := r.Get(fhir.Organization, "a"); err != nil || e.Version != 1 {
+	if e, err := r.Get(t.Context(), fhir.Organization, "a"); err != nil || e.Version != 1 {
 		t.Fatalf("Get: %v, %v", e, err)
 	}
 	if err := r.Close(); err != nil {
@@ -128,7 +128,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		if v, ok := errors.AsType[*VersionError](err); !ok || v.Found != 7 || v.Known != schemaVersion {
 			t.Fatalf("Open: %v, want *VersionError", err)
 		}
-		want := "store " + dir + " has schema version 7, this program knows up to 3: use a newer cpcds2fhir"
+		want := "store " + dir + " has schema version 7, but this program knows only up to 4; use a newer cpcds2fhir"
 		if err.Error() != want {
 			t.Errorf("message %q, want %q", err, want)
 		}
@@ -146,7 +146,7 @@ func TestOlderSchemaIsRefused(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, schemaFile), []byte(schemaPrefix+"1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	want := "store " + dir + " has schema version 1, this program knows 3: load it afresh"
+	want := "store " + dir + " has schema version 1, but this program needs 4; load a new store"
 	if _, err := Open(dir, Options{}); err == nil || err.Error() != want {
 		t.Errorf("Open: %v, want %q", err, want)
 	}
@@ -251,7 +251,7 @@ func TestFilesArePrivate(t *testing.T) {
 func TestClosed(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})
 	put(t, s, organization("a", "one"))
-	for e, err := range s.Export() {
+	for e, err := range s.Export(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -261,7 +261,7 @@ func TestClosed(t *testing.T) {
 			if err := <-closed; err != nil {
 				t.Error(err)
 			}
-			if _, err := s.Get(fhir.Organization, "a"); !errors.Is(err, ErrClosed) {
+			if _, err := s.Get(t.Context(), fhir.Organization, "a"); !errors.Is(err, ErrClosed) {
 				t.Errorf("Get after Close: %v, want ErrClosed", err)
 			}
 		}()

@@ -9,16 +9,16 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-// stripes lock resources, so that of two batches that write one resource at once
-// the later sees what the earlier wrote. There are so many that two batches of
-// some hundred different resources rarely share one.
+// stripes lock resources, so that if two batches write one resource at once, the later sees what
+// the earlier wrote. There are so many that two batches of a few hundred different resources rarely
+// share one.
 type stripes struct {
 	seed  maphash.Seed
 	locks [1 << 14]stripe
 }
 
-// stripe counts how often it was unlocked. What was read without the lock, after
-// the count, still holds under the lock if the count is the same then.
+// stripe counts how often it was unlocked. What was read without the lock, after reading the count,
+// is still valid under the lock if the count is unchanged.
 type stripe struct {
 	sync.Mutex
 	unlocked atomic.Uint64

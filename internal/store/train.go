@@ -11,14 +11,14 @@ const (
 	sampleBytes = 2 << 20 // samples kept of a type
 )
 
-// sampler keeps evenly spaced samples of the resources of one type: when they
-// become too many, every other one goes and half as many are taken from then on.
+// sampler keeps evenly spaced samples of the resources of one type: when there are too many, every
+// other one is dropped and from then on half as many are taken.
 type sampler struct {
 	seen, stride, size int
 	kept               [][]byte
 }
 
-// add shows a resource and reports whether it is time to train.
+// add adds a resource and reports whether it is time to train.
 func (s *sampler) add(json []byte) bool {
 	s.stride = max(s.stride, 1)
 	if s.seen%s.stride == 0 {
@@ -45,11 +45,10 @@ func (s *sampler) halve() {
 	s.kept = s.kept[:n]
 }
 
-// train makes a dictionary: whole samples, evenly chosen, which blocks refer back to.
-// Resources of a type are built from the same fragments, so whole samples serve better
-// than the substrings that a general trainer picks (measured on EOBs with zstd: 15:1
-// against 9:1), and training takes milliseconds. It returns nil if there is too little
-// to learn from.
+// train makes a dictionary of whole samples, evenly chosen, which blocks refer back to. Resources
+// of a type are built from the same fragments, so whole samples work better than the substrings
+// that a general trainer picks (measured on EOBs with zstd: 15:1 against 9:1), and training takes
+// milliseconds. It returns nil if there are too few samples.
 func train(samples [][]byte) *s2.Dict {
 	total := 0
 	for _, s := range samples {

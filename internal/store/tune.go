@@ -10,26 +10,25 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Memory is what memtables and cache of an open store take, in bytes, unless
-// Options.Memory says less. More does not make a load faster. What Pebble needs beyond it (open tables, compaction buffers) is small,
-// at any size of store.
+// Memory is how much memtables and cache of an open store take, in bytes, unless Options.Memory
+// says less. More does not make a load faster. What Pebble needs beyond it (open tables, compaction
+// buffers) is small for a store of any size.
 const Memory = 112 << 20
 
-// memTables is how many memtables there are at most. They are taken out of the cache,
-// and four sevenths of it.
+// memTables is the maximum number of memtables. They are part of the cache and take four sevenths
+// of it.
 const memTables = 4
 
-// Ids are as good as random, so every flush overlaps every table. Compactions that take
-// up more flushes at once, and rewrite no bodies, take a quarter off the CPU time of a load
-// of 400,000 claims (and a tenth off the disk) against 4 and 10; with 24 and 400 nothing is
-// gained. Reads look at more tables: those of one resource ask their filters first.
+// Ids are effectively random, so every flush overlaps every table. Compactions that take more
+// flushes at once and rewrite no bodies save a quarter of the CPU time of a load of 400,000 claims
+// (and a tenth of the disk) compared with 4 and 10; 24 and 400 gain nothing more. Reads look at
+// more tables, but reads of one resource check the filters first.
 const (
 	l0Compaction = 16  // sublevels
 	blobDepth    = 200 // files of bodies that one table refers to
 )
 
-// tuned returns options for a store that is loaded in bulk and then read by
-// patient.
+// tuned returns options for a store that is loaded in bulk and then read by patient.
 func tuned(disk vfs.FS, f *fault, memory int64) *pebble.Options {
 	o := &pebble.Options{
 		FS:                          disk,
@@ -47,20 +46,19 @@ func tuned(disk vfs.FS, f *fault, memory int64) *pebble.Options {
 			return 1, max(1, min(4, runtime.GOMAXPROCS(0)/2))
 		},
 		EventListener: &pebble.EventListener{
-			// Pebble tries again for ever, and writers wait for it: a full disk
-			// would look like a hang.
+			// Pebble retries forever while writers wait: a full disk would look like a hang.
 			BackgroundError: func(err error) {
 				if !errors.Is(err, pebble.ErrCancelledCompaction) {
 					f.set("flush or compact", err)
 				}
 			},
-			// The read that met it returns the error.
+			// The read that finds it returns the error.
 			DataCorruption: func(pebble.DataCorruptionInfo) {},
 		},
 	}
-	// Bodies are compressed already, so Pebble keeps them out of the levels, in
-	// files that a compaction need not rewrite. What is left in the levels, keys,
-	// heads and rows, repeats itself.
+	// Bodies are already compressed, so Pebble keeps them outside the levels, in files that a
+	// compaction need not rewrite. What is left in the levels, keys, heads and rows, compresses
+	// well.
 	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
 		return pebble.ValueSeparationPolicy{
 			Enabled:               true,

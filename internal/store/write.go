@@ -11,7 +11,7 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-// applier is the working memory of one Apply or Delete.
+// applier is the working memory of one Apply.
 type applier struct {
 	outcomes []Outcome
 	sums     []hash
@@ -33,12 +33,12 @@ type resourceName struct {
 	id  string
 }
 
-// pendingResource is what is there of a resource: in the store, and then what this
-// batch has written of it, for when the same resource comes again.
+// pendingResource is the current state of a resource: what the store has, and then what this batch
+// has written, in case the same resource comes again.
 type pendingResource struct {
 	stripe   uint16
 	unlocked uint64 // the stripe's count before the store was read
-	locked   bool   // the lock is held and it was seen that nobody wrote since
+	locked   bool   // the lock is held, and nothing was written since
 
 	found bool
 	head  head
@@ -49,7 +49,7 @@ func newApplier() *applier { return &applier{seen: map[resourceName]int{}} }
 
 func (a *applier) reset() {
 	if a.batch != nil {
-		_ = a.batch.Close() // gives its memory back and cannot fail
+		_ = a.batch.Close() // returns its memory; cannot fail
 		a.batch = nil
 	}
 	a.outcomes, a.sums, a.writes, a.held = a.outcomes[:0], a.sums[:0], a.writes[:0], a.held[:0]
@@ -68,17 +68,20 @@ func (a *applier) write(s *Store, r *fhir.Resource, sum hash) (Outcome, error) {
 	if err != nil {
 		return 0, err
 	}
-	d := decision{Created, true}
-	if old.found {
-		d = old.head.decide(sum, r.SourceVersion)
-	}
+	d := old.decide(r, sum)
 	if !d.writes {
 		return d.outcome, nil
 	}
 	next := *old
 	next.found = true
 	next.head.sourceVersion = keep(a, r.SourceVersion)
-	if d.outcome != Unchanged {
+	switch d.outcome {
+	case Unchanged:
+	case Deleted:
+		if err := a.bury(s, r, old, &next); err != nil {
+			return 0, err
+		}
+	default:
 		next.head.deleted, next.head.hash = false, sum
 		next.head.version++
 		next.head.lastUpdated = keep(a, r.LastUpdated)
@@ -96,10 +99,22 @@ func (a *applier) write(s *Store, r *fhir.Resource, sum hash) (Outcome, error) {
 	return d.outcome, a.putHead(r.Type, r.ID, &next.head)
 }
 
-// findAll reads what the store has of the names, without a lock: in the order of their
-// keys with one iterator, which takes half the time of a Get for each.
+// bury adds a version that marks the resource as deleted, and removes its index entries.
+func (a *applier) bury(s *Store, r *fhir.Resource, old, next *pendingResource) error {
+	if err := a.dropEntries(s, r.Type, r.ID, old, nil); err != nil {
+		return err
+	}
+	next.head = head{deleted: true, version: old.head.version + 1, lastUpdated: keep(a, r.LastUpdated), sourceVersion: next.head.sourceVersion}
+	next.row = nil
+	a.key = appendBodyKey(a.key[:0], r.Type, r.ID, next.head.version)
+	a.val = (&body{deleted: true, lastUpdated: r.LastUpdated}).append(a.val[:0])
+	return a.batch.Set(a.key, a.val, nil)
+}
+
+// findAll reads the store's records of the names, without a lock: in key order with one iterator,
+// which takes half the time of a Get for each.
 func (a *applier) findAll(s *Store) (err error) {
-	// The iterator sees the store as it is now, so the stripes are looked at first.
+	// The iterator sees the store as it is now, so the stripes are read first.
 	for i, name := range a.names {
 		p := pendingResource{stripe: s.locks.of(name.typ, name.id)}
 		p.unlocked = s.locks.locks[p.stripe].unlocked.Load()
@@ -114,25 +129,25 @@ func (a *applier) findAll(s *Store) (err error) {
 	})
 	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{headSpace}, UpperBound: []byte{headSpace + 1}, UseL6Filters: true})
 	if err != nil {
-		return fmt.Errorf("read what is there: %w", withoutKeys(err))
+		return fmt.Errorf("read existing resources: %w", withoutKeys(err))
 	}
 	defer func() {
 		if e := iter.Close(); err == nil && e != nil {
-			err = fmt.Errorf("read what is there: %w", withoutKeys(e))
+			err = fmt.Errorf("read existing resources: %w", withoutKeys(e))
 		}
 	}()
 	for _, i := range a.order {
 		a.key = appendHeadKey(a.key[:0], a.names[i].typ, a.names[i].id)
-		// A prefix is a whole key, as nothing else was said to Pebble.
+		// A prefix is a whole key, because Pebble was not told otherwise.
 		if !iter.SeekPrefixGE(a.key) {
 			if err := iter.Error(); err != nil {
-				return fmt.Errorf("read what is there: %w", withoutKeys(err))
+				return fmt.Errorf("read existing resources: %w", withoutKeys(err))
 			}
 			continue
 		}
 		v, err := iter.ValueAndErr()
 		if err != nil {
-			return fmt.Errorf("read what is there: %w", withoutKeys(err))
+			return fmt.Errorf("read existing resources: %w", withoutKeys(err))
 		}
 		if a.there[i].found = true; !a.there[i].head.decode(keep(a, v)) {
 			return &CorruptError{s.dir, "a head"}
@@ -141,10 +156,10 @@ func (a *applier) findAll(s *Store) (err error) {
 	return nil
 }
 
-// current returns what is there of a resource that findAll has found and whose lock is
-// held, after what this batch has written. It reads the store again only if somebody
-// wrote under the lock since: a read costs as much as mapping a claim. The pointer
-// holds until pending grows.
+// current returns the current state of a resource that findAll has found and whose lock is held,
+// including what this batch has written. It reads the store again only if there was a write under
+// the lock since: a read costs as much as mapping a claim. The pointer is valid until pending
+// grows.
 func (a *applier) current(s *Store, name resourceName) (*pendingResource, error) {
 	p := &a.pending[a.seen[name]]
 	if p.locked {
@@ -181,14 +196,13 @@ func (a *applier) get(s *Store) ([]byte, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read what is there: %w", withoutKeys(err))
+		return nil, fmt.Errorf("read existing resources: %w", withoutKeys(err))
 	}
 	v = keep(a, v)
 	return v, closer.Close()
 }
 
-// putEntries writes the row and the identifiers of r, and removes those of the
-// version before.
+// putEntries writes the row and the identifiers of r, and removes those of the previous version.
 func (a *applier) putEntries(s *Store, r *fhir.Resource, old, next *pendingResource) error {
 	if old.found && !old.head.deleted {
 		if err := a.dropEntries(s, r.Type, r.ID, old, r); err != nil {
@@ -211,8 +225,8 @@ func (a *applier) putEntries(s *Store, r *fhir.Resource, old, next *pendingResou
 	return nil
 }
 
-// dropEntries removes the row and the identifiers of a version that go with it.
-// With a next version those that this overwrites stay.
+// dropEntries removes the row and the identifiers of a version. If there is a next version, the
+// ones that it overwrites stay.
 func (a *applier) dropEntries(s *Store, t fhir.Type, id string, old *pendingResource, next *fhir.Resource) error {
 	patient := string(old.head.patient)
 	a.key = appendRowKey(a.key[:0], patient, t, id)
@@ -269,14 +283,13 @@ func keep[T string | []byte](a *applier, s T) []byte {
 	return a.text[from:len(a.text):len(a.text)]
 }
 
-// commit makes a batch durable. It calls release as soon as later batches can see
-// this one: the log is one sequence, so what they build on it is synced no sooner
-// than it is, and many batches share one sync.
+// commit makes a batch durable. It calls release as soon as later batches can see this one: the log
+// is sequential, so what they build on it is synced after it, and many batches share one sync.
 func (s *Store) commit(batch *pebble.Batch, release func()) error {
 	applied := make(chan error, 1)
 	synced := make(chan error, 1)
 	if batch.Empty() {
-		// Nothing to write, but what this batch found there may not be synced yet.
+		// Nothing to write, but what this batch found may not be synced yet.
 		if err := batch.LogData(nil, nil); err != nil {
 			release()
 			return err
@@ -301,8 +314,7 @@ func (s *Store) commit(batch *pebble.Batch, release func()) error {
 	return nil
 }
 
-// patientOf is the id of the patient in whose range the row of r stands, "" if
-// there is none.
+// patientOf is the id of the patient whose range has the row of r, "" if there is none.
 func patientOf(r *fhir.Resource) string {
 	if r.Type == fhir.Patient {
 		return r.ID

@@ -2,7 +2,7 @@ package synth
 
 import "cpcds2fhir/schemas/cpcds"
 
-// price is what became of the money of one line, in cents. It holds that
+// price is the adjudication of one line, in cents. These hold:
 //
 //	eligible = submitted - noncovered - discount
 //	paid     = eligible - deductible - coinsurance - copay - other
@@ -10,7 +10,7 @@ type price struct {
 	submitted, noncovered, discount, eligible int
 	deductible, coinsurance, copay            int
 	other, paid                               int
-	drug                                      int // price of the drug; only of a covered one
+	drug                                      int // price of the drug, if it is covered
 }
 
 func (p *price) liability() int { return p.deductible + p.coinsurance + p.copay }
@@ -31,10 +31,10 @@ func (p *price) add(q *price) {
 // refuse makes a price that pays nothing.
 func (p *price) refuse() { *p = price{submitted: p.submitted, noncovered: p.submitted} }
 
-// adjudicate prices a charge: what the plan allows, what the member owes, what
-// another payer paid before.
+// adjudicate prices a charge: what the plan allows, what the member owes, and what another payer
+// already paid.
 func (g *generator) adjudicate(p *price, charge int, first, crossover bool) {
-	d := &g.dice
+	d := &g.rng
 	*p = price{submitted: charge}
 	p.discount = charge * d.between(15, 65) / 100
 	p.eligible = charge - p.discount
@@ -58,7 +58,7 @@ func (g *generator) adjudicate(p *price, charge int, first, crossover bool) {
 	p.paid = rest
 }
 
-// limit prices a charge of which the plan covers two thirds.
+// limit prices a charge when the plan covers two thirds of it.
 func (g *generator) limit(p *price, first, crossover bool) {
 	charge := p.submitted
 	g.adjudicate(p, charge*2/3, first, crossover)
@@ -121,9 +121,9 @@ func (c *amountColumns) write(r record, a *arena, p *price, d *draft) {
 	} else {
 		r.Set(c.provider, a.money(p.paid))
 	}
-	// The guide counts what is not covered into the member's liability and asks
-	// that eligible less liability be paid. Both can hold only where everything is
-	// covered; elsewhere the liability is left open.
+	// The guide includes what is not covered in the member's liability, and expects eligible less
+	// liability to be paid. Both can hold only if everything is covered; otherwise the liability is
+	// left out.
 	if p.noncovered == 0 {
 		r.Set(c.liability, a.money(p.liability()))
 	}
@@ -150,7 +150,7 @@ func (g *generator) writeAmounts(d *draft) {
 	g.writePayment(d, &total)
 }
 
-// writePayment says what became of the claim as a whole.
+// writePayment writes the outcome of the claim as a whole.
 func (g *generator) writePayment(d *draft, total *price) {
 	status := "paid"
 	switch {

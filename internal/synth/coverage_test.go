@@ -144,7 +144,7 @@ func usageOf(t *testing.T, opt Options, release *carin.Version) *usage {
 		}
 		p, _ := carin.ProfileOf(&d.Claim)
 		verdict.Reset()
-		amounts.Fill(&d.Claim)
+		amounts.Fill(&d.Claim, p)
 		rules.Claim(&d.Claim, &amounts, p, &verdict)
 		if !verdict.OK() {
 			rejected++

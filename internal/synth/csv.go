@@ -27,7 +27,7 @@ func newCSVFile(out io.WriteCloser, elements []cpcds.Element) *csvFile {
 	return f
 }
 
-func (f *csvFile) write(s *sheet) error {
+func (f *csvFile) write(s *columnBuffer) error {
 	for row := range s.rows() {
 		for c := range s.cells {
 			if c > 0 {
@@ -35,7 +35,7 @@ func (f *csvFile) write(s *sheet) error {
 			}
 			f.field(s.cells[c][row])
 		}
-		// bufio.Writer keeps its first error; asking once a row is enough.
+		// bufio.Writer keeps its first error, so checking once per row is enough.
 		if err := f.buf.WriteByte('\n'); err != nil {
 			return err
 		}

@@ -7,9 +7,8 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// practitioner is a person who renders services, with an NPI, a number of the
-// payer's own or both: an atypical provider, such as a personal care attendant, has
-// no NPI.
+// practitioner is a person who renders services, with an NPI, the payer's own number or both: an
+// atypical provider, such as a personal care attendant, has no NPI.
 type practitioner struct {
 	npi, id  string
 	name     string
@@ -18,8 +17,8 @@ type practitioner struct {
 	row      cpcds.Provider
 }
 
-// organization is a facility, a practice or a payer. Facilities and practices have
-// an NPI, a number of the payer's own or both; payers have payer.
+// organization is a facility, a practice or a payer. Facilities and practices have an NPI, the
+// payer's own number or both; payers have payer.
 type organization struct {
 	npi, id, payer string
 	name, address  string
@@ -35,7 +34,7 @@ const (
 	clinic
 	agency
 	ambulance
-	carrier   // moves patients who need no ambulance; half of them have no NPI
+	carrier   // transports patients who need no ambulance; half have no NPI
 	groupHome // where people with home care live; none has an NPI
 	optician
 	dentalOffice
@@ -43,8 +42,8 @@ const (
 	numFacilities
 )
 
-// facilityKinds says how facilities are called, how many claims there are to one
-// and how many there are at least.
+// facilityKinds has the names of facilities, the number of claims per facility, and the minimum
+// number of facilities.
 var facilityKinds = [numFacilities]struct {
 	names         []string
 	claims, least int
@@ -66,7 +65,7 @@ type insurer uint8
 
 const (
 	medicaid    insurer = iota // a state agency: fee for service
-	managedCare                // a plan that a state agency pays by the head
+	managedCare                // a plan that a state agency pays per member
 	medicare                   // pays before Medicaid
 	private
 	numInsurers
@@ -90,7 +89,7 @@ var insurerKinds = [numInsurers][]struct{ payer, naic, name, state, city, zip st
 	},
 }
 
-// region is a state; people go to providers of their own.
+// region is a state; people go to providers in their own state.
 type region uint8
 
 const (
@@ -109,15 +108,15 @@ type directory struct {
 	bodies []*organization // all, in the order of the organizations table
 }
 
-// practitionerShares says of how many claims there is one practitioner of a
-// group, and how many there are at least.
+// practitionerShares has the number of claims per practitioner of a group, and the minimum number
+// of practitioners.
 var practitionerShares = []struct {
 	group         string
 	claims, least int
 }{{"primary", 800, 24}, {"specialist", 900, 20}, {"surgeon", 2500, 9}, {"hospital", 2500, 8}, {"dentist", 3000, 9},
 	{"optometrist", 8000, 4}, {"attendant", 8000, 4}}
 
-// most bounds the directory, so that its memory does not grow with the extract.
+// most limits the directory, so that its memory does not grow with the extract.
 const most = 8000
 
 func newDirectory(opt *Options) *directory {
@@ -125,7 +124,7 @@ func newDirectory(opt *Options) *directory {
 	for r := range numRegions {
 		b.dir.practitioners[r] = map[string][]*practitioner{}
 	}
-	b.dice.start(opt.Seed, directoryStream, 0)
+	b.rng.start(opt.Seed, directoryStream, 0)
 	for _, s := range practitionerShares {
 		for i := range min(max(opt.Claims/s.claims, s.least), most) {
 			b.practitioner(s.group, region(i%int(numRegions)))
@@ -133,7 +132,7 @@ func newDirectory(opt *Options) *directory {
 	}
 	for f, k := range facilityKinds {
 		for i := range min(max(opt.Claims/k.claims, k.least), most) {
-			b.facility(facility(f), pick(&b.dice, k.names), region(i%int(numRegions)))
+			b.facility(facility(f), pick(&b.rng, k.names), region(i%int(numRegions)))
 		}
 	}
 	for i, kinds := range insurerKinds {
@@ -150,7 +149,7 @@ func newDirectory(opt *Options) *directory {
 }
 
 type directoryBuilder struct {
-	dice   dice
+	rng    rng
 	arena  arena
 	codes  *codeTables
 	dir    *directory
@@ -159,7 +158,7 @@ type directoryBuilder struct {
 
 func (b *directoryBuilder) practitioner(group string, in region) {
 	b.number++
-	d := &b.dice
+	d := &b.rng
 	kind := pick(d, b.codes.taxonomies[group])
 	given := pick(d, b.codes.names[pick(d, []string{"female", "male"})])
 	family := pick(d, b.codes.names["family"])
@@ -197,7 +196,7 @@ func (b *directoryBuilder) practitioner(group string, in region) {
 
 func (b *directoryBuilder) facility(f facility, kind string, in region) {
 	b.number++
-	at := pick(&b.dice, b.codes.places[in])
+	at := pick(&b.rng, b.codes.places[in])
 	o := b.body(at.city+" "+kind, at)
 	second := len(b.dir.facilities[in][f])%2 == 1
 	switch {
@@ -215,12 +214,12 @@ func (b *directoryBuilder) facility(f facility, kind string, in region) {
 	b.dir.facilities[in][f] = append(b.dir.facilities[in][f], o)
 }
 
-// body makes an organization with what all of them have.
+// body makes an organization with the fields that all have.
 func (b *directoryBuilder) body(name string, at place) *organization {
 	street := b.street()
 	o := &organization{name: name, address: street + ", " + at.city + ", " + at.state + " " + at.zip}
 	o.row.Set(cpcds.OrganizationsOrganizationName, name)
-	o.row.Set(cpcds.OrganizationsOrganizationActive, pick(&b.dice, []string{"true", "true", "true", "", "false"}))
+	o.row.Set(cpcds.OrganizationsOrganizationActive, pick(&b.rng, []string{"true", "true", "true", "", "false"}))
 	o.row.Set(cpcds.OrganizationsOrganizationStreetAddress, street)
 	o.row.Set(cpcds.OrganizationsOrganizationCity, at.city)
 	o.row.Set(cpcds.OrganizationsOrganizationState, at.state)
@@ -233,14 +232,14 @@ func (b *directoryBuilder) body(name string, at place) *organization {
 }
 
 func (b *directoryBuilder) street() string {
-	return fmt.Sprintf("%d %s %s", b.dice.between(100, 9900), pick(&b.dice, b.codes.names["street"]), pick(&b.dice, []string{"St", "Ave", "Rd", "Blvd"}))
+	return fmt.Sprintf("%d %s %s", b.rng.between(100, 9900), pick(&b.rng, b.codes.names["street"]), pick(&b.rng, []string{"St", "Ave", "Rd", "Blvd"}))
 }
 
-// phone makes a number of the range that is kept free for fiction.
+// phone makes a number from the range reserved for fiction.
 func (b *directoryBuilder) phone() string {
-	return fmt.Sprintf("%d-555-01%02d", pick(&b.dice, []int{704, 919, 336, 801, 435}), b.dice.below(100))
+	return fmt.Sprintf("%d-555-01%02d", pick(&b.rng, []int{704, 919, 336, 801, 435}), b.rng.below(100))
 }
 
 func (b *directoryBuilder) updated() string {
-	return b.arena.instant(date(2015, 1, 1)+day(b.dice.below(3600)), b.dice.below(86400))
+	return b.arena.instant(date(2015, 1, 1)+day(b.rng.below(3600)), b.rng.below(86400))
 }

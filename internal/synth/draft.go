@@ -8,7 +8,7 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// kind is what a claim is for; its profile follows from it.
+// kind is the kind of a claim, which determines its profile.
 type kind uint8
 
 const (
@@ -51,7 +51,7 @@ const (
 var featureNames = [numFeatures]string{"adjusted", "replacement", "void", "denied", "partly denied", "crossover", "interim bill", "newborn",
 	"delivery", "priced as a whole", "ICD-9", "masked diagnosis", "transport", "home health", "compound", "orthodontics", "prosthesis", "out of network"}
 
-// draft is a claim in the making, with what its columns do not say.
+// draft is a claim being built, with facts that its columns do not show.
 type draft struct {
 	cpcds.Claim
 	kind     kind
@@ -66,17 +66,17 @@ type draft struct {
 	crossover, headerPriced  bool
 	payee                    string // its type
 	toMember                 bool   // the member is paid, not the provider
-	later                    bool   // releases after 2.0.0 alone accept the claim
+	later                    bool   // only releases after 2.0.0 accept the claim
 	listed                   bool   // the source keeps the providers of all roles in a list
-	statusByLine             bool   // the benefit payment status stands on the lines alone
+	statusByLine             bool   // the benefit payment status is only on the lines
 	method                   int    // how the patient paid; an index into amountColumns.byPatient
 	icd10                    bool
 	masked                   bool
 
 	fault int // index into faults; -1: none
 
-	// What faults do to the rows rather than to the values.
-	orphaned bool          // nothing of the header is there but the key
+	// What faults change in the rows rather than in the values.
+	orphaned bool          // the header has only the key
 	conflict cpcds.Element // a second record of the header differs in this element; NoElement: none
 	other    string        // its other value
 }
@@ -109,8 +109,8 @@ func (d *draft) trim() {
 	}
 }
 
-// unusedIn lists the columns that a profile has no place for, but for those that
-// order or key records.
+// unusedIn lists the columns that a profile has no place for, except those that order or key
+// records.
 func unusedIn(p carin.Profile) []cpcds.Element { return unusedElements()[p] }
 
 var unusedElements = sync.OnceValue(func() (lists [carin.NumProfiles][]cpcds.Element) {
@@ -135,8 +135,8 @@ func (d *draft) eachFeature(f func(feature)) {
 	}
 }
 
-// line adds a service line and returns it with its number set. The pointer holds
-// until the next line is added.
+// line adds a service line and returns it with its number set. The pointer is valid until the next
+// line is added.
 func (g *generator) line() *cpcds.Line {
 	d := &g.draft
 	d.Lines = append(d.Lines, cpcds.Line{})
@@ -180,7 +180,7 @@ func (g *generator) careTeam(role string, p *practitioner) {
 	g.draft.CareTeam = append(g.draft.CareTeam, c)
 }
 
-// small is a number of any size; those below a hundred cost no memory.
+// small formats a number of any size; those below a hundred cost no memory.
 func (g *generator) small(n int) string {
 	if n < 100 {
 		return smallNumbers[n]

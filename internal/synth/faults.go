@@ -2,8 +2,8 @@ package synth
 
 import "cpcds2fhir/schemas/cpcds"
 
-// fault is a problem that real extracts have. plant does it to a finished claim;
-// it returns false, and does nothing, where the claim has no place for it.
+// fault is a problem that real extracts have. plant adds it to a finished claim; it returns false,
+// and does nothing, if the claim has no place for it.
 type fault struct {
 	name  string
 	plant func(g *generator, d *draft) bool
@@ -67,8 +67,8 @@ var faults = [...]fault{
 	{"unknown-diagnosis-type", unknownDiagnosisType},
 }
 
-// fault plants one fault in the share of claims that is asked for. What happens
-// to a claim depends on its number alone.
+// fault plants one fault in the requested share of claims. What happens to a claim depends only on
+// its number.
 func (g *generator) fault(d *draft) {
 	if g.opt.Faults <= 0 {
 		return
@@ -98,7 +98,7 @@ func (d *draft) replace(e cpcds.Element, v string) bool {
 
 func unknownMember(_ *generator, d *draft) bool { return d.replace(cpcds.MemberID, "999999999Z") }
 
-// memberWithoutPerson is how T-MSIS marks records that concern nobody.
+// memberWithoutPerson is how T-MSIS marks records without a member.
 func memberWithoutPerson(g *generator, d *draft) bool {
 	return d.replace(cpcds.MemberID, g.arena.join("&", d.Get(cpcds.MemberID)))
 }
@@ -226,13 +226,12 @@ func unknownNetworkStatus(_ *generator, d *draft) bool {
 
 func unknownClaimType(_ *generator, d *draft) bool { return d.replace(cpcds.ClaimType, "encounter") }
 
-// wrongTypeOfBill puts an outpatient bill among the inpatient claims.
+// wrongTypeOfBill puts an outpatient type of bill on an inpatient claim.
 func wrongTypeOfBill(_ *generator, d *draft) bool {
 	return d.kind == inpatient && d.replace(cpcds.ClaimTypeOfBillCode, "0131")
 }
 
-// falseDischargeDate puts a day of discharge on a bill whose patient is still
-// there.
+// falseDischargeDate puts a discharge date on the bill of a patient who has not been discharged.
 func falseDischargeDate(_ *generator, d *draft) bool {
 	if d.kind != inpatient {
 		return false

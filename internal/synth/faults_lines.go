@@ -20,8 +20,7 @@ func (g *generator) someLine(d *draft, e cpcds.Element) *cpcds.Line {
 	return nil
 }
 
-// replaceOnLine sets an element on a line that has it and reports whether there
-// was one.
+// replaceOnLine sets an element on a line that has it, and reports whether there was one.
 func (g *generator) replaceOnLine(d *draft, e cpcds.Element, v string) bool {
 	l := g.someLine(d, e)
 	if l == nil {
@@ -86,8 +85,8 @@ func localProcedureCode(g *generator, d *draft) bool {
 	return g.replaceOnLine(d, cpcds.ProcedureCode, "ZZ99Q1")
 }
 
-// shortDrugCode is an NDC of ten digits without hyphens, of which nobody can tell
-// where the zero is missing.
+// shortDrugCode is an NDC of ten digits without hyphens, so the place of the missing zero is
+// unknown.
 func shortDrugCode(g *generator, d *draft) bool {
 	l := g.someLine(d, cpcds.NationalDrugCode)
 	if l == nil {

@@ -12,14 +12,14 @@ type generator struct {
 	opt   *Options
 	dir   *directory
 	codes *codeTables
-	dice  dice
-	luck  dice // for faults
+	rng   rng
+	luck  rng // for faults
 	arena arena
 
 	who         person
-	born, seen  bool // the claims of the birth, and of the first visit after it, are made
+	born, seen  bool // whether the claims of the birth and of the first visit after it were made
 	draft, next draft
-	turns       turns
+	rotations   rotations
 
 	emit func(*draft) // is given each finished claim, in order
 }
@@ -28,14 +28,13 @@ func newGenerator(opt *Options, dir *directory) *generator {
 	return &generator{opt: opt, dir: dir, codes: loadTables()}
 }
 
-// Of a thousand claims, so many are of a kind.
+// Number of claims of each kind per thousand.
 var kindShares = [numKinds]int{inpatient: 50, outpatient: 150, professional: 415, vision: 35, pharmacyClaim: 280, oral: 70}
 
-// claims makes n claims of the present person and hands each to emit. Claims of
-// the extract are numbered; first is the number of the first one. All texts hold
-// until the arena is reset.
+// claims makes n claims of the current person and passes each to emit. Claims of the extract are
+// numbered; first is the number of the first one. All texts are valid until the arena is reset.
 func (g *generator) claims(first uint64, n int) {
-	d := &g.dice
+	d := &g.rng
 	d.start(g.opt.Seed, claimStream, g.who.number)
 	g.born, g.seen = false, false
 	for made := 0; made < n; {
@@ -50,13 +49,13 @@ func (g *generator) claims(first uint64, n int) {
 	}
 }
 
-// claim makes the draft a claim as it was first adjudicated.
+// claim makes the draft a claim as first adjudicated.
 func (g *generator) claim() {
 	d := &g.draft
 	span := int(g.who.end - g.who.begin + 1)
-	d.from = g.who.end - day(g.dice.below(span))
+	d.from = g.who.end - day(g.rng.below(span))
 	d.thru = d.from
-	d.method = g.dice.below(4)
+	d.method = g.rng.below(4)
 	switch d.kind {
 	case inpatient:
 		g.inpatient()
@@ -77,7 +76,7 @@ func (g *generator) claim() {
 // open fills the header columns that all claims have. It is called once from,
 // thru and the features that matter for coverage are known, before the lines.
 func (g *generator) open(claimType, subType string) {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	d.payee = g.code(cpcds.ClaimPayeeTypeCode, 9, "provider")
 	d.toMember = d.payee == "beneficiary" || d.payee == "subscriber"
 	d.listed = g.due(cpcds.CareTeamRole, 8)
@@ -117,12 +116,11 @@ func (g *generator) open(claimType, subType string) {
 	g.payee()
 }
 
-// benefitStatus says whether the plan paid as for its network. Some payers say so
-// of the lines alone.
+// benefitStatus says whether the plan paid as in network. Some payers say so only on the lines.
 func (g *generator) benefitStatus(network string) {
 	d := &g.draft
 	status := g.code(cpcds.ClaimBenefitPaymentStatus, 30, network)
-	if d.crossover && g.dice.chance(300) {
+	if d.crossover && g.rng.chance(300) {
 		status = "other"
 	}
 	switch d.kind {
@@ -134,10 +132,10 @@ func (g *generator) benefitStatus(network string) {
 	}
 }
 
-// calendar sets what follows from the day on which a claim was received, and the
-// identifier, which begins with that day as internal control numbers do.
+// calendar sets what depends on the day a claim was received, and the identifier, which begins with
+// that day like internal control numbers.
 func (g *generator) calendar(d *draft) {
-	r := &g.dice
+	r := &g.rng
 	d.adjudged = d.received + day(r.between(1, 30))
 	d.paid = d.adjudged + day(r.below(8))
 	d.updated = d.paid + day(r.below(10))
@@ -153,7 +151,7 @@ func (g *generator) calendar(d *draft) {
 func (g *generator) touch(d *draft, on day) {
 	d.updated = on
 	d.Set(cpcds.ClaimSourceVersion, on.String())
-	d.Set(cpcds.ClaimLastUpdatedDate, g.arena.instant(on, g.dice.below(86400)))
+	d.Set(cpcds.ClaimLastUpdatedDate, g.arena.instant(on, g.rng.below(86400)))
 }
 
 // statement sets the period of the bill.
@@ -184,7 +182,7 @@ func (g *generator) payee() {
 
 // payeeByName names a person who is neither member nor provider.
 func (g *generator) payeeByName() {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	d.Set(cpcds.ClaimPayeeName, g.arena.join(pick(r, g.codes.names["female"]), " ", g.who.row.Get(cpcds.MembersMemberFamilyName)))
 	d.Set(cpcds.ClaimPayeeRelationship, pick(r, g.codes.codes["relative"]))
 }
@@ -205,8 +203,8 @@ func (g *generator) billAs(npi, id, name string) {
 	}
 }
 
-// perform names the performing provider; on claims that pay by the line also
-// their contract.
+// perform names the performing provider, and on claims paid by the line also the provider's
+// contract.
 func (g *generator) perform(p *practitioner) {
 	d := &g.draft
 	g.team(cpcds.Rendering, p)
@@ -214,7 +212,7 @@ func (g *generator) perform(p *practitioner) {
 		d.Set(cpcds.PerformingProviderTaxonomy, p.taxonomy)
 	}
 	status := d.Get(cpcds.BillingProviderNetworkStatus)
-	if g.dice.chance(20) {
+	if g.rng.chance(20) {
 		status = "outofnetwork"
 	}
 	d.Set(cpcds.PerformingProviderNetworkStatus, status)
@@ -230,15 +228,15 @@ func (g *generator) serviceFacility(o *organization) {
 }
 
 func (g *generator) doctor(group string) *practitioner {
-	return pick(&g.dice, g.dir.practitioners[g.who.home][group])
+	return pick(&g.rng, g.dir.practitioners[g.who.home][group])
 }
 func (g *generator) place(f facility) *organization {
-	return pick(&g.dice, g.dir.facilities[g.who.home][f])
+	return pick(&g.rng, g.dir.facilities[g.who.home][f])
 }
 
 // diagnose adds a diagnosis of a group, unless the claim has it with this type.
 func (g *generator) diagnose(group, typ string) {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	table, system := g.codes.icd10, "icd10"
 	if !d.icd10 {
 		table, system = g.codes.icd9, "icd9"
@@ -275,7 +273,7 @@ func (g *generator) diagnose(group, typ string) {
 // diagnoseMore adds up to n further diagnoses.
 func (g *generator) diagnoseMore(n int, typ string, groups ...string) {
 	for range n {
-		g.diagnose(pick(&g.dice, groups), typ)
+		g.diagnose(pick(&g.rng, groups), typ)
 	}
 }
 
@@ -288,7 +286,7 @@ func flag(b bool) string {
 
 // modifiers gives a line up to four modifiers of a list, each at most once.
 func (g *generator) modifiers(l *cpcds.Line, list string) {
-	r, from := &g.dice, g.codes.codes[list]
+	r, from := &g.rng, g.codes.codes[list]
 	n := 0
 	switch k := r.below(100); {
 	case k < 1:

@@ -24,7 +24,7 @@ func drafts(opt Options, f func(g *generator, d *draft)) {
 		g.emit = func(d *draft) { f(g, d) }
 		claim, left := p.firstClaim, p.claims
 		for m := p.firstMember; m < p.firstMember+p.members; m++ {
-			n := min(memberClaims(&g.dice, opt.Seed, m), left)
+			n := min(memberClaims(&g.rng, opt.Seed, m), left)
 			g.arena.reset()
 			g.person(m)
 			g.claims(claim, n)
@@ -65,7 +65,7 @@ func TestClaimsPassTheRules(t *testing.T) {
 		}
 		resolve(g, d)
 		verdict.Reset()
-		amounts.Fill(&d.Claim)
+		amounts.Fill(&d.Claim, p)
 		rules.Claim(&d.Claim, &amounts, p, &verdict)
 		for _, x := range slices.Concat(verdict.Errors, verdict.Warnings) {
 			broken[x.Rule]++
@@ -89,7 +89,7 @@ func TestFaultyClaimsBreakRules(t *testing.T) {
 		verdict.Reset()
 		resolve(g, d)
 		if p, ok := carin.ProfileOf(&d.Claim); ok {
-			amounts.Fill(&d.Claim)
+			amounts.Fill(&d.Claim, p)
 			rules.Claim(&d.Claim, &amounts, p, &verdict)
 		}
 		if !verdict.OK() {
@@ -223,7 +223,7 @@ func TestAmountIdentities(t *testing.T) {
 				check("line of claim "+strconv.Itoa(int(d.ordinal)), l.Get, &lineAmounts)
 			}
 		}
-		amounts.Fill(&d.Claim)
+		amounts.Fill(&d.Claim, carin.Professional)
 		if d.headerPriced != !slices.ContainsFunc(amounts.Lines, func(x carin.AmountRecord) bool { return x.Filled != 0 }) {
 			t.Errorf("claim %d: lines have amounts and should not, or the reverse", d.ordinal)
 		}

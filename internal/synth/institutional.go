@@ -7,7 +7,7 @@ import (
 
 // inpatient makes a stay in a hospital or a nursing home.
 func (g *generator) inpatient() {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	group := pick(r, []string{"medical", "medical", "surgical"})
 	age := g.who.age(d.from)
 	switch {
@@ -35,7 +35,7 @@ func (g *generator) inpatient() {
 	g.stayProcedures(group)
 	g.groupStay(group)
 	g.stayLines(group, days)
-	g.settle(d)
+	g.adjudicateClaim(d)
 }
 
 // billFacility is the kind of facility that the type of bill names.
@@ -46,11 +46,10 @@ func (g *generator) billFacility() facility {
 	return hospital
 }
 
-// admission fills dates, type of bill and the codes of admission and discharge.
-// A stay that goes on is billed in parts: it has no day of discharge and the
-// discharge status 30.
+// admission fills dates, type of bill and the codes of admission and discharge. A continuing stay
+// is billed in parts: it has no discharge date and discharge status 30.
 func (g *generator) admission(days int) {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	g.statement()
 	admitted := d.from
 	bill, status, discharged := "0111", pick(r, g.codes.codes["discharge"]), true
@@ -82,7 +81,7 @@ func (g *generator) admission(days int) {
 	g.arrival(d.has(newborn))
 }
 
-// newbornType is the type of admission that has points of origin of its own.
+// newbornType is the type of admission that has its own points of origin.
 const newbornType = "4"
 
 // arrival says how urgent the admission or visit was and where the patient came
@@ -91,7 +90,7 @@ func (g *generator) arrival(justBorn bool) {
 	d := &g.draft
 	if justBorn {
 		d.Set(cpcds.AdmissionTypeCode, newbornType)
-		d.Set(cpcds.PointOfOriginCode, g.deal(&g.turns.newborns[d.profile()], carin.NewbornOrigins().Codes()))
+		d.Set(cpcds.PointOfOriginCode, g.deal(&g.rotations.newborns[d.profile()], carin.NewbornOrigins().Codes()))
 		return
 	}
 	typ := g.code(cpcds.AdmissionTypeCode, 4, g.codes.codes["admission"]...)
@@ -104,7 +103,7 @@ func (g *generator) arrival(justBorn bool) {
 
 // attend names the providers of an institutional claim.
 func (g *generator) attend(group string) {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	g.team(cpcds.Attending, g.doctor("hospital"))
 	if group == "surgical" || group == "delivery" || r.chance(50) || d.listed {
 		surgeon := g.doctor("surgeon")
@@ -122,10 +121,10 @@ func (g *generator) attend(group string) {
 	}
 }
 
-// refer names a referring and a primary care provider in so many cases of a
-// thousand; a list of providers always has them.
+// refer names a referring and a primary care provider with these chances per thousand; a list of
+// providers always has them.
 func (g *generator) refer(referring, primary int) {
-	r, listed := &g.dice, g.draft.listed
+	r, listed := &g.rng, g.draft.listed
 	if r.chance(referring) || listed {
 		g.team(cpcds.Referring, g.doctor("primary"))
 	}
@@ -135,7 +134,7 @@ func (g *generator) refer(referring, primary int) {
 }
 
 func (g *generator) stayDiagnoses(group string, age int) {
-	r := &g.dice
+	r := &g.rng
 	switch group {
 	case "newborn":
 		g.diagnose("newborn", "principal")
@@ -157,7 +156,7 @@ func (g *generator) stayDiagnoses(group string, age int) {
 }
 
 func (g *generator) stayProcedures(group string) {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	n := r.below(3)
 	if group != "medical" {
 		n++
@@ -177,7 +176,7 @@ func (g *generator) inpatientProcedure(group, typ string, on day) {
 	if !d.icd10 {
 		system = "icd9"
 	}
-	c := pick(&g.dice, g.codes.procedures[g.arena.join(group, " ", system)])
+	c := pick(&g.rng, g.codes.procedures[g.arena.join(group, " ", system)])
 	for i := range d.Procedures {
 		if d.Procedures[i].Get(cpcds.InpatientProcedureCode) == c.code {
 			return
@@ -187,7 +186,7 @@ func (g *generator) inpatientProcedure(group, typ string, on day) {
 	p.Set(cpcds.InpatientProcedureCode, c.code)
 	p.Set(cpcds.InpatientProcedureType, typ)
 	p.Set(cpcds.InpatientProcedureDate, on.String())
-	if system == "icd9" || g.dice.chance(700) {
+	if system == "icd9" || g.rng.chance(700) {
 		p.Set(cpcds.InpatientProcedureCodeType, system)
 	}
 	d.Procedures = append(d.Procedures, p)
@@ -196,7 +195,7 @@ func (g *generator) inpatientProcedure(group, typ string, on day) {
 // groupStay assigns the diagnosis related group. The versions of MS-DRG follow
 // the federal fiscal years.
 func (g *generator) groupStay(group string) {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	if d.Get(cpcds.ClaimTypeOfBillCode)[1] == '2' {
 		return
 	}
@@ -214,9 +213,9 @@ func (g *generator) groupStay(group string) {
 	}
 }
 
-// stayLines bills room and board by the day and what else the stay needed.
+// stayLines bills room and board by the day and the other services of the stay.
 func (g *generator) stayLines(group string, days int) {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	room := "room"
 	switch {
 	case group == "newborn":
@@ -252,15 +251,15 @@ func (g *generator) revenueLine(x revenue, units int, on day) *cpcds.Line {
 	return l
 }
 
-// charge sets what the provider submitted for the last line, give or take.
+// charge sets about what the provider submits for the last line.
 func (g *generator) charge(cents int) {
 	d := &g.draft
-	d.prices[len(d.prices)-1].submitted = cents * g.dice.between(85, 115) / 100
+	d.prices[len(d.prices)-1].submitted = cents * g.rng.between(85, 115) / 100
 }
 
 // outpatient makes a visit to a facility without a stay.
 func (g *generator) outpatient() {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	d.headerPriced = r.chance(250)
 	if d.headerPriced {
 		d.mark(headerPriced)
@@ -285,7 +284,7 @@ func (g *generator) outpatient() {
 }
 
 func (g *generator) visit(bill string, at facility, group string) {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	g.open("institutional", "outpatient")
 	g.statement()
 	d.Set(cpcds.ClaimTypeOfBillCode, bill)
@@ -314,15 +313,14 @@ func (g *generator) visit(bill string, at facility, group string) {
 		x := pick(r, g.codes.services[group])
 		g.serviceLine(x, d.from+day(r.below(int(d.thru-d.from)+1)))
 	}
-	g.settle(d)
+	g.adjudicateClaim(d)
 }
 
-// hipps adds the line that carries the rate code of a home health period. It has
-// no charge of its own.
+// hipps adds the line with the rate code of a home health period. It has no charge.
 func (g *generator) hipps() {
 	l := g.line()
 	l.Set(cpcds.RevenueCenterCode, "0023")
-	l.Set(cpcds.ProcedureCode, pick(&g.dice, g.codes.codes["hipps"]))
+	l.Set(cpcds.ProcedureCode, pick(&g.rng, g.codes.codes["hipps"]))
 	l.Set(cpcds.ServiceFromDate, g.draft.from.String())
 	l.Set(cpcds.NumberOfUnits, "1")
 	l.Set(cpcds.ProcedureDescription, "Home health period")
@@ -331,7 +329,7 @@ func (g *generator) hipps() {
 // serviceLine adds a line of a CPT or HCPCS service.
 func (g *generator) serviceLine(x service, on day) *cpcds.Line {
 	l := g.line()
-	units := g.dice.between(1, x.units)
+	units := g.rng.between(1, x.units)
 	l.Set(cpcds.RevenueCenterCode, x.revenue)
 	l.Set(cpcds.ProcedureCode, x.code)
 	l.Set(cpcds.ServiceFromDate, on.String())

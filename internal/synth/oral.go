@@ -12,13 +12,12 @@ import (
 // oral makes a claim of a dentist: a checkup or a repair, a part of an
 // orthodontic treatment, or a prosthesis.
 func (g *generator) oral() {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	treatment := r.below(100)
 	if treatment < 12 {
 		d.thru += day(r.between(20, 30)) // orthodontics is billed by the month
 	}
-	// Most dentists bill in their own name, which is all that release 2.0.0 of the
-	// guide allows.
+	// Most dentists bill in their own name; release 2.0.0 of the guide allows nothing else.
 	dentist := g.doctor("dentist")
 	d.later = r.chance(150) || !dentist.listed
 	g.open("oral", "")
@@ -54,11 +53,11 @@ func (g *generator) oral() {
 			g.dentalLine(pick(r, []string{"clean", "clean", "repair"}), pos)
 		}
 	}
-	g.settle(d)
+	g.adjudicateClaim(d)
 }
 
 func (g *generator) orthodontics(pos string) {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	d.mark(orthodontics)
 	d.Set(cpcds.OrthodonticsTreatmentIndicator, "true")
 	d.Set(cpcds.OrthodonticsApplianceDate, (d.from - day(r.below(400))).String())
@@ -70,7 +69,7 @@ func (g *generator) orthodontics(pos string) {
 }
 
 func (g *generator) prosthesis(pos string) {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	d.mark(prosthesis)
 	d.Set(cpcds.OrthodonticsTreatmentIndicator, "false")
 	d.Set(cpcds.ProsthesisReplacementIndicator, "true")
@@ -81,7 +80,7 @@ func (g *generator) prosthesis(pos string) {
 }
 
 func (g *generator) dentalLine(group, pos string) *cpcds.Line {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	x := pick(r, g.codes.dental[group])
 	l := g.line()
 	l.Set(cpcds.ProcedureCode, x.code)
@@ -109,7 +108,7 @@ func (g *generator) dentalLine(group, pos string) *cpcds.Line {
 		l.Set(cpcds.ToothNumber, g.tooth())
 		l.Set(cpcds.ToothSurface, g.several(cpcds.ToothSurface, r.between(2, 4)))
 	case "area":
-		// Some payers put the area where the tooth stands.
+		// Some payers put the area in the tooth's column.
 		at := cpcds.OralCavityArea
 		if g.due(cpcds.OralCavityArea, 3) {
 			at = cpcds.ToothNumber
@@ -120,17 +119,16 @@ func (g *generator) dentalLine(group, pos string) *cpcds.Line {
 	return l
 }
 
-// tooth chooses a tooth that people of the member's age have, and in turn also one
-// that is too many.
+// tooth chooses a tooth that people of the member's age have, and now and then a supernumerary one.
 func (g *generator) tooth() string {
-	t, teeth, usual := g.turn(cpcds.ToothNumber), dentitions().adult, 32
+	t, teeth, usual := g.rotation(cpcds.ToothNumber), dentitions().adult, 32
 	if g.who.age(g.draft.from) < 12 {
-		t, teeth, usual = &g.turns.children, dentitions().child, 20
+		t, teeth, usual = &g.rotations.children, dentitions().child, 20
 	}
 	if g.due(cpcds.ToothNumber, 3) {
 		return g.deal(t, teeth)
 	}
-	return pick(&g.dice, teeth[:usual])
+	return pick(&g.rng, teeth[:usual])
 }
 
 // dentitions are the teeth of children, whose codes begin with a letter, and of

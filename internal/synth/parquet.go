@@ -61,13 +61,13 @@ func newParquetFile(out io.WriteCloser, schema *parquet.Schema, opt *Options) (*
 	if err != nil {
 		return nil, err
 	}
-	// The name of the program is fixed: it must not change with the build.
+	// The program's name in the file is fixed: it must not change with the build.
 	w := parquet.NewGenericWriter[any](out, schema, parquet.Compression(c), parquet.CreatedBy("cpcds2fhir synth", "1", ""),
 		parquet.MaxRowsPerRowGroup(int64(opt.RowGroup)))
 	return &parquetFile{out: out, writer: w, columns: w.ColumnWriters(), limit: opt.RowGroup}, nil
 }
 
-func (f *parquetFile) write(s *sheet) error {
+func (f *parquetFile) write(s *columnBuffer) error {
 	for from := 0; from < s.rows(); {
 		n := min(s.rows()-from, f.limit-f.rows)
 		for c := range s.cells {
@@ -132,9 +132,9 @@ type nestedFile struct {
 }
 
 func nestedSchema(p *pages, opt *Options) *parquet.Schema {
-	fields := textFields(p.sheets[0].elements, opt)
+	fields := textFields(p.columnBuffers[0].elements, opt)
 	for i, l := range lists {
-		of := reflect.StructOf(textFields(p.sheets[i+1].elements, opt))
+		of := reflect.StructOf(textFields(p.columnBuffers[i+1].elements, opt))
 		fields = append(fields, reflect.StructField{Name: "L" + strconv.Itoa(i), Type: reflect.SliceOf(of),
 			Tag: reflect.StructTag(`parquet:"` + l.list + `,list"`)})
 	}
@@ -151,11 +151,11 @@ func newNestedFile(out io.WriteCloser, p *pages, opt *Options) (*nestedFile, err
 
 func (f *nestedFile) write(p *pages) error {
 	f.next = [len(lists)]int{}
-	rows := p.sheets[0].rows()
+	rows := p.columnBuffers[0].rows()
 	for from := 0; from < rows; {
 		n := min(rows-from, f.limit-f.rows)
 		c := 0
-		for _, cells := range p.sheets[0].cells {
+		for _, cells := range p.columnBuffers[0].cells {
 			if err := f.writeColumn(c, cells[from:from+n]); err != nil {
 				return err
 			}
@@ -163,13 +163,13 @@ func (f *nestedFile) write(p *pages) error {
 		}
 		for i := range lists {
 			counts := p.counts[i][from : from+n]
-			if err := f.writeList(p.sheets[i+1], counts, f.next[i], c); err != nil {
+			if err := f.writeList(p.columnBuffers[i+1], counts, f.next[i], c); err != nil {
 				return err
 			}
 			for _, k := range counts {
 				f.next[i] += int(k)
 			}
-			c += len(p.sheets[i+1].cells)
+			c += len(p.columnBuffers[i+1].cells)
 		}
 		from += n
 		if err := f.wrote(n); err != nil {
@@ -182,7 +182,7 @@ func (f *nestedFile) write(p *pages) error {
 // writeList writes a list for each row; counts says how many records each has,
 // first which is the first of all. An empty list is a null at definition level 0,
 // an absent cell one at level 1.
-func (f *nestedFile) writeList(s *sheet, counts []int32, first, c int) error {
+func (f *nestedFile) writeList(s *columnBuffer, counts []int32, first, c int) error {
 	for k, cells := range s.cells {
 		f.values = f.values[:0]
 		at := first

@@ -15,19 +15,19 @@ var (
 	icd10Day     = date(2015, 10, 1)
 )
 
-// person is a member with their coverages. Everything of a person is a function
-// of seed and number.
+// person is a member with their coverages. Everything about a person is a function of seed and
+// number.
 type person struct {
 	number     uint64
 	birth      day
-	begin, end day // services lie between these days
+	begin, end day // services are between these days
 	female     bool
 	home       region
 	place      place
 	row        cpcds.Member
 
-	primary []span // Medicaid or a plan that it pays; they follow each other without a gap
-	other   *span  // of another payer, over the whole time; nil for most
+	primary []span // Medicaid or a plan that it pays; consecutive, without gaps
+	other   *span  // of another payer, for the whole time; mostly nil
 	others  [1]span
 	primed  [3]span
 	pcp     *practitioner
@@ -53,9 +53,9 @@ func (p *person) covered(on day) *span {
 // age is the age in full years on a day.
 func (p *person) age(on day) int { return int(on-p.birth) * 100 / 36525 }
 
-// person makes member number n. The texts hold until the arena is reset.
+// person makes member number n. The texts are valid until the arena is reset.
 func (g *generator) person(n uint64) {
-	d, p := &g.dice, &g.who
+	d, p := &g.rng, &g.who
 	d.start(g.opt.Seed, personStream, n)
 	*p = person{number: n, home: region(d.below(int(numRegions)))}
 	p.place = pick(d, g.codes.places[p.home])
@@ -98,7 +98,7 @@ func (g *generator) person(n uint64) {
 	if dies && p.end < historyEnd-100 {
 		set(cpcds.MembersDeceased, "true")
 		if d.chance(850) {
-			// Stays and home care that began by p.end are over by then.
+			// Stays and home care that began by p.end have ended by then.
 			set(cpcds.MembersDateOfDeath, (p.end + 45).String())
 		}
 	} else if d.chance(300) {
@@ -113,12 +113,12 @@ func (g *generator) person(n uint64) {
 const letters = "ABCDEFGHKLMNPRSTVWXYZ"
 
 func (g *generator) demographics(sex string) {
-	d, set := &g.dice, g.who.row.Set
+	d, set := &g.rng, g.who.row.Set
 	birthSex := "M"
 	if sex == "female" {
 		birthSex = "F"
 	}
-	// Who is said to be male or female in turn is what they are.
+	// A member whose turn it is to be male or female stays what they are.
 	n := g.who.number
 	if code := inTurn(cpcds.MembersGenderCode, n, 20); code == "other" || code == "unknown" {
 		sex = code
@@ -140,7 +140,7 @@ func (g *generator) demographics(sex string) {
 }
 
 func (g *generator) address() {
-	d, p := &g.dice, &g.who
+	d, p := &g.rng, &g.who
 	set := p.row.Set
 	set(cpcds.MembersStreetAddress, g.arena.join(g.arena.number("", uint64(d.between(100, 9999)), 1), " ", pick(d, g.codes.names["street"]),
 		pick(d, []string{" St", " Ave", " Rd", " Ln", " St, Apt 2", " Rd Lot #14"})))
@@ -159,14 +159,13 @@ func (g *generator) address() {
 	}
 }
 
-// One in so many members has a private insurer, whose types of coverage are taken
-// in turn.
+// One in this many members has a private insurer, whose coverage types are taken in turn.
 const privately = 6
 
-// coverages gives the person one to three coverages in a row, and some of them
-// another payer: Medicare for the old and the disabled, or a private insurer.
+// coverages gives the person one to three consecutive coverages, and some people another payer:
+// Medicare for the old and the disabled, or a private insurer.
 func (g *generator) coverages() {
-	d, p := &g.dice, &g.who
+	d, p := &g.rng, &g.who
 	spans := 1 + d.below(3)
 	if p.end-p.begin < 800 {
 		spans = 1
@@ -193,7 +192,7 @@ func (g *generator) coverages() {
 }
 
 func (g *generator) primaryCoverage(s *span, i int) {
-	d, p := &g.dice, &g.who
+	d, p := &g.rng, &g.who
 	s.payer = g.dir.insurers[medicaid][p.home]
 	set := s.row.Set
 	if d.chance(650) {
@@ -219,7 +218,7 @@ func (g *generator) primaryCoverage(s *span, i int) {
 }
 
 func (g *generator) medicareCoverage(s *span) {
-	d, p := &g.dice, &g.who
+	d, p := &g.rng, &g.who
 	*s = span{from: p.begin, thru: p.end, payer: g.dir.insurers[medicare][0]}
 	g.coverage(s, 8)
 	set := s.row.Set
@@ -231,7 +230,7 @@ func (g *generator) medicareCoverage(s *span) {
 }
 
 func (g *generator) privateCoverage(s *span) {
-	d, p := &g.dice, &g.who
+	d, p := &g.rng, &g.who
 	*s = span{from: p.begin, thru: p.end, payer: pick(d, g.dir.insurers[private])}
 	g.coverage(s, 9)
 	set := s.row.Set
@@ -257,7 +256,7 @@ func (g *generator) privateCoverage(s *span) {
 
 // coverage fills what all coverages have.
 func (g *generator) coverage(s *span, i int) {
-	d, p := &g.dice, &g.who
+	d, p := &g.rng, &g.who
 	set := s.row.Set
 	set(cpcds.CoveragesCoverageID, g.arena.number("CV", p.number*10+uint64(i), 9))
 	set(cpcds.CoveragesMemberID, p.row.Get(cpcds.MembersMemberID))
@@ -272,7 +271,7 @@ func (g *generator) coverage(s *span, i int) {
 
 // subscriber names another person as the subscriber.
 func (g *generator) subscriber(s *span) {
-	d, p := &g.dice, &g.who
+	d, p := &g.rng, &g.who
 	set := s.row.Set
 	set(cpcds.CoveragesSubscriberID, g.arena.number("S", scramble(p.number+7)%1e9, 9))
 	set(cpcds.CoveragesSubscriberFamilyName, p.row.Get(cpcds.MembersMemberFamilyName))

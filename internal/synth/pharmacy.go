@@ -5,7 +5,7 @@ import "cpcds2fhir/schemas/cpcds"
 // pharmacy makes a fill: one line, or a compound with a line for each
 // ingredient.
 func (g *generator) pharmacy() {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	g.open("pharmacy", "")
 	g.statement()
 	g.bill(g.place(pharmacy))
@@ -21,11 +21,11 @@ func (g *generator) pharmacy() {
 	} else {
 		g.fill(reference)
 	}
-	g.settle(d)
+	g.adjudicateClaim(d)
 }
 
 func (g *generator) fill(reference string) {
-	r := &g.dice
+	r := &g.rng
 	x := pick(r, g.codes.drugs["retail"])
 	l := g.rxLine(reference)
 	l.Set(cpcds.NationalDrugCode, x.ndc)
@@ -41,7 +41,7 @@ func (g *generator) fill(reference string) {
 }
 
 func (g *generator) compound(reference string) {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	d.mark(compound)
 	l := g.rxLine(reference)
 	l.Set(cpcds.DrugDescription, "Compounded preparation")
@@ -71,7 +71,7 @@ func (g *generator) compound(reference string) {
 
 // rxLine adds the line of a fill with what the prescription says.
 func (g *generator) rxLine(reference string) *cpcds.Line {
-	r := &g.dice
+	r := &g.rng
 	l := g.line()
 	l.Set(cpcds.RxServiceReferenceNumber, reference)
 	l.Set(cpcds.ServiceFromDate, g.draft.from.String())

@@ -1,7 +1,7 @@
 package synth
 
-// part is a run of members whose claims stand together in numbered files. It is
-// the unit of parallel work: its size depends on the options alone.
+// part is a run of members whose claims are in the same numbered files. It is the unit of parallel
+// work: its size depends only on the options.
 type part struct {
 	firstMember, members uint64
 	firstClaim           uint64
@@ -9,7 +9,7 @@ type part struct {
 }
 
 // memberClaims is how many claims a member has over the years. Some have none.
-func memberClaims(d *dice, seed, member uint64) int {
+func memberClaims(d *rng, seed, member uint64) int {
 	d.start(seed, countStream, member)
 	switch k := d.below(100); {
 	case k < 5:
@@ -20,10 +20,10 @@ func memberClaims(d *dice, seed, member uint64) int {
 	return d.between(10, 80)
 }
 
-// plan cuts an extract into parts of so many claims, or a few more, that together have exactly the claims asked
-// for; the last member may have to do with fewer.
+// plan cuts an extract into parts of at least the part size, which together have exactly the
+// requested number of claims; the last member may get fewer.
 func plan(opt *Options) []part {
-	var d dice
+	var d rng
 	var parts []part
 	p, left := part{}, opt.Claims
 	for m := uint64(0); left > 0; m++ {

@@ -2,10 +2,10 @@ package synth
 
 import "cpcds2fhir/schemas/cpcds"
 
-// professional makes a claim of a clinician, a therapist, a home care agency or
-// someone who moves patients.
+// professional makes a claim of a clinician, a therapist, a home care agency or a patient
+// transport.
 func (g *generator) professional() {
-	switch k := g.dice.below(100); {
+	switch k := g.rng.below(100); {
 	case k < 63:
 		g.officeVisit()
 	case k < 77:
@@ -20,7 +20,7 @@ func (g *generator) professional() {
 // openProfessional fills what all professional claims have. Some practitioners
 // bill in their own name.
 func (g *generator) openProfessional(at facility, by *practitioner) {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	g.open("professional", "")
 	g.statement()
 	if by != nil && r.chance(120) {
@@ -36,7 +36,7 @@ func (g *generator) openProfessional(at facility, by *practitioner) {
 }
 
 func (g *generator) officeVisit() {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	g.openProfessional(clinic, g.doctor(pick(r, []string{"primary", "primary", "specialist"})))
 	g.refer(200, 400)
 	if r.chance(60) || d.listed {
@@ -63,7 +63,7 @@ func (g *generator) officeVisit() {
 	for range r.between(1, 10) {
 		g.placed(g.serviceLine(pick(r, g.codes.services["ancillary"]), d.from), pos)
 	}
-	g.settle(d)
+	g.adjudicateClaim(d)
 }
 
 // placed says where the service of a line took place.
@@ -73,7 +73,7 @@ func (g *generator) placed(l *cpcds.Line, pos string) *cpcds.Line {
 }
 
 func (g *generator) therapy() {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	weeks := r.between(1, 5)
 	d.thru += day(weeks * 7)
 	g.openProfessional(clinic, g.doctor("specialist"))
@@ -89,12 +89,12 @@ func (g *generator) therapy() {
 	for i := range r.between(weeks, weeks*2) {
 		g.placed(g.serviceLine(x, d.from+day(i*7/2)), pos)
 	}
-	g.settle(d)
+	g.adjudicateClaim(d)
 }
 
 // homeCare makes a month of daily services by an aide or a nurse.
 func (g *generator) homeCare() {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	d.mark(homeHealth)
 	days := r.between(8, 27)
 	d.thru += day(days)
@@ -116,12 +116,12 @@ func (g *generator) homeCare() {
 			l.Set(cpcds.ServiceToDate, (d.from + day(i) + 1).String())
 		}
 	}
-	g.settle(d)
+	g.adjudicateClaim(d)
 }
 
 // transport makes a trip by ambulance or by someone who drives patients to care.
 func (g *generator) transport() {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	d.mark(transport)
 	by := pick(r, []facility{ambulance, ambulance, carrier})
 	g.openProfessional(by, nil)
@@ -160,13 +160,13 @@ func (g *generator) transport() {
 		m.Set(cpcds.NumberOfUnits, g.small(miles))
 		g.charge(mileage.cents * miles)
 	}
-	g.settle(d)
+	g.adjudicateClaim(d)
 }
 
-// vision makes a claim of an optometrist. Some lines have a text instead of a
-// code, which only vision claims may.
+// vision makes a claim of an optometrist. Some lines have a text instead of a code, which only
+// vision claims may have.
 func (g *generator) vision() {
-	d, r := &g.draft, &g.dice
+	d, r := &g.draft, &g.rng
 	g.openProfessional(optician, g.doctor("optometrist"))
 	d.Set(cpcds.ClaimType, "vision")
 	g.diagnose("vision", "principal")
@@ -181,5 +181,5 @@ func (g *generator) vision() {
 			}
 		}
 	}
-	g.settle(d)
+	g.adjudicateClaim(d)
 }

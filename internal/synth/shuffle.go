@@ -14,34 +14,33 @@ import (
 	"unsafe"
 )
 
-// shuffler puts the rows of the claims tables into random order: each row has a
-// random place, which names its bucket, a file; a bucket is then read, sorted by
-// place and written as one part. The order of an extract does not depend on the
-// order in which rows arrive.
+// shuffler puts the rows of the claims tables into random order: each row has a random place, which
+// determines its bucket, a file; a bucket is then read, sorted by place and written as one part.
+// The result does not depend on the order in which rows arrive.
 type shuffler struct {
 	dir    string
 	pages  *pages
 	tables [][]*bucket // parallel to pages.tables
 }
 
-// bucket is a file of rows that wait to be sorted.
+// bucket is a file of rows to be sorted.
 type bucket struct {
 	mu   sync.Mutex
 	file *os.File
 	buf  *bufio.Writer
 }
 
-// mostBuckets bounds the open files of a table. Up to that number, a bucket has
-// about as many rows as the options say, which bounds the memory of sorting it.
+// mostBuckets limits the open files of a table. Up to that number, a bucket has about as many rows
+// as the options say, which limits the memory for sorting it.
 const mostBuckets = 256
 
-// rowsPerClaim are the rows of a table to ten claims, for the number of buckets.
+// rowsPerClaim is the number of rows of a table per ten claims, to choose the number of buckets.
 var rowsPerClaim = map[string]int{claimsTable: 70, headersTable: 10, "claim_lines": 65, "claim_diagnoses": 25, "claim_procedures": 2, "claim_care_team": 2}
 
 func newShuffler(opt *Options) (*shuffler, error) {
 	dir, err := os.MkdirTemp(opt.Dir, ".shuffle-")
 	if err != nil {
-		return nil, fmt.Errorf("make folder to shuffle in: %w", err)
+		return nil, fmt.Errorf("create a folder for the shuffle: %w", err)
 	}
 	s := &shuffler{dir: dir, pages: newPages(opt)}
 	for t, table := range s.pages.tables {
@@ -51,7 +50,7 @@ func newShuffler(opt *Options) (*shuffler, error) {
 			f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("%s-%05d", table, i)), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 			if err != nil {
 				s.remove()
-				return nil, fmt.Errorf("make file to shuffle in: %w", err)
+				return nil, fmt.Errorf("create a file for the shuffle: %w", err)
 			}
 			s.tables[t] = append(s.tables[t], &bucket{file: f, buf: bufio.NewWriterSize(f, 1<<16)})
 		}
@@ -81,12 +80,12 @@ type rowScatterer struct {
 func (r *rowScatterer) close() error { return nil }
 
 func (r *rowScatterer) write(p *pages) error {
-	for t, sheet := range p.sheets {
+	for t, columnBuffer := range p.columnBuffers {
 		buckets := r.shuffler.tables[t]
-		for row, key := range sheet.keys {
-			r.encode(sheet, row, key)
+		for row, key := range columnBuffer.keys {
+			r.encode(columnBuffer, row, key)
 			if err := buckets[key%uint64(len(buckets))].write(r.record); err != nil {
-				return fmt.Errorf("set row aside: %w", err)
+				return fmt.Errorf("write shuffled row: %w", err)
 			}
 		}
 	}
@@ -95,7 +94,7 @@ func (r *rowScatterer) write(p *pages) error {
 
 // encode makes the record of a row: its place, its length, and the filled cells,
 // each with the distance to the cell before it.
-func (r *rowScatterer) encode(s *sheet, row int, key uint64) {
+func (r *rowScatterer) encode(s *columnBuffer, row int, key uint64) {
 	b := binary.LittleEndian.AppendUint64(r.record[:0], key)
 	b = append(b, 0, 0, 0, 0)
 	last := -1
@@ -135,21 +134,21 @@ func (s *shuffler) jobs(w *writer) []func(context.Context) error {
 func (s *shuffler) gather(ctx context.Context, w *writer, t, part int) (err error) {
 	rows, err := s.tables[t][part].sorted()
 	if err != nil {
-		return fmt.Errorf("read rows set aside: %w", err)
+		return fmt.Errorf("read shuffled rows: %w", err)
 	}
-	elements := s.pages.sheets[t].elements
+	elements := s.pages.columnBuffers[t].elements
 	out, err := w.open(s.pages.tables[t], part, elements)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.close()) }()
-	sheet := newSheet(elements)
-	for slab := range slices.Chunk(rows, slabRows) {
-		sheet.reset()
-		for _, r := range slab {
-			r.decode(sheet)
+	columnBuffer := newColumnBuffer(elements)
+	for chunk := range slices.Chunk(rows, batchRows) {
+		columnBuffer.reset()
+		for _, r := range chunk {
+			r.decode(columnBuffer)
 		}
-		if err := out.write(sheet); err != nil {
+		if err := out.write(columnBuffer); err != nil {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
@@ -165,7 +164,7 @@ type setAside struct {
 	cells []byte
 }
 
-// sorted reads the bucket and gives up its room on disk.
+// sorted reads the bucket and frees its space on disk.
 func (b *bucket) sorted() ([]setAside, error) {
 	if err := b.buf.Flush(); err != nil {
 		return nil, err
@@ -187,8 +186,8 @@ func (b *bucket) sorted() ([]setAside, error) {
 	return rows, nil
 }
 
-// decode appends the row to a sheet. The cells point into the row.
-func (r setAside) decode(s *sheet) {
+// decode appends the row to a columnBuffer. The cells point into the row.
+func (r setAside) decode(s *columnBuffer) {
 	at := -1
 	for b := r.cells; len(b) > 0; {
 		gap, n := binary.Uvarint(b)

@@ -1,14 +1,13 @@
-// Package synth writes synthetic extracts: the claims of an invented Medicaid
-// population in the product's own layout, the canonical columns of
-// schemas/cpcds/elements.csv.
+// Package synth writes synthetic extracts: the claims of an invented Medicaid population in the
+// program's own layout, the canonical columns of schemas/cpcds/elements.csv.
 //
 // An extract of 10,000 claims or more uses every column that a profile has a place
 // for, in claims of that profile, and every code of every value set of package carin.
 //
-// No value comes from a real person. Names are drawn from short lists; codes are
-// real codes of real code systems; identifiers have the form and the check digits
-// of real ones. An extract is a function of its Options alone: the same options
-// give the same bytes on every machine and with any number of workers.
+// No value comes from a real person. Names are drawn from short lists; codes are real codes of real
+// code systems; identifiers have the form and the check digits of real ones. An extract is a
+// function of its Options: the same options give the same bytes on every machine and with any
+// number of workers.
 package synth
 
 import (
@@ -23,7 +22,7 @@ const (
 
 	LineGrain       = "line"       // one row per service line, the header repeated
 	NestedGrain     = "nested"     // one row per claim with lists; Parquet only
-	NormalisedGrain = "normalised" // headers, lines, diagnoses, procedures, care team in files of their own
+	NormalisedGrain = "normalised" // headers, lines, diagnoses, procedures and care team in separate files
 
 	Zstd         = "zstd"
 	Snappy       = "snappy"
@@ -34,15 +33,15 @@ const (
 // Options say what extract to write. The zero value of a field is its default.
 type Options struct {
 	Claims int     // how many claims, adjustments included; at least 1
-	Seed   uint64  // another seed makes another population
+	Seed   uint64  // a different seed makes a different population
 	Format string  // Parquet (default) or CSV
-	Dir    string  // the folder to write to; it is made if it is missing and must be empty
-	Faults float64 // share of the claims, 0 to 1, that have one of the faults of FaultNames
+	Dir    string  // the folder to write to, created if missing; it must be empty
+	Faults float64 // share of the claims, 0 to 1, that have one of the faults of faults.go
 	Grain  string  // LineGrain (default), NestedGrain or NormalisedGrain
 
-	// Shuffle writes the rows of the claims tables in random order over the whole
-	// extract, so that the rows of a claim are nowhere together. It needs room on
-	// disk for the rows and is not for NestedGrain.
+	// Shuffle writes the rows of the claims tables in random order over the whole extract, so that
+	// the rows of a claim are not contiguous. It needs disk space for the rows and does not work
+	// with NestedGrain.
 	Shuffle bool
 
 	RowGroup    int    // rows of a Parquet row group; 65536 by default
@@ -51,17 +50,16 @@ type Options struct {
 
 	NoDictionary bool // Parquet columns have no dictionaries
 
-	// Progress, where not nil, is told now and then how many of the claims are
-	// made. It is called by one goroutine at a time.
+	// Progress, if not nil, is called from time to time with the number of finished claims, by one
+	// goroutine at a time.
 	Progress func(done, total int)
 
-	// How many claims a part has, and how many rows are sorted together; tests make
-	// them small.
+	// Claims per part, and rows that are sorted together; tests use small numbers.
 	partClaims, bucketRows int
 }
 
-// Demo returns options for a small extract without faults: 2,000 claims of about
-// a hundred members. Dir is for the caller to set.
+// Demo returns options for a small extract without faults: 2,000 claims of about a hundred members.
+// The caller sets Dir.
 func Demo() Options { return Options{Claims: 2000, Seed: 1} }
 
 // Summary counts what an extract holds.
@@ -73,28 +71,18 @@ type Summary struct {
 	Claims        int            `json:"claims"`
 	Lines         int            `json:"lines"`
 	Kinds         map[string]int `json:"kinds"`            // claims by kind
-	Features      map[string]int `json:"features"`         // claims by what is special about them; a claim may count several times
+	Features      map[string]int `json:"features"`         // claims by special feature; a claim may count several times
 	Faults        map[string]int `json:"faults,omitempty"` // claims by the fault they have
 	Rows          map[string]int `json:"rows"`             // rows by table
 	Files         []string       `json:"files"`            // names in Dir, sorted
 }
 
-// OptionError says that an extract cannot be made with such Options.
+// OptionError says that the Options are invalid.
 type OptionError struct{ What string }
 
 func (e *OptionError) Error() string { return "synthetic extract: " + e.What }
 
 func optionf(format string, args ...any) error { return &OptionError{fmt.Sprintf(format, args...)} }
-
-// FaultNames lists the faults that Options.Faults plants, in the order in which
-// they are described in faults.go.
-func FaultNames() []string {
-	names := make([]string, len(faults))
-	for i := range faults {
-		names[i] = faults[i].name
-	}
-	return names
-}
 
 // complete returns the options with their defaults filled in, or what is wrong
 // with them.
@@ -118,7 +106,7 @@ func (o Options) complete() (Options, error) {
 	case o.Claims < 1:
 		return o, optionf("the number of claims must be at least 1")
 	case o.Faults < 0 || o.Faults > 1:
-		return o, optionf("the share of faults must lie between 0 and 1")
+		return o, optionf("the share of faults must be between 0 and 1")
 	case o.Dir == "":
 		return o, optionf("no folder to write to")
 	case o.RowGroup < 1:
@@ -128,21 +116,19 @@ func (o Options) complete() (Options, error) {
 	case o.Grain != LineGrain && o.Grain != NestedGrain && o.Grain != NormalisedGrain:
 		return o, optionf("unknown grain %q: use line, nested or normalised", o.Grain)
 	case o.Grain == NestedGrain && o.Format == CSV:
-		return o, optionf("CSV has no lists: use grain line or normalised")
+		return o, optionf("CSV has no lists; use grain line or normalised")
 	case o.Grain == NestedGrain && o.Shuffle:
-		return o, optionf("a nested row is a whole claim: there is nothing to shuffle")
+		return o, optionf("a nested row is a whole claim, so there is nothing to shuffle")
 	}
 	_, err := codec(o.Compression)
 	return o, err
 }
 
-// Write writes an extract and returns what it holds. Its files are members,
-// coverages, providers, organizations and numbered parts of claims (or, at the
-// normalised grain, of claim_headers, claim_lines, claim_diagnoses,
-// claim_procedures and claim_care_team); all have the mode 0600. After an error,
-// that of a cancelled ctx included, the files that were written are removed.
-// Memory is bounded whatever the number of claims. Options that cannot be are an
-// *OptionError.
+// Write writes an extract and returns what it holds. Its files are members, coverages, providers,
+// organizations and numbered parts of claims (or, at the normalised grain, of claim_headers,
+// claim_lines, claim_diagnoses, claim_procedures and claim_care_team); all have the mode 0600.
+// After an error, including a cancelled ctx, the written files are removed. Memory does not depend
+// on the number of claims. Invalid options are an *OptionError.
 func Write(ctx context.Context, opt Options) (*Summary, error) {
 	opt, err := opt.complete()
 	if err != nil {

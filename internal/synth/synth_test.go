@@ -181,6 +181,9 @@ func TestWorkersChangeNoByte(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s %s shuffle=%v", opt.Format, opt.Grain, opt.Shuffle), func(t *testing.T) {
 			opt.Claims, opt.Seed, opt.RowGroup, opt.partClaims, opt.bucketRows = 3000, 11, 2000, 1000, 5000
+			if testing.Short() {
+				opt.Claims, opt.RowGroup, opt.partClaims, opt.bucketRows = 600, 400, 200, 1000
+			}
 			one, first := write(t, opt)
 			opt.Workers = 3
 			three, second := write(t, opt)
@@ -226,6 +229,9 @@ func dictionaries(t *testing.T, path string) bool {
 }
 
 func TestFormatsAndGrainsAgree(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads whole extracts")
+	}
 	opt := Options{Claims: 1500, Seed: 4, RowGroup: 1000, Faults: 0}
 	flat, summary := write(t, opt)
 	want := read(t, flat, "claims")

@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// The tables hold small samples of real code systems, grouped by what a claim
-// needs them for. Of CPT and CDT they hold numbers alone.
+// The tables hold small samples of real code systems, grouped by their use in claims. For CPT and
+// CDT they hold only codes.
 //
 //go:embed tables/*.csv
 var tableFiles embed.FS
@@ -39,7 +39,7 @@ type service struct {
 	cents, units  int
 }
 
-// dental is a CDT code; site says what of the mouth it names.
+// dental is a CDT code; site says which part of the mouth it refers to.
 type dental struct {
 	code  string
 	cents int
@@ -76,8 +76,8 @@ type codeTables struct {
 	names       map[string][]string
 }
 
-// loadTables reads the embedded tables once. They are part of the program, so
-// that a fault in them is a fault in the program: it panics.
+// loadTables reads the embedded tables once. They are built in, so a fault in them is a bug: it
+// panics.
 var loadTables = sync.OnceValue(func() *codeTables {
 	t := &codeTables{
 		icd10: map[string][]diagnosisCode{}, icd9: map[string][]diagnosisCode{}, procedures: map[string][]procedureCode{},
@@ -114,7 +114,7 @@ func each(table string, f func(row []string)) {
 	if err != nil {
 		panic(err)
 	}
-	defer func() { _ = file.Close() }() // embedded: nothing to lose
+	defer func() { _ = file.Close() }() // embedded: cannot fail
 	rows, err := csv.NewReader(file).ReadAll()
 	if err != nil {
 		panic(fmt.Sprintf("table %s: %v", table, err))

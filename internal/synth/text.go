@@ -15,8 +15,8 @@ const (
 	lastDay  day = 23375  // 2033-12-31
 )
 
-// dayTexts holds the text of every day from firstDay to lastDay, so that a date
-// costs no memory when it is written.
+// dayTexts has the text of every day from firstDay to lastDay, so that writing a date needs no
+// memory.
 var dayTexts = sync.OnceValue(func() []string {
 	texts := make([]string, 0, lastDay-firstDay+1)
 	for d := firstDay; d <= lastDay; d++ {
@@ -48,13 +48,12 @@ func (d day) fiscalYear() int {
 	return d.year()
 }
 
-// arena holds texts made for the claims of one slab. They hold until reset.
+// arena holds texts made for the claims of one row batch. They are valid until reset.
 type arena struct{ buf []byte }
 
 func (a *arena) reset() { a.buf = a.buf[:0] }
 
-// since returns what was appended from place from. Growing the buffer leaves
-// earlier texts where they were.
+// since returns what was appended since offset from. Growing the buffer keeps earlier texts valid.
 func (a *arena) since(from int) string { return unsafe.String(&a.buf[from], len(a.buf)-from) }
 
 // join returns the parts as one text.

@@ -16,13 +16,13 @@ import (
 
 // tableFile is one file of an extract.
 type tableFile interface {
-	write(*sheet) error
+	write(*columnBuffer) error
 	close() error
 }
 
-// slabRows is how many rows are laid out before they are written. It bounds the
-// memory of a worker together with the row group.
-const slabRows = 512
+// batchRows is how many rows are buffered before they are written. Together with the row group it
+// limits the memory of a worker.
+const batchRows = 512
 
 // writer writes one extract. Its methods are safe for concurrent use.
 type writer struct {
@@ -75,14 +75,14 @@ func (t *tally) claim(d *draft) {
 
 func newWriter(opt *Options) (*writer, error) {
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make folder of extract: %w", err)
+		return nil, fmt.Errorf("create folder for the extract: %w", err)
 	}
 	entries, err := os.ReadDir(opt.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("read folder of extract: %w", err)
+		return nil, fmt.Errorf("read folder for the extract: %w", err)
 	}
 	if len(entries) > 0 {
-		return nil, optionf("folder %s is not empty: it needs one of its own", opt.Dir)
+		return nil, optionf("folder %s is not empty; use an empty or new folder", opt.Dir)
 	}
 	w := &writer{opt: opt, dir: newDirectory(opt), parts: plan(opt), schemas: map[string]*parquet.Schema{}}
 	w.tally.rows = map[string]int{}
@@ -90,11 +90,11 @@ func newWriter(opt *Options) (*writer, error) {
 		w.members += int(p.members)
 	}
 	for _, s := range w.smallSheets() {
-		w.schemas[s.table] = parquetSchema(textFields(s.sheet.elements, w.opt))
+		w.schemas[s.table] = parquetSchema(textFields(s.columnBuffer.elements, w.opt))
 	}
 	p := newPages(opt)
 	for i, table := range p.tables {
-		w.schemas[table] = parquetSchema(textFields(p.sheets[i].elements, w.opt))
+		w.schemas[table] = parquetSchema(textFields(p.columnBuffers[i].elements, w.opt))
 	}
 	return w, nil
 }
@@ -119,8 +119,8 @@ func (w *writer) run(ctx context.Context) error {
 	return concurrently(ctx, w.opt.Workers, w.shuffle.jobs(w))
 }
 
-// concurrently runs jobs on so many goroutines and returns the first error, after
-// which no job is begun.
+// concurrently runs jobs on several goroutines and returns the first error, after which no job is
+// started.
 func concurrently(ctx context.Context, workers int, jobs []func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -146,7 +146,7 @@ func concurrently(ctx context.Context, workers int, jobs []func(context.Context)
 	return context.Cause(ctx)
 }
 
-// create makes the file of a table and remembers it.
+// create makes the file of a table and records it.
 func (w *writer) create(table string, part int) (*os.File, error) {
 	name := table
 	if part >= 0 {
@@ -217,7 +217,7 @@ func (w *writer) writePart(ctx context.Context, number int) (err error) {
 		p.claim(d)
 	}
 	flush := func() error {
-		for i, s := range p.sheets {
+		for i, s := range p.columnBuffers {
 			t.rows[p.tables[i]] += s.rows()
 		}
 		err := out.write(p)
@@ -226,11 +226,11 @@ func (w *writer) writePart(ctx context.Context, number int) (err error) {
 		return err
 	}
 	for m := part.firstMember; m < part.firstMember+part.members; m++ {
-		n := min(memberClaims(&g.dice, w.opt.Seed, m), part.claims-int(claim-part.firstClaim))
+		n := min(memberClaims(&g.rng, w.opt.Seed, m), part.claims-int(claim-part.firstClaim))
 		g.person(m)
 		g.claims(claim, n)
 		claim, made = claim+uint64(n), made+n
-		if p.sheets[0].rows() < slabRows {
+		if p.columnBuffers[0].rows() < batchRows {
 			continue
 		}
 		if err := flush(); err != nil {
@@ -252,7 +252,7 @@ func (w *writer) writePart(ctx context.Context, number int) (err error) {
 	return nil
 }
 
-// claimFiles opens the files of one part, or the shuffler that stands for them.
+// claimFiles opens the files of one part, or the shuffler in place of them.
 func (w *writer) claimFiles(part int, p *pages) (pageWriter, error) {
 	switch {
 	case w.shuffle != nil:
@@ -266,7 +266,7 @@ func (w *writer) claimFiles(part int, p *pages) (pageWriter, error) {
 	}
 	files := make(flatFiles, len(p.tables))
 	for i, table := range p.tables {
-		f, err := w.open(table, part, p.sheets[i].elements)
+		f, err := w.open(table, part, p.columnBuffers[i].elements)
 		if err != nil {
 			return nil, errors.Join(err, files[:i].close())
 		}
@@ -285,7 +285,7 @@ type pageWriter interface {
 type flatFiles []tableFile
 
 func (f flatFiles) write(p *pages) error {
-	for i, s := range p.sheets {
+	for i, s := range p.columnBuffers {
 		if err := f[i].write(s); err != nil {
 			return err
 		}
@@ -301,17 +301,17 @@ func (f flatFiles) close() error {
 	return err
 }
 
-// smallSheet is the sheet of one of the small tables.
+// smallSheet is the columnBuffer of one of the small tables.
 type smallSheet struct {
-	table string
-	sheet *sheet
+	table        string
+	columnBuffer *columnBuffer
 }
 
 func (w *writer) smallSheets() []smallSheet {
 	var out []smallSheet
 	for t := range cpcds.NumTables {
 		if t != cpcds.Claims {
-			out = append(out, smallSheet{t.String(), newSheet(cpcds.Columns(t))})
+			out = append(out, smallSheet{t.String(), newColumnBuffer(cpcds.Columns(t))})
 		}
 	}
 	return out
@@ -325,47 +325,47 @@ func (w *writer) writeMembers(ctx context.Context) error {
 	m := uint64(0)
 	return w.writeSmall([]smallSheet{members, coverages}, func() bool {
 		g.arena.reset()
-		for members.sheet.rows() < slabRows && m < uint64(w.members) && ctx.Err() == nil {
+		for members.columnBuffer.rows() < batchRows && m < uint64(w.members) && ctx.Err() == nil {
 			g.person(m)
 			m++
-			members.sheet.add(0, g.who.row[:])
+			members.columnBuffer.add(0, g.who.row[:])
 			for i := range g.who.primary {
-				coverages.sheet.add(0, g.who.primary[i].row[:])
+				coverages.columnBuffer.add(0, g.who.primary[i].row[:])
 			}
 			if g.who.other != nil {
-				coverages.sheet.add(0, g.who.other.row[:])
+				coverages.columnBuffer.add(0, g.who.other.row[:])
 			}
 		}
 		return m < uint64(w.members) && ctx.Err() == nil
 	})
 }
 
-// writeProviders writes the practitioners, but for those that only claims
-// mention, and the organizations.
+// writeProviders writes the organizations, and the practitioners except those that only claims
+// mention.
 func (w *writer) writeProviders(context.Context) error {
 	small := w.smallSheets()
 	providers, organizations := small[cpcds.Providers], small[cpcds.Organizations]
 	return w.writeSmall([]smallSheet{providers, organizations}, func() bool {
 		for _, p := range w.dir.people {
 			if p.listed {
-				providers.sheet.add(0, p.row[:])
+				providers.columnBuffer.add(0, p.row[:])
 			}
 		}
 		for _, o := range w.dir.bodies {
-			organizations.sheet.add(0, o.row[:])
+			organizations.columnBuffer.add(0, o.row[:])
 		}
 		return false
 	})
 }
 
-// writeSmall writes small tables. fill adds rows to their sheets until it returns
+// writeSmall writes small tables. fill adds rows to their columnBuffers until it returns
 // false.
 func (w *writer) writeSmall(tables []smallSheet, fill func() bool) (err error) {
 	t := tally{rows: map[string]int{}}
 	var files flatFiles
 	defer func() { err = errors.Join(err, files.close()) }()
 	for _, s := range tables {
-		f, err := w.open(s.table, -1, s.sheet.elements)
+		f, err := w.open(s.table, -1, s.columnBuffer.elements)
 		if err != nil {
 			return err
 		}
@@ -374,11 +374,11 @@ func (w *writer) writeSmall(tables []smallSheet, fill func() bool) (err error) {
 	for more := true; more; {
 		more = fill()
 		for i, s := range tables {
-			t.rows[s.table] += s.sheet.rows()
-			if err := files[i].write(s.sheet); err != nil {
+			t.rows[s.table] += s.columnBuffer.rows()
+			if err := files[i].write(s.columnBuffer); err != nil {
 				return err
 			}
-			s.sheet.reset()
+			s.columnBuffer.reset()
 		}
 	}
 	w.count(&t)

@@ -18,12 +18,12 @@ import (
 const (
 	numShards     = 256
 	defaultMemory = 128 << 20
-	localMemory   = 1 << 20 // what a reader gathers before it takes the lock
+	localMemory   = 1 << 20 // what a reader collects before it takes the lock
 )
 
-// index gathers which resources are there and which are referred to, by TYPE/ID, in
-// shards of the ids. Beyond its memory the shards go to files of mode 0600; each is
-// small enough to be looked at by itself, whatever the number of resources.
+// index collects which resources exist and which are referred to, by TYPE/ID, in shards by id. What
+// exceeds its memory goes to files of mode 0600; each shard is small enough to be resolved by
+// itself, whatever the number of resources.
 type index struct {
 	dir    string
 	memory int64
@@ -41,7 +41,7 @@ type shard struct {
 
 // entry is one record of a shard.
 type entry struct {
-	defined bool   // the resource is there; else it is referred to
+	defined bool   // the resource exists; else it is referred to
 	key     []byte // TYPE/ID
 	from    []byte // the resource that refers to it
 	path    []byte // by which element
@@ -54,7 +54,7 @@ func newIndex(temp string, memory int64) (*index, error) {
 	}
 	dir, err := os.MkdirTemp(temp, "cpcds2fhir-verify-")
 	if err != nil {
-		return nil, fmt.Errorf("make folder for ids: %w", err)
+		return nil, fmt.Errorf("create a folder for ids: %w", err)
 	}
 	return &index{dir: dir, memory: memory, seed: maphash.MakeSeed()}, nil
 }
@@ -117,7 +117,7 @@ func (l *local) flush() error {
 	}
 	for i := range x.shards {
 		if err := x.spill(i); err != nil {
-			return fmt.Errorf("keep ids and references: %w", err)
+			return fmt.Errorf("write ids and references: %w", err)
 		}
 	}
 	x.size = 0
@@ -139,7 +139,7 @@ func (x *index) spill(i int) error {
 	return err
 }
 
-// resolve finds what is there twice and what is referred to and not there.
+// resolve finds duplicates and references to missing resources.
 func (x *index) resolve(ctx context.Context, workers int, r *Report, found *problems) error {
 	var duplicates, nowhere, distinct atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
@@ -151,7 +151,7 @@ func (x *index) resolve(ctx context.Context, workers int, r *Report, found *prob
 			}
 			records, err := x.records(i)
 			if err != nil {
-				return fmt.Errorf("read ids and references again: %w", err)
+				return fmt.Errorf("read back ids and references: %w", err)
 			}
 			s := newResolved()
 			for len(records) > 0 {
@@ -222,7 +222,7 @@ func (e *entry) decode(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// resolved is one shard as it is looked at.
+// resolved is one shard while it is resolved.
 type resolved struct {
 	there  map[string]place // the first place of each resource
 	again  []entry          // places beyond the first
@@ -253,8 +253,7 @@ func (s *resolved) add(e *entry) {
 	}
 }
 
-// before orders references, so that the same one is named whatever the order in
-// which they were read.
+// before orders references, so that the same one is reported in whatever order they were read.
 func (e *entry) before(w *entry) bool {
 	if c := e.at.compare(w.at); c != 0 {
 		return c < 0
@@ -262,16 +261,16 @@ func (e *entry) before(w *entry) bool {
 	return bytes.Compare(e.path, w.path) < 0
 }
 
-// report adds what is there twice, and what is referred to and not there.
+// report adds duplicates and references to missing resources.
 func (s *resolved) report(found *problems) (nowhere int64) {
 	for i := range s.again {
 		first := s.there[string(s.again[i].key)]
-		found.add(Problem{Check: CheckDuplicate, Resource: string(s.again[i].key), Message: "it is there already", at: s.again[i].at, first: &first})
+		found.add(Problem{Check: CheckDuplicate, Resource: string(s.again[i].key), Message: "duplicate", at: s.again[i].at, first: &first})
 	}
 	for key, w := range s.wanted {
 		if _, ok := s.there[key]; !ok {
 			nowhere++
-			found.add(Problem{Check: CheckReference, Resource: string(w.from), Message: string(w.path) + " refers to " + key + ", which is not there", at: w.at})
+			found.add(Problem{Check: CheckReference, Resource: string(w.from), Message: string(w.path) + " refers to " + key + ", which does not exist", at: w.at})
 		}
 	}
 	return nowhere

@@ -21,7 +21,7 @@ import (
 
 const (
 	batchSize = 256 << 10 // bytes of resources that a reader gets at a time
-	maxLine   = 64 << 20  // a resource that is longer is none of ours
+	maxLine   = 64 << 20  // no resource of ours is longer
 )
 
 // input is one stream of resources.
@@ -40,8 +40,7 @@ type batch struct {
 	size      int
 }
 
-// openInputs turns arguments into inputs, in order. Nothing is opened yet but
-// folders.
+// openInputs turns arguments into inputs, in order. It opens only folders.
 func openInputs(args []string) ([]*input, error) {
 	var list []*input
 	for _, arg := range args {
@@ -71,7 +70,7 @@ func openInputs(args []string) ([]*input, error) {
 			return nil, err
 		}
 		if len(files) == 0 {
-			return nil, fmt.Errorf("%w: folder %s has no file whose name ends in .ndjson or .json, or so with .gz or .zst (a store is named store:DIR)", ErrNoInput, path)
+			return nil, fmt.Errorf("%w: folder %s has no .ndjson or .json files, plain or with .gz or .zst (write a store as store:DIR)", ErrNoInput, path)
 		}
 		list = append(list, files...)
 	}
@@ -114,7 +113,7 @@ func filesOf(dir string) ([]*input, error) {
 	return values, nil
 }
 
-// form is the end of a file's name, without that of its compression.
+// form is the suffix of a file's name, without that of its compression.
 func form(path string) string {
 	for _, end := range []string{".gz", ".zst"} {
 		path = strings.TrimSuffix(path, end)
@@ -122,8 +121,8 @@ func form(path string) string {
 	return strings.TrimPrefix(filepath.Ext(path), ".")
 }
 
-// feed reads the inputs one after the other and hands them out in batches. It
-// returns nil when ctx ends: whoever ended it knows why.
+// feed reads the inputs one after the other and hands them out in batches. It returns nil when ctx
+// is cancelled.
 func feed(ctx context.Context, inputs []*input, batches chan<- *batch) error {
 	for i, in := range inputs {
 		f := &feeder{ctx: ctx, batches: batches, input: in, next: place{i, 1}}
@@ -203,7 +202,7 @@ func (f *feeder) readStore() error {
 		return err
 	}
 	defer s.Close()
-	for e, err := range s.Export() {
+	for e, err := range s.Export(f.ctx) {
 		if err != nil {
 			return err
 		}
@@ -214,8 +213,8 @@ func (f *feeder) readStore() error {
 	return nil
 }
 
-// readLines reads NDJSON. The last line must end too: it is how a file that was cut
-// is told from a whole one.
+// readLines reads NDJSON. The last line must end with a line feed, or the file may have been cut
+// off.
 func (f *feeder) readLines(r io.Reader) error {
 	lines := bufio.NewReaderSize(r, 1<<20)
 	var long []byte
@@ -236,7 +235,7 @@ func (f *feeder) readLines(r io.Reader) error {
 		case errors.Is(err, io.EOF) && len(line) == 0:
 			return nil
 		case errors.Is(err, io.EOF):
-			return fmt.Errorf("line %d does not end: the file was cut", f.next.line)
+			return fmt.Errorf("line %d has no line end; the file may be truncated", f.next.line)
 		default:
 			return fmt.Errorf("line %d: %w", f.next.line, err)
 		}
@@ -256,7 +255,7 @@ func (f *feeder) readValues(r io.Reader) error {
 			return nil
 		}
 		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-			return fmt.Errorf("no JSON at byte %d", syntax.Offset)
+			return fmt.Errorf("invalid JSON at byte %d", syntax.Offset)
 		}
 		if err != nil {
 			return err
@@ -267,7 +266,7 @@ func (f *feeder) readValues(r io.Reader) error {
 	}
 }
 
-// Open opens a file of resources, unpacked as the end of its name says; "-" is standard
+// Open opens a file of resources and decompresses it by the suffix of its name; "-" is standard
 // input. end closes it.
 func Open(path string) (r io.Reader, end func(), err error) {
 	if path == "-" {
@@ -287,7 +286,7 @@ func Open(path string) (r io.Reader, end func(), err error) {
 	case ".gz":
 		z, err := gzip.NewReader(bufio.NewReader(f))
 		if err != nil {
-			return nil, nil, errors.Join(fmt.Errorf("unpack: %w", err), f.Close())
+			return nil, nil, errors.Join(fmt.Errorf("decompress: %w", err), f.Close())
 		}
 		return z, func() { f.Close() }, nil
 	}

@@ -17,8 +17,8 @@ func (p place) compare(q place) int {
 	return cmp.Or(cmp.Compare(p.input, q.input), cmp.Compare(p.line, q.line))
 }
 
-// problems counts all and keeps the first ones, whatever the order in which they
-// are found. It is safe for concurrent use.
+// problems counts all problems and keeps the first ones, in whatever order they are found. It is
+// safe for concurrent use.
 type problems struct {
 	keep int // 0 keeps all
 
@@ -37,7 +37,7 @@ func (p *problems) add(x Problem) {
 	}
 }
 
-// cut drops what is not among the first.
+// cut drops all but the first ones.
 func (p *problems) cut() {
 	slices.SortFunc(p.first, func(a, b Problem) int {
 		return cmp.Or(a.at.compare(b.at), cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.Check, b.Check), cmp.Compare(a.Message, b.Message))

@@ -8,9 +8,9 @@ import (
 // guide is the prefix of the canonical URLs of the guide's profiles.
 const guide = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
 
-// known is the guide's list of profiles by resource type, with the releases that have
-// them (https://hl7.org/fhir/us/carin-bb/artifacts.html). It is written down here a
-// second time, apart from schemas/carin, so that a slip there is seen.
+// known is the guide's list of profiles by resource type, with the releases that have them
+// (https://hl7.org/fhir/us/carin-bb/artifacts.html). It is repeated here, independently of
+// schemas/carin, so that a mistake there is found.
 var known = map[string][]profile{
 	"Coverage":      {{"C4BB-Coverage", both}},
 	"Organization":  {{"C4BB-Organization", both}},

@@ -44,7 +44,7 @@ func (r *reader) read(b *batch) error {
 	return nil
 }
 
-// resource reads one resource, or those of a Bundle; in names where it stands in one.
+// resource reads one resource, or those of a Bundle; in names its place in the Bundle.
 func (r *reader) resource(raw []byte, at place, folder, in string) error {
 	x := newScan(raw)
 	complain := func(check, message string) {
@@ -61,7 +61,7 @@ func (r *reader) resource(raw []byte, at place, folder, in string) error {
 		complain(CheckType, "the guide has no profile for this type")
 	}
 	if folder != "" && x.typ != folder {
-		complain(CheckType, "it stands in the folder "+folder)
+		complain(CheckType, "it is in the folder "+folder)
 	}
 	r.count(x, complain)
 	if (at.line-1)%int64(r.every) == 0 {
@@ -71,7 +71,7 @@ func (r *reader) resource(raw []byte, at place, folder, in string) error {
 		}
 	}
 	if !validID.MatchString(x.id) {
-		complain(CheckID, "it has no id as FHIR allows it")
+		complain(CheckID, "it has no id, or not one that FHIR allows")
 	} else if err := r.index.add(true, x.name(), "", "", at); err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (r *reader) resource(raw []byte, at place, folder, in string) error {
 func (r *reader) bundle(raw []byte, at place) error {
 	entries, ok := entriesOf(raw)
 	if !ok {
-		r.problems.add(Problem{Check: CheckJSON, Resource: "Bundle", Message: "its entries are no list of objects", at: at})
+		r.problems.add(Problem{Check: CheckJSON, Resource: "Bundle", Message: "its entries are not a list of objects", at: at})
 	}
 	for i, resource := range entries {
 		if resource == nil { // the answer to a transaction
@@ -125,7 +125,7 @@ func (r *reader) count(x *scan, complain func(check, message string)) {
 			c.Profiles[p]++
 			continue
 		}
-		complain(CheckProfile, "meta.profile names no profile that the guide has for "+x.typ+", or none with its release")
+		complain(CheckProfile, "meta.profile has no profile of the guide for "+x.typ+", or none with a release")
 	}
 }
 
@@ -138,7 +138,7 @@ func (r *reader) follow(x *scan, at place, complain func(check, message string))
 		case strings.HasPrefix(to, "#"):
 			r.references.Within++
 			if to != "#" && !slices.Contains(x.contained, to[1:]) {
-				complain(CheckReference, ref.path+" refers to a contained resource that is not there")
+				complain(CheckReference, ref.path+" refers to a contained resource that does not exist")
 			}
 			continue
 		case strings.Contains(to, ":"):
@@ -149,11 +149,11 @@ func (r *reader) follow(x *scan, at place, complain func(check, message string))
 		to, _, _ = strings.Cut(to, "/_history/")
 		typ, id, ok := strings.Cut(to, "/")
 		if !ok || typ == "" || !validID.MatchString(id) {
-			complain(CheckReference, ref.path+" is no TYPE/ID")
+			complain(CheckReference, ref.path+" is not of the form TYPE/ID")
 			continue
 		}
 		if ref.typ != "" && ref.typ != typ {
-			complain(CheckReference, ref.path+" refers to a "+typ+" and says another type")
+			complain(CheckReference, ref.path+" refers to a "+typ+" but names another type")
 		}
 		if _, ok := r.refs[to]; ok {
 			continue
@@ -166,9 +166,8 @@ func (r *reader) follow(x *scan, at place, complain func(check, message string))
 	return nil
 }
 
-// scan is what a resource says of itself and of others, read token by token so that
-// a name that stands twice in an object is seen: parsers take one of the two and say
-// nothing.
+// scan is what a resource says about itself and others, read token by token to find duplicate names
+// in an object: parsers silently take one of the two.
 type scan struct {
 	d          *json.Decoder
 	typ        string
@@ -176,7 +175,7 @@ type scan struct {
 	profiles   []string
 	contained  []string
 	references []reference
-	path       []string // names of the elements down to here, without positions of lists
+	path       []string // names of the elements down to here, without list indices
 }
 
 type reference struct {
@@ -189,8 +188,8 @@ func newScan(raw []byte) *scan {
 	return &scan{d: d}
 }
 
-// name is TYPE/ID, as far as it is known. An id that FHIR does not allow could be
-// anything, so it is not named.
+// name is TYPE/ID, as far as it is known. An id that FHIR does not allow could be anything, so it
+// is left out.
 func (x *scan) name() string {
 	if !validID.MatchString(x.id) || !validID.MatchString(x.typ) {
 		return ""
@@ -199,7 +198,7 @@ func (x *scan) name() string {
 }
 
 var (
-	errNoJSON   = errors.New("it is no JSON object")
+	errNoJSON   = errors.New("it is not a JSON object")
 	errMoreJSON = errors.New("something follows the JSON object")
 )
 
@@ -231,7 +230,7 @@ func (x *scan) object() error {
 			return errNoJSON
 		}
 		if slices.Contains(names, name) {
-			return fmt.Errorf("%s has one name twice", x.where())
+			return fmt.Errorf("%s has a duplicate name", x.where())
 		}
 		names = append(names, name)
 		x.path = append(x.path, name)
@@ -239,10 +238,11 @@ func (x *scan) object() error {
 		if err != nil {
 			return errNoJSON
 		}
+		if err := x.value(t); err != nil {
+			return err
+		}
 		if text, ok := t.(string); ok {
 			x.text(name, text, &ref)
-		} else if err := x.value(t); err != nil {
-			return err
 		}
 		x.path = x.path[:len(x.path)-1]
 	}
@@ -259,6 +259,8 @@ func (x *scan) object() error {
 // value reads what follows a token.
 func (x *scan) value(t json.Token) error {
 	switch t {
+	case "":
+		return fmt.Errorf("%s is an empty string, which FHIR does not allow", x.where())
 	case json.Delim('{'):
 		return x.object()
 	case json.Delim('['):
@@ -280,7 +282,7 @@ func (x *scan) value(t json.Token) error {
 	return nil
 }
 
-// text takes what a string says of the resource, or of the reference that it is in.
+// text takes what a string says about the resource or the reference that it is in.
 func (x *scan) text(name, text string, ref *reference) {
 	switch {
 	case len(x.path) == 1 && name == "resourceType":

@@ -1,11 +1,10 @@
-// Package verify reads finished FHIR as a stranger would: it knows nothing of the
-// mapping, takes no count from the load, and believes only what the resources say.
-// It finds out whether a strict parser of FHIR R4 reads each resource, whether its
-// meta.profile is a profile of the guide that fits its type, whether every reference
-// leads to a resource that is there, and whether any is there twice.
+// Package verify checks finished FHIR independently: it uses neither the mapping nor the counts of
+// the load, only the resources. It checks whether a strict FHIR R4 parser reads each resource,
+// whether its meta.profile is a profile of the guide for its type, whether every reference leads to
+// an existing resource, and whether there are duplicates.
 //
-// The parser is given by the caller, since google/fhir costs every program that
-// links it 30 ms at its start; package strict has it.
+// The caller supplies the parser, because google/fhir adds 30 ms to the start of every program that
+// links it; package strict has it.
 package verify
 
 import (
@@ -26,7 +25,7 @@ type Request struct {
 
 	Workers int    `json:"workers"` // 0 is the number of CPUs
 	Memory  int64  `json:"memory"`  // bytes of ids and references before they go to files; 0 is 128 MiB
-	Temp    string `json:"temp"`    // folder of these files; "" is that of the system
+	Temp    string `json:"temp"`    // folder for these files; "" is the system's
 	Every   int    `json:"every"`   // the strict parser reads each Every-th resource; 0 is 1
 	Keep    int    `json:"keep"`    // problems to list; 0 is all of them
 	Quiet   bool   `json:"quiet"`   // no progress
@@ -42,7 +41,7 @@ type Report struct {
 	Parsed     int64                 `json:"parsed"` // of these, by the strict parser
 	Types      map[string]*TypeCount `json:"types"`
 	References References            `json:"references"`
-	Duplicates int64                 `json:"duplicates"` // resources beyond the first of an id
+	Duplicates int64                 `json:"duplicates"` // resources after the first with the same id
 	Found      int64                 `json:"problems_found"`
 	Problems   []Problem             `json:"problems"` // the first ones, in order of inputs
 	Seconds    float64               `json:"seconds"`
@@ -59,22 +58,22 @@ type TypeCount struct {
 
 // References counts references.
 type References struct {
-	Checked  int64 `json:"checked"`  // relative ones, which must lead to a resource that is there
+	Checked  int64 `json:"checked"`  // relative ones, which must lead to an existing resource
 	Within   int64 `json:"within"`   // to a contained resource
-	Outside  int64 `json:"outside"`  // absolute ones, which nobody can follow here
-	Nowhere  int64 `json:"nowhere"`  // resources that are referred to and not there
+	Outside  int64 `json:"outside"`  // absolute ones, which cannot be followed here
+	Nowhere  int64 `json:"nowhere"`  // resources that are referred to but missing
 	Distinct int64 `json:"distinct"` // resources that are referred to
 }
 
 // The checks that can fail.
 const (
-	CheckJSON      = "json"      // no JSON object, or one with a name twice
-	CheckStrict    = "strict"    // the strict parser refuses it
-	CheckID        = "id"        // no id, or none that FHIR allows
+	CheckJSON      = "json"      // not a JSON object, or one with a duplicate name
+	CheckStrict    = "strict"    // the strict parser rejects it
+	CheckID        = "id"        // no id, or one that FHIR does not allow
 	CheckType      = "type"      // a type that the guide has no profile for, or not that of the folder
 	CheckProfile   = "profile"   // meta.profile is missing, unknown or of another type
-	CheckReference = "reference" // it leads nowhere, or says another type than it has
-	CheckDuplicate = "duplicate" // the resource is there already
+	CheckReference = "reference" // it leads nowhere, or names the wrong type
+	CheckDuplicate = "duplicate" // the resource is a duplicate
 )
 
 // Problem is one thing that is wrong.
@@ -89,7 +88,7 @@ type Problem struct {
 	first *place // where a duplicate was first
 }
 
-// ErrNoInput says that there is nothing where an input should be.
+// ErrNoInput says that an input does not exist or has no resources.
 var ErrNoInput = errors.New("there is nothing to verify")
 
 // Run verifies what q asks for. progress, unless nil, is called now and then with

@@ -118,28 +118,28 @@ func TestEveryCheck(t *testing.T) {
 		want       []string
 	}{
 		{"none", good, nil},
-		{"no JSON", `{"resourceType":"Coverage",`, []string{"json 3  it is no JSON object"}},
-		{"a list", `[]`, []string{"json 3  it is no JSON object"}},
+		{"no JSON", `{"resourceType":"Coverage",`, []string{"json 3  it is not a JSON object"}},
+		{"a list", `[]`, []string{"json 3  it is not a JSON object"}},
 		{"two objects", good + "{}", []string{"json 3 Coverage/c1 something follows the JSON object"}},
-		{"a name twice", strings.Replace(good, `"status":"active"`, `"status":"active","status":"draft"`, 1), []string{"json 3 Coverage/c1 the resource has one name twice"}},
-		{"a name twice, deeper", strings.Replace(good, `{"reference":"Patient/p1"}`, `{"reference":"Patient/p1","reference":"Patient/p1"}`, 1), []string{"json 3 Coverage/c1 beneficiary has one name twice"}},
+		{"a name twice", strings.Replace(good, `"status":"active"`, `"status":"active","status":"draft"`, 1), []string{"json 3 Coverage/c1 the resource has a duplicate name"}},
+		{"a name twice, deeper", strings.Replace(good, `{"reference":"Patient/p1"}`, `{"reference":"Patient/p1","reference":"Patient/p1"}`, 1), []string{"json 3 Coverage/c1 beneficiary has a duplicate name"}},
 		{"unknown code", strings.Replace(good, `"active"`, `"`+secret+`"`, 1), []string{`strict 3 Coverage/c1 error at "Coverage.status": code type mismatch`}},
 		{"unknown element", strings.Replace(good, `"status"`, `"state":"`+secret+`","status"`, 1), []string{`strict 3 Coverage/c1 error at "Coverage": unknown field`}},
 		{"missing element", strings.Replace(good, `"status":"active",`, ``, 1), []string{`strict 3 Coverage/c1 error at "Coverage": missing required field "status"`}},
 		{"reference to a wrong type", strings.Replace(good, `"Patient/p1"`, `"Organization/o1"`, 1), []string{`strict 3 Coverage/c1 error at "Coverage.beneficiary": invalid reference to a Organization resource, want Patient`}},
-		{"reference that names another type", strings.Replace(good, `"Patient/p1"`, `"Patient/p1","type":"Group"`, 1), []string{"reference 3 Coverage/c1 beneficiary refers to a Patient and says another type"}},
-		{"reference that leads nowhere", strings.Replace(good, `Patient/p1`, `Patient/p7`, 1), []string{"reference 3 Coverage/c1 beneficiary refers to Patient/p7, which is not there"}},
-		{"reference to nothing contained", strings.Replace(good, `Organization/o1`, `#o1`, 1), []string{"reference 3 Coverage/c1 payor refers to a contained resource that is not there"}},
-		{"no reference", strings.Replace(good, `Organization/o1`, secret, 1), []string{"reference 3 Coverage/c1 payor is no TYPE/ID"}},
-		{"no id", strings.Replace(good, `"id":"c1",`, ``, 1), []string{"id 3  it has no id as FHIR allows it"}},
-		{"no profile", strings.Replace(good, `|2.2.0`, ``, 1), []string{"profile 3 Coverage/c1 meta.profile names no profile that the guide has for Coverage, or none with its release"}},
-		{"profile of another type", strings.Replace(good, `C4BB-Coverage`, `C4BB-Patient`, 1), []string{"profile 3 Coverage/c1 meta.profile names no profile that the guide has for Coverage, or none with its release"}},
-		{"profile of a release without it", strings.Replace(good, `C4BB-Coverage|2.2.0`, `C4BB-Coverage|1.9.0`, 1), []string{"profile 3 Coverage/c1 meta.profile names no profile that the guide has for Coverage, or none with its release"}},
+		{"reference that names another type", strings.Replace(good, `"Patient/p1"`, `"Patient/p1","type":"Group"`, 1), []string{"reference 3 Coverage/c1 beneficiary refers to a Patient but names another type"}},
+		{"reference that leads nowhere", strings.Replace(good, `Patient/p1`, `Patient/p7`, 1), []string{"reference 3 Coverage/c1 beneficiary refers to Patient/p7, which does not exist"}},
+		{"reference to nothing contained", strings.Replace(good, `Organization/o1`, `#o1`, 1), []string{"reference 3 Coverage/c1 payor refers to a contained resource that does not exist"}},
+		{"no reference", strings.Replace(good, `Organization/o1`, secret, 1), []string{"reference 3 Coverage/c1 payor is not of the form TYPE/ID"}},
+		{"no id", strings.Replace(good, `"id":"c1",`, ``, 1), []string{"id 3  it has no id, or not one that FHIR allows"}},
+		{"no profile", strings.Replace(good, `|2.2.0`, ``, 1), []string{"profile 3 Coverage/c1 meta.profile has no profile of the guide for Coverage, or none with a release"}},
+		{"profile of another type", strings.Replace(good, `C4BB-Coverage`, `C4BB-Patient`, 1), []string{"profile 3 Coverage/c1 meta.profile has no profile of the guide for Coverage, or none with a release"}},
+		{"profile of a release without it", strings.Replace(good, `C4BB-Coverage|2.2.0`, `C4BB-Coverage|1.9.0`, 1), []string{"profile 3 Coverage/c1 meta.profile has no profile of the guide for Coverage, or none with a release"}},
 		{"no meta", strings.Replace(good, `"meta":{"profile":["`+profiles+`C4BB-Coverage|2.2.0"]},`, ``, 1), []string{"profile 3 Coverage/c1 meta.profile is missing"}},
 		{"a type without profile", `{"resourceType":"Location","id":"l1","meta":{"profile":["x"]}}`, []string{
-			"profile 3 Location/l1 meta.profile names no profile that the guide has for Location, or none with its release",
+			"profile 3 Location/l1 meta.profile has no profile of the guide for Location, or none with a release",
 			"type 3 Location/l1 the guide has no profile for this type"}},
-		{"there already", organization("o1"), []string{"duplicate 3 Organization/o1 it is there already: FILE:1"}},
+		{"there already", organization("o1"), []string{"duplicate 3 Organization/o1 duplicate: FILE:1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			file := write(t, t.TempDir(), "all.ndjson", organization("o1"), patient("p1", ""), c.line)
@@ -180,7 +180,7 @@ func TestForms(t *testing.T) {
 	folder := filepath.Join(dir, "wrong")
 	write(t, folder, "Patient/a.ndjson", organization("o1"))
 	r = run(t, &verify.Request{Inputs: []string{folder}})
-	if d := cmp.Diff([]string{"type 1 Organization/o1 it stands in the folder Patient"}, found(r)); d != "" {
+	if d := cmp.Diff([]string{"type 1 Organization/o1 it is in the folder Patient"}, found(r)); d != "" {
 		t.Error(d)
 	}
 }
@@ -197,13 +197,13 @@ func TestCannotRead(t *testing.T) {
 	}
 	never := func([]byte) error { return nil }
 	for _, c := range []struct{ input, want string }{
-		{cut, "line 2 does not end"},
+		{cut, "line 2 has no line end"},
 		{packed, "line 1"},
-		{write(t, dir, "x.json", "{]"), "no JSON at byte"},
+		{write(t, dir, "x.json", "{]"), "invalid JSON at byte"},
 		{filepath.Join(dir, "none.ndjson"), "no such file"},
 		{"store:" + filepath.Join(dir, "none"), "no such file"},
 		{"ndjson:" + cut, "is a file"},
-		{t.TempDir(), "has no file"},
+		{t.TempDir(), "has no .ndjson or .json files"},
 	} {
 		_, err := verify.Run(t.Context(), &verify.Request{Inputs: []string{c.input}}, never, nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) {

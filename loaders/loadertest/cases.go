@@ -287,3 +287,49 @@ func testUpdate(t *testing.T, target Target) {
 	finish(t, l)
 	wantResources(t, target, version("a", "first", "1"), version("b", "first", "5"), version("c", "second", "1"), version("d", "third", "3"))
 }
+
+func testDelete(t *testing.T, target Target) {
+	gone := func(id, source string) *fhir.Resource {
+		return &fhir.Resource{Type: fhir.Patient, ID: id, LastUpdated: "2024-06-07T08:09:10Z", SourceVersion: source, Deleted: true}
+	}
+	version := func(id, source string) *fhir.Resource {
+		r := patient(id)
+		r.SourceVersion = source
+		return r
+	}
+	u, ok := target.(Updater)
+	l := target.Open(t)
+	if !ok || !u.CanUpdate() {
+		got := load(t, l, "members-00", batch(version("a", "1"), gone("b", "1"), version("c", "1"), gone("a", "2")), checkpoint(4))
+		want := []pipeline.Outcome{pipeline.Created, pipeline.Refused, pipeline.Created, pipeline.Refused}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("outcomes (-want +got):\n%s", diff)
+		}
+		load(t, l, "members-00", batch(gone("c", "2")), checkpoint(5))
+		finish(t, l)
+		wantResources(t, target, version("a", "1"), version("c", "1"))
+		return
+	}
+	load(t, l, "members-00", batch(version("a", "1"), version("b", "5"), version("c", "1"), version("d", "1")), checkpoint(1))
+	closeLoader(t, l)
+
+	l = target.Open(t)
+	got := load(t, l, "members-01", batch(
+		gone("a", "2"),                    // of what is there
+		gone("b", "4"),                    // an older one
+		gone("e", "1"),                    // of what is not there
+		version("f", "1"), gone("f", "2"), // of what came before in the batch
+		gone("d", "2"), version("d", "3"), // and the other way round
+	), checkpoint(1))
+	want := []pipeline.Outcome{pipeline.Deleted, pipeline.Stale, pipeline.Unchanged, pipeline.Created, pipeline.Deleted, pipeline.Deleted, pipeline.Created}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+	got = load(t, l, "members-01", batch(gone("a", "2"), version("a", "1"), version("a", "3"), gone("c", "7"), version("c", "6")), checkpoint(2))
+	want = []pipeline.Outcome{pipeline.Unchanged, pipeline.Stale, pipeline.Created, pipeline.Deleted, pipeline.Stale}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("outcomes of the next batch (-want +got):\n%s", diff)
+	}
+	finish(t, l)
+	wantResources(t, target, version("a", "3"), version("b", "5"), version("d", "3"))
+}

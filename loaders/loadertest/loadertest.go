@@ -1,5 +1,5 @@
-// Package loadertest is the acceptance suite of pipeline.Loader: what every
-// loader must do, whatever its target is.
+// Package loadertest is the acceptance suite of pipeline.Loader: what every loader must do,
+// whatever its target.
 package loadertest
 
 import (
@@ -23,10 +23,9 @@ type Target interface {
 	// loader before it was closed, with or without Finish.
 	Open(t *testing.T) pipeline.Loader
 
-	// Resources reads the target without the help of the loader: "Type/id" to
-	// JSON. The loader is finished and closed by then. What a server adds to a
-	// resource by itself must be taken out. It fails the test if a resource is
-	// there twice.
+	// Resources reads the target without the help of the loader: "Type/id" to JSON. The loader is
+	// finished and closed by then. What a server adds to a resource must be removed. It fails the
+	// test if there is a duplicate.
 	Resources(t *testing.T) map[string]string
 }
 
@@ -34,7 +33,7 @@ type Target interface {
 type Updater interface {
 	// CanUpdate reports whether the loader compares with what is there: the same
 	// content is Unchanged, other content Updated, and a record of an older source
-	// version Stale.
+	// version Stale; and whether it deletes: another one refuses deletions.
 	CanUpdate() bool
 }
 
@@ -64,6 +63,7 @@ func Run(t *testing.T, newTarget func(t *testing.T) Target) {
 		{"LargeBatch", testLargeBatch},
 		{"Unicode", testUnicode},
 		{"Update", testUpdate},
+		{"Delete", testDelete},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, newTarget(t)) })
 	}

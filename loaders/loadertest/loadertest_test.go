@@ -23,6 +23,7 @@ type memory struct {
 	order map[string][]string
 }
 
+// held is what the target has of a resource; without JSON it is deleted.
 type held struct{ json, version string }
 
 func newMemory(fault string) *memory {
@@ -39,7 +40,9 @@ func (m *memory) Open(*testing.T) pipeline.Loader {
 func (m *memory) Resources(*testing.T) map[string]string {
 	out := map[string]string{}
 	for ref, h := range m.held {
-		out[ref] = h.json
+		if h.json != "" {
+			out[ref] = h.json
+		}
 	}
 	return out
 }
@@ -75,9 +78,12 @@ func (m *memory) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipe
 		ref := fhir.Reference(r.Type, r.ID)
 		o := m.outcome(next, ref, r)
 		outcomes = append(outcomes, o)
-		if o == pipeline.Created || o == pipeline.Updated {
-			next[ref] = held{string(r.JSON), r.SourceVersion}
+		switch o {
+		case pipeline.Created, pipeline.Updated:
 			order = append(order, ref)
+			fallthrough
+		case pipeline.Deleted:
+			next[ref] = held{string(r.JSON), r.SourceVersion}
 		}
 	}
 	switch m.fault {
@@ -126,10 +132,18 @@ func (m *memory) outcome(next map[string]held, ref string, r *fhir.Resource) pip
 		h, ok = m.held[ref]
 	}
 	switch {
+	case r.Deleted && (!ok || h.json == "" && r.SourceVersion >= h.version):
+		return pipeline.Unchanged
 	case !ok, m.fault == "creates again":
 		return pipeline.Created
 	case r.SourceVersion < h.version && m.fault != "overwrites newer":
 		return pipeline.Stale
+	case r.Deleted && m.fault == "deletes nothing":
+		return pipeline.Unchanged
+	case r.Deleted:
+		return pipeline.Deleted
+	case h.json == "":
+		return pipeline.Created
 	case h.json == string(r.JSON):
 		return pipeline.Unchanged
 	}
@@ -170,7 +184,7 @@ func TestFindsFaults(t *testing.T) {
 	for _, fault := range []string{
 		"forgets when closed", "one checkpoint for all lanes", "ignores cancellation", "writes before seal",
 		"seals twice", "forgets an outcome", "reverses a batch", "forgets empty batches", "forgets counters",
-		"creates again", "overwrites newer", "loses text", "changes the account",
+		"creates again", "overwrites newer", "deletes nothing", "loses text", "changes the account",
 	} {
 		t.Run(fault, func(t *testing.T) {
 			cmd := exec.Command(os.Args[0], "-test.run=^TestFaulty$")

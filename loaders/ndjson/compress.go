@@ -28,7 +28,7 @@ func codecOf(name string) (codec, error) {
 	case "gzip":
 		return codec{suffix: ".gz", compressor: gzipCompressor}, nil
 	}
-	return codec{}, fmt.Errorf("compress with %q: want zstd, gzip or nothing", name)
+	return codec{}, fmt.Errorf("compress with %q: use zstd, gzip or nothing", name)
 }
 
 func zstdCompressor() compressor {
@@ -66,8 +66,8 @@ func gzipCompressor() compressor {
 	}
 }
 
-// scratch is the memory of one Load. It belongs to no lane, so that memory grows
-// with the Loads that run at once and not with the lanes.
+// scratch is the memory of one Load. It belongs to no lane, so memory grows with the number of
+// concurrent Loads, not of lanes.
 type scratch struct {
 	compress compressor
 	packed   []byte

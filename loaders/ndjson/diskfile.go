@@ -9,19 +9,18 @@ import (
 	"unsafe"
 )
 
-// diskFile is a file of the machine. What is large is written past the page cache, where
-// the file system can: 7.3 GB of plain files then take 2.3 seconds of the kernel's CPU time
-// instead of 14, and a load of them 15 instead of 23; what other programs have in the cache
-// stays there. Blocks that a write fills in part go through the cache, so that no block is
-// ever written both ways at once. One goroutine writes at a time.
+// diskFile is a file on disk. Large writes bypass the page cache if the file system can: 7.3 GB of
+// plain files then take 2.3 seconds of kernel CPU time instead of 14, and their load 15 seconds
+// instead of 23; other programs' data stays in the cache. Partly filled blocks go through the
+// cache, so that no block is ever written both ways at once. One goroutine writes at a time.
 type diskFile struct {
 	*os.File
-	noDirect bool        // the file system cannot write past the cache
-	blocks   io.WriterAt // of tests: what takes whole blocks instead of File
+	noDirect bool        // the file system cannot bypass the cache
+	blocks   io.WriterAt // for tests: takes whole blocks instead of File
 }
 
 const (
-	block       = 4096    // what place, length and memory of a direct write are multiples of
+	block       = 4096    // offset, length and memory of a direct write are multiples of it
 	directBytes = 1 << 20 // shorter writes, such as those of compressed frames, gain nothing
 )
 
@@ -43,8 +42,8 @@ func (f *diskFile) WriteAt(p []byte, at int64) (int, error) {
 	return done + n, err
 }
 
-// writeBlocks writes whole blocks, by way of memory that begins where a block could. It stops,
-// with no error, where the file system will have no more of them.
+// writeBlocks writes whole blocks through aligned memory. It stops, without an error, if the file
+// system takes no more of them.
 func (f *diskFile) writeBlocks(p []byte, at int64) (done int, err error) {
 	if err := setDirect(f.File, true); err != nil {
 		f.noDirect = true
@@ -60,7 +59,7 @@ func (f *diskFile) writeBlocks(p []byte, at int64) (done int, err error) {
 	for done < len(p) {
 		n, err := to.WriteAt((*memory)[:copy(*memory, p[done:])], at+int64(done))
 		done += n &^ (block - 1)
-		// Blocks are larger here, or the file system has promised too much.
+		// Blocks are larger here, or the file system cannot do direct writes after all.
 		if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
 			f.noDirect = true
 			return done, nil
@@ -74,7 +73,7 @@ func (f *diskFile) writeBlocks(p []byte, at int64) (done int, err error) {
 
 func (f *diskFile) Sync() error { return syncData(f.File) }
 
-// aligned has memory of directBytes that begins where a block could.
+// aligned has buffers of directBytes that are aligned to blocks.
 var aligned = sync.Pool{New: func() any {
 	b := make([]byte, directBytes+block)
 	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (block - 1)

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncData makes contents and size durable and leaves out the times of the file,
-// which would cost a second write.
+// syncData makes contents and size durable, but not the file's times, which would cost a second
+// write.
 func syncData(f *os.File) error {
 	for {
 		err := unix.Fdatasync(int(f.Fd()))
@@ -17,8 +17,8 @@ func syncData(f *os.File) error {
 	}
 }
 
-// setDirect has the writes of a file go past the page cache, or through it again. An error
-// says that the file system cannot.
+// setDirect makes the writes of a file bypass the page cache, or use it again. An error means that
+// the file system cannot do it.
 func setDirect(f *os.File, on bool) error {
 	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
 	if err != nil {

@@ -9,16 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// filesystem is what the loader asks of a file system. Tests put one in its
-// place that fails and forgets. A missing file is an fs.ErrNotExist.
+// filesystem is what the loader needs from a file system. Tests use one that fails and loses data.
+// A missing file is an fs.ErrNotExist.
 type filesystem interface {
-	// Mkdir makes a folder and its parents, for the owner alone.
+	// Mkdir makes a folder and its parents, accessible only to the owner.
 	Mkdir(path string) error
 
-	// Create makes an empty file for the owner alone, and empties one that is there.
+	// Create makes an empty file that only the owner can read, and truncates an existing one.
 	Create(path string) (file, error)
 
-	// Open opens a file that is there.
+	// Open opens an existing file.
 	Open(path string) (file, error)
 
 	Rename(from, to string) error
@@ -32,12 +32,11 @@ type filesystem interface {
 
 	Size(path string) (int64, error)
 
-	// Lock takes the lock that a file stands for, or fails at once.
+	// Lock takes the lock of a file, or fails at once.
 	Lock(path string) (io.Closer, error)
 }
 
-// file is an open file. Writes name their place, so that an open file has no
-// state but its contents.
+// file is an open file. Writes name their offset, so an open file has no state but its contents.
 type file interface {
 	io.ReaderAt
 	io.WriterAt

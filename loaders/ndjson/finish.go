@@ -27,8 +27,8 @@ type namedPart struct {
 	Path string `json:"path"` // below the target folder, with slashes
 }
 
-// Finish implements pipeline.Loader. It may be called again after an error;
-// after success it does nothing. total is what Finished tells of the load later.
+// Finish implements pipeline.Loader. It may be called again after an error; after success it does
+// nothing. total is what Finished returns later.
 func (l *Loader) Finish(ctx context.Context, total *pipeline.Account) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -62,8 +62,7 @@ func (l *Loader) Finish(ctx context.Context, total *pipeline.Account) error {
 	return nil
 }
 
-// finishLanes completes all lanes that have a journal, also those that this
-// process has not touched.
+// finishLanes completes all lanes with a journal, including those that this process has not used.
 func (l *Loader) finishLanes(ctx context.Context) ([]*lane, error) {
 	files, err := l.fs.List(l.state)
 	if err != nil {
@@ -117,8 +116,8 @@ func partsOf(loads []*loadSummary) []Part {
 	return parts
 }
 
-// manifest has the form of the manifest of a FHIR bulk data export. Extension is
-// the name which that form leaves to us.
+// manifest has the form of the manifest of a FHIR bulk data export. Extension is where that format
+// allows our own data.
 type manifest struct {
 	TransactionTime     string            `json:"transactionTime"`
 	Request             string            `json:"request"`

@@ -16,7 +16,7 @@ import (
 // record is one line of a lane's journal: what a Load made durable.
 type record struct {
 	Checkpoint pipeline.Checkpoint `json:"checkpoint"`
-	Closed     []partState         `json:"closed,omitempty"` // parts completed since the record before
+	Closed     []partState         `json:"closed,omitempty"` // parts completed since the previous record
 	Open       []partState         `json:"open,omitempty"`   // all parts that are being written
 }
 
@@ -31,8 +31,8 @@ type partState struct {
 	Hash   []byte   `json:"hash,omitempty"`   // state of the digest of an open part
 }
 
-// typeName is a fhir.Type that files spell out, so that they outlive a new order
-// of the types.
+// typeName is a fhir.Type by name in files, so that they stay valid if the order of the types
+// changes.
 type typeName fhir.Type
 
 func (t typeName) MarshalText() ([]byte, error) { return []byte(fhir.Type(t).String()), nil }
@@ -73,9 +73,8 @@ func parseRecord(line []byte) (record, bool) {
 	return r, json.Unmarshal(line[9:], &r) == nil
 }
 
-// foldJournal adds the records of a journal up to one that holds them all. A
-// broken tail is a write that a crash cut short: it was never promised. A whole
-// record after a broken one cannot come about that way.
+// foldJournal sums the records of a journal into one. A broken tail is a write that a crash cut
+// short; it was never confirmed. A whole record after a broken one means damage.
 func foldJournal(data []byte) (record, error) {
 	var all record
 	at, broken := 0, -1
@@ -138,8 +137,8 @@ func readFile(fsys filesystem, path string) ([]byte, error) {
 	return data, nil
 }
 
-// writeFile replaces a file: whatever happens, it has its old contents or the
-// new ones, and the new ones when writeFile returns nil.
+// writeFile replaces a file atomically: it has either its old contents or the new ones, and the new
+// ones when writeFile returns nil.
 func writeFile(fsys filesystem, path string, data []byte) error {
 	temp := tempPath(path)
 	f, err := fsys.Create(temp)

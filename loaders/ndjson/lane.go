@@ -33,8 +33,8 @@ type lane struct {
 	line         []byte // memory for a record
 }
 
-// load makes a batch durable, with its checkpoint. After an error the lane must be
-// restored: files and digests may have run ahead of committed.
+// load makes a batch durable, with its checkpoint. After an error the lane must be restored: files
+// and digests may be ahead of committed.
 func (ln *lane) load(ctx context.Context, b *fhir.Batch, cp pipeline.Checkpoint, s *scratch) error {
 	ln.live = false
 	if err := ln.write(b, s); err != nil {
@@ -52,20 +52,28 @@ func (ln *lane) load(ctx context.Context, b *fhir.Batch, cp pipeline.Checkpoint,
 	}
 	ln.l.opts.Stages.Since(pipeline.StageSync, began)
 	ln.live = true
-	// The commit stands. A name that cannot be given now is given by the next
-	// Load, or by Finish, which report why they cannot.
-	_ = ln.settle()
+	// The commit holds. If a rename fails here, the next Load or Finish repeats it and reports the
+	// error.
+	_ = ln.nameParts()
 	return nil
 }
 
-// write brings the lines of a batch into the files: lines of one type that stand
-// together at once, those of one piece if they are compressed. It starts a part if the one
-// before is full; where that is depends on the lines alone, so it is the same however they
-// came.
+// write writes the lines of a batch to the files: consecutive lines of one type at once, or only
+// those of one piece if they are compressed. It starts a new part when one is full; where that is
+// depends only on the lines, not on how they were batched.
 func (ln *lane) write(b *fhir.Batch, s *scratch) error {
-	from := 0 // what waits to be written
+	from := 0 // first line not yet written
 	for i := range b.Len() {
 		t := b.Type(i)
+		if b.Deleted(i) {
+			if i > from {
+				if err := ln.append(b, from, i, s); err != nil {
+					return err
+				}
+			}
+			from = i + 1
+			continue
+		}
 		w := ln.parts[t]
 		full := w != nil && w.Raw+int64(waiting(b, from, i, t)) >= ln.l.opts.RollBytes
 		if i > from && (full || t != b.Type(from) || s.compress != nil && b.IsCut(i)) {
@@ -89,7 +97,7 @@ func (ln *lane) write(b *fhir.Batch, s *scratch) error {
 	return ln.append(b, from, b.Len(), s)
 }
 
-// waiting is how many bytes wait for the file of a type.
+// waiting is how many bytes are waiting for the file of a type.
 func waiting(b *fhir.Batch, from, to int, t fhir.Type) int {
 	if from == to || b.Type(from) != t {
 		return 0
@@ -162,8 +170,7 @@ func (ln *lane) sync() error {
 	return nil
 }
 
-// commit appends the record that makes all that was synced count. A lane that is
-// done needs no open files.
+// commit appends the record that commits what was synced. A lane that is done needs no open files.
 func (ln *lane) commit(cp pipeline.Checkpoint) error {
 	if cp.Done {
 		ln.rollAll()
@@ -218,9 +225,8 @@ func (ln *lane) appendJournal(r *record) error {
 	return nil
 }
 
-// openJournal makes a journal that holds committed and nothing else, and opens
-// it. What a failed Load or a crash left behind the last record goes with the
-// old file.
+// openJournal makes a journal that holds only committed, and opens it. What a failed Load or a
+// crash left after the last record goes with the old file.
 func (ln *lane) openJournal() error {
 	if ln.journal != nil {
 		ln.journal.Close()
@@ -241,14 +247,14 @@ func (ln *lane) openJournal() error {
 	return nil
 }
 
-// settle brings a lane into order between two Loads: complete parts get their
-// final names, and a long journal becomes short.
-func (ln *lane) settle() error {
+// nameParts tidies a lane between two Loads: complete parts get their final names, and a long
+// journal is compacted.
+func (ln *lane) nameParts() error {
 	folders := map[string]bool{}
 	for _, s := range ln.unnamed {
 		path := ln.l.partPath(fhir.Type(s.Type), ln.name, s.Seq)
 		if ln.temps[tempPath(path)] {
-			// A rename that reported an error may have been done.
+			// A rename that reported an error may have succeeded.
 			err := ln.l.fs.Rename(tempPath(path), path)
 			if errors.Is(err, fs.ErrNotExist) {
 				err = checkSize(ln.l.fs, path, s.Bytes)
@@ -278,8 +284,8 @@ func (ln *lane) drop() {
 	ln.closeFiles()
 }
 
-// closeFiles closes what is open. All that matters has been synced, so an error
-// of Close has nothing to say.
+// closeFiles closes what is open. Everything that matters is synced, so errors of Close do not
+// matter.
 func (ln *lane) closeFiles() {
 	for _, w := range ln.open() {
 		w.file.Close()
@@ -302,5 +308,5 @@ func (ln *lane) finish() error {
 		}
 		ln.live = true
 	}
-	return ln.settle()
+	return ln.nameParts()
 }

@@ -1,11 +1,10 @@
-// Package ndjson loads resources into files of newline-delimited JSON, one
-// folder per resource type, with the manifest of a FHIR bulk export beside them.
+// Package ndjson loads resources into files of newline-delimited JSON, one folder per resource
+// type, with the manifest of a FHIR bulk export.
 //
-// A lane appends to part files of its own. Load writes and syncs the parts, then
-// appends one record to the lane's journal: the record is the commit. A part has
-// a temporary name until a record says that it is complete. So a folder can
-// always be brought back to the last record of each lane, and the finished
-// folder is the same byte for byte wherever a run was interrupted.
+// A lane appends to its own part files. Load writes and syncs the parts, then appends one record to
+// the lane's journal: the record is the commit. A part has a temporary name until a record says
+// that it is complete. So a folder can always be restored to the last record of each lane, and the
+// finished folder is the same byte for byte, wherever a run was interrupted.
 package ndjson
 
 import (
@@ -42,9 +41,8 @@ type Options struct {
 	// complete; 0 means 200 MB.
 	RollBytes int64
 
-	// TransactionTime is the transactionTime of the manifest, a FHIR instant. It
-	// must follow from the inputs, not from a clock, if the manifest is to be the
-	// same after a resumed run.
+	// TransactionTime is the transactionTime of the manifest, a FHIR instant. It must be derived
+	// from the inputs, not from a clock, if the manifest is to be the same after a resumed run.
 	TransactionTime string
 
 	// Request is the request of the manifest; "" means a URN made of Run.
@@ -65,8 +63,8 @@ const (
 	manifestName     = "manifest.json"
 )
 
-// Loader is a pipeline.Loader that writes NDJSON files. Different lanes may use
-// it concurrently; Finish and Close may not run beside anything else.
+// Loader is a pipeline.Loader that writes NDJSON files. Different lanes may use it concurrently;
+// Finish and Close may not run concurrently with anything.
 type Loader struct {
 	fs    filesystem
 	dir   string
@@ -75,7 +73,7 @@ type Loader struct {
 	codec codec
 	lock  io.Closer
 
-	earlier  []*loadSummary  // the finished loads of the folder but for this one
+	earlier  []*loadSummary  // the other finished loads of the folder
 	taken    map[string]bool // the parts of earlier, below dir
 	finished *loadSummary    // this load, if it is finished
 
@@ -105,15 +103,51 @@ type Part struct {
 	SHA256   string // of the file, in hex
 }
 
-// Open opens a target folder, and makes it if need be. It fails with ErrLocked
-// if another process has it open, with *OtherRunError or *KeyError if it holds
-// another load's output, and with *AlteredError if the load is finished and a
-// part is no longer as it was written.
+// Open opens a target folder, and creates it if necessary. It fails with ErrLocked if another
+// process has it open, with *OtherRunError or *KeyError if it holds another load's output, and with
+// *AlteredError if the load is finished and a part is no longer as it was written.
 func Open(dir string, opts Options) (*Loader, error) { return open(disk{}, dir, opts) }
+
+// Check reports whether Open would take the folder for this load, and changes nothing.
+func Check(dir string, opts Options) error {
+	l, err := prepare(disk{}, dir, opts)
+	if err != nil {
+		return err
+	}
+	main, begun, output, err := l.survey()
+	if err == nil && begun && output && opts.Part == "" && main.Run != opts.Run {
+		err = &OtherRunError{l.dir, "inputs or settings"}
+	}
+	return err
+}
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 func open(fsys filesystem, dir string, opts Options) (*Loader, error) {
+	l, err := prepare(fsys, dir, opts)
+	if err != nil {
+		return nil, err
+	}
+	// A refused folder is left unchanged.
+	if _, _, _, err := l.survey(); err != nil {
+		return nil, err
+	}
+	for _, folder := range []string{l.dir, l.opts.State} {
+		if err := fsys.Mkdir(folder); err != nil {
+			return nil, fmt.Errorf("make folder: %w", err)
+		}
+	}
+	if l.lock, err = fsys.Lock(filepath.Join(l.opts.State, lockName)); err != nil {
+		return nil, fmt.Errorf("open %s: %w", l.dir, err)
+	}
+	if err := l.takeOver(); err != nil {
+		return nil, errors.Join(err, l.lock.Close())
+	}
+	return l, nil
+}
+
+// prepare makes a loader that has not looked at its folder yet.
+func prepare(fsys filesystem, dir string, opts Options) (*Loader, error) {
 	dir = filepath.Clean(dir)
 	if opts.State == "" {
 		opts.State = dir + ".state"
@@ -125,7 +159,7 @@ func open(fsys filesystem, dir string, opts Options) (*Loader, error) {
 		opts.Request = "urn:cpcds2fhir:run:" + opts.Run
 	}
 	if opts.Part != "" && !nameForm.MatchString(opts.Part) {
-		return nil, fmt.Errorf("name load %q: only letters, digits, '.', '_' and '-' may be in it", opts.Part)
+		return nil, fmt.Errorf("name load %q: use only letters, digits, '.', '_' and '-'", opts.Part)
 	}
 	codec, err := codecOf(opts.Compress)
 	if err != nil {
@@ -136,21 +170,6 @@ func open(fsys filesystem, dir string, opts Options) (*Loader, error) {
 		taken: map[string]bool{}, lanes: map[string]*lane{}, temps: map[string]map[string]bool{},
 	}
 	l.scratch.New = func() any { return &scratch{compress: codec.compressor()} }
-	// A folder that is refused is left without a trace.
-	if _, _, _, err := l.survey(); err != nil {
-		return nil, err
-	}
-	for _, folder := range []string{dir, opts.State} {
-		if err := fsys.Mkdir(folder); err != nil {
-			return nil, fmt.Errorf("make folder: %w", err)
-		}
-	}
-	if l.lock, err = fsys.Lock(filepath.Join(opts.State, lockName)); err != nil {
-		return nil, fmt.Errorf("open %s: %w", dir, err)
-	}
-	if err := l.claim(); err != nil {
-		return nil, errors.Join(err, l.lock.Close())
-	}
 	return l, nil
 }
 
@@ -176,25 +195,31 @@ func (l *Loader) Resume(ctx context.Context, name string) (pipeline.Checkpoint, 
 	return ln.committed.Checkpoint, nil
 }
 
-// Load implements pipeline.Loader. Every Load costs a sync of each file it
-// writes to and one of the journal, so batches should be large: some MB. A
-// resource may come once only: Load does not look for it in the folder, and its
-// outcome is always Created.
+// Load implements pipeline.Loader. Every Load costs a sync of each file it writes to and one of the
+// journal, so batches should be several MB. A resource may come only once: Load does not look for
+// it in the folder, and its outcome is always Created. Deletions are refused.
 func (l *Loader) Load(ctx context.Context, name string, b *fhir.Batch, seal pipeline.Seal) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if l.finished != nil {
-		return fmt.Errorf("load lane %s into %s: the load is finished", name, l.dir)
+		return fmt.Errorf("load lane %s into %s: the load is already finished", name, l.dir)
 	}
 	ln, err := l.lane(name)
 	if err != nil {
 		return err
 	}
-	if err := ln.settle(); err != nil {
+	if err := ln.nameParts(); err != nil {
 		return err
 	}
-	cp, err := seal(slices.Repeat([]pipeline.Outcome{pipeline.Created}, b.Len()))
+	outcomes := make([]pipeline.Outcome, b.Len())
+	for i := range outcomes {
+		outcomes[i] = pipeline.Created
+		if b.Deleted(i) { // files can only be added to
+			outcomes[i] = pipeline.Refused
+		}
+	}
+	cp, err := seal(outcomes)
 	if err != nil {
 		return err
 	}
@@ -206,7 +231,7 @@ func (l *Loader) Load(ctx context.Context, name string, b *fhir.Batch, seal pipe
 // lane returns a lane in its committed state.
 func (l *Loader) lane(name string) (*lane, error) {
 	if !nameForm.MatchString(name) {
-		return nil, fmt.Errorf("name lane %q: only letters, digits, '.', '_' and '-' may be in it", name)
+		return nil, fmt.Errorf("name lane %q: use only letters, digits, '.', '_' and '-'", name)
 	}
 	l.mu.Lock()
 	ln := l.lanes[name]

@@ -64,13 +64,13 @@ type partWriter struct {
 	fresh  bool // its name may not be durable yet
 }
 
-// createPart starts a part. Its folder is made when it is first needed, so that a
-// type without resources leaves no trace.
+// createPart starts a part. Its folder is made when first needed, so a type without resources has
+// none.
 func (l *Loader) createPart(t fhir.Type, lane string, seq int) (*partWriter, error) {
 	path := l.partPath(t, lane, seq)
 	w := &partWriter{partState: partState{Type: typeName(t), Seq: seq}, path: path, hash: sha256.New(), stages: l.opts.Stages, fresh: true}
 	if l.taken[path] {
-		return nil, fmt.Errorf("create part: an earlier load has written %s", path)
+		return nil, fmt.Errorf("create part: %s was written by an earlier load", path)
 	}
 	if err := l.fs.Mkdir(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("make folder: %w", err)
@@ -125,7 +125,7 @@ func (w *partWriter) append(raw []byte, lines int64, compress compressor, packed
 	}
 	w.dirty = true
 	var hashing sync.WaitGroup
-	if len(out) >= directBytes { // then the disk leaves time for it
+	if len(out) >= directBytes { // a large write is slow enough to hash meanwhile
 		hashing.Go(func() { w.hash.Write(out) })
 	} else {
 		w.hash.Write(out)
@@ -153,7 +153,7 @@ func (w *partWriter) sync() error {
 	return nil
 }
 
-// open returns the state of a part that goes on.
+// open returns the state of a part that is still being written.
 func (w *partWriter) open() (partState, error) {
 	s := w.partState
 	var err error

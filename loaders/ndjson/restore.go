@@ -52,9 +52,8 @@ func (ln *lane) findClosed() error {
 	return nil
 }
 
-// restore undoes what was done after the last commit. The journal comes first:
-// a record of which the commit failed may stand in it, and that record must not
-// outlive the bytes it speaks of.
+// restore undoes what was done after the last commit. The journal comes first: it may hold a record
+// whose commit failed, and that record must not outlive the bytes it describes.
 func (ln *lane) restore() error {
 	if err := ln.openJournal(); err != nil {
 		return err

@@ -19,6 +19,15 @@ const (
 	addedFolder  = "added" // one folder for each load that adds to the first
 )
 
+// journalSchema is the version of the files that a load leaves in its state folder.
+const journalSchema = 2
+
+// other reports whether an identity belongs to another load.
+func (i identity) other(o identity) bool {
+	i.Schema = o.Schema
+	return i != o
+}
+
 func stateFolder(state, part string) string {
 	if part == "" {
 		return state
@@ -28,6 +37,7 @@ func stateFolder(state, part string) string {
 
 // identity says to which load a state folder belongs.
 type identity struct {
+	Schema         int    `json:"schema"` // of run.json, the journals and the summary; 0 is 1, which had lists of counts without names
 	Run            string `json:"run"`
 	KeyFingerprint string `json:"key_fingerprint"`
 	Compress       string `json:"compress"`
@@ -45,7 +55,12 @@ func (l *Loader) survey() (main identity, begun, output bool, err error) {
 	}
 	switch {
 	case !begun && l.opts.Part != "":
-		err = fmt.Errorf("add to %s: no load has begun in it", l.dir)
+		err = fmt.Errorf("add to %s: no load has started there", l.dir)
+	case begun && !output && (main.Run == l.opts.Run || l.opts.Part != ""):
+		var gone bool
+		if gone, err = l.promised(); err == nil && gone {
+			err = &GoneError{l.dir}
+		}
 	case !begun && output:
 		err = fmt.Errorf("%s is not empty and not from an earlier load; load into an empty folder", l.dir)
 	case begun && main.KeyFingerprint != l.opts.KeyFingerprint && output:
@@ -54,13 +69,41 @@ func (l *Loader) survey() (main identity, begun, output bool, err error) {
 	return main, begun, output, err
 }
 
-// claim makes the folder the load's own.
-func (l *Loader) claim() error {
+// promised reports whether a load has made parts durable.
+func (l *Loader) promised() (bool, error) {
+	names, err := l.fs.List(l.opts.State)
+	if err != nil {
+		return false, fmt.Errorf("list journals: %w", err)
+	}
+	for _, name := range names {
+		if name != finishedName && !strings.HasPrefix(name, journalPrefix) {
+			continue
+		}
+		text, err := readFile(l.fs, filepath.Join(l.opts.State, name))
+		switch {
+		case err != nil:
+			return false, fmt.Errorf("read journal: %w", err)
+		case name == finishedName:
+			var sum loadSummary
+			if json.Unmarshal(text, &sum) == nil && len(sum.Parts) > 0 {
+				return true, nil
+			}
+		default:
+			if r, err := foldJournal(text); err == nil && len(r.Closed)+len(r.Open) > 0 {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// takeOver makes the folder the load's own.
+func (l *Loader) takeOver() error {
 	main, begun, output, err := l.survey()
 	if err != nil {
 		return err
 	}
-	mine := identity{l.opts.Run, l.opts.KeyFingerprint, l.opts.Compress, l.opts.RollBytes}
+	mine := identity{journalSchema, l.opts.Run, l.opts.KeyFingerprint, l.opts.Compress, l.opts.RollBytes}
 	own := main
 	if l.opts.Part != "" {
 		if main.Compress != mine.Compress {
@@ -70,8 +113,8 @@ func (l *Loader) claim() error {
 			return err
 		}
 	}
-	if begun && own != mine && l.opts.Part == "" && !output {
-		// The other load has written nothing, so its journals bind nobody.
+	if begun && own.Schema <= journalSchema && own.other(mine) && l.opts.Part == "" && !output {
+		// The other load has written nothing, so its journals can go.
 		if err := l.forget(); err != nil {
 			return err
 		}
@@ -82,6 +125,8 @@ func (l *Loader) claim() error {
 		if err := l.writeIdentity(mine); err != nil {
 			return err
 		}
+	case own.Schema > journalSchema:
+		return &SchemaError{l.opts.State, own.Schema}
 	case own.Run != mine.Run:
 		return &OtherRunError{l.dir, "inputs or settings"}
 	case own.Compress != mine.Compress:
@@ -90,6 +135,18 @@ func (l *Loader) claim() error {
 		return &OtherRunError{l.dir, "size of parts"}
 	case own.KeyFingerprint != mine.KeyFingerprint:
 		return &KeyError{Dir: l.dir, Has: own.KeyFingerprint, Given: mine.KeyFingerprint}
+	}
+	// New records have this release's form; existing ones can be read in both.
+	if begun && own.Schema < journalSchema {
+		if err := l.writeIdentity(mine); err != nil {
+			return err
+		}
+	}
+	if l.opts.Part != "" && main.Schema < journalSchema {
+		main.Schema = journalSchema
+		if err := l.writeIdentityIn(l.opts.State, main); err != nil {
+			return err
+		}
 	}
 	return l.readLoads()
 }
@@ -124,9 +181,8 @@ func (l *Loader) readLoads() error {
 	return l.findTemps()
 }
 
-// removeTempManifest removes what is left of a Finish that was called again, and
-// ended early, because the one before reported an error although the summary had
-// got its name.
+// removeTempManifest removes what a repeated Finish left when it ended early, because the one
+// before reported an error although the summary was already renamed.
 func (l *Loader) removeTempManifest() error {
 	err := l.fs.Remove(tempPath(filepath.Join(l.dir, manifestName)))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -178,8 +234,8 @@ func (l *Loader) findTemps() error {
 	return nil
 }
 
-// hasOutput reports whether anything is in the target folder, but for the state
-// folder, which may be in it.
+// hasOutput reports whether anything is in the target folder, except the state folder, which may be
+// in it.
 func (l *Loader) hasOutput() (bool, error) {
 	names, err := l.fs.List(l.dir)
 	if err != nil {
@@ -209,20 +265,22 @@ func (l *Loader) readIdentity(part string) (identity, bool, error) {
 	return id, true, nil
 }
 
-func (l *Loader) writeIdentity(id identity) error {
+func (l *Loader) writeIdentity(id identity) error { return l.writeIdentityIn(l.state, id) }
+
+func (l *Loader) writeIdentityIn(state string, id identity) error {
 	text, err := json.MarshalIndent(id, "", " ")
 	if err != nil {
 		return fmt.Errorf("encode run: %w", err)
 	}
-	if err := l.fs.Mkdir(l.state); err != nil {
+	if err := l.fs.Mkdir(state); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	for _, folder := range []string{l.dir, l.opts.State, l.state} {
+	for _, folder := range []string{l.dir, l.opts.State, state} {
 		if err := l.fs.SyncDir(filepath.Dir(folder)); err != nil {
 			return fmt.Errorf("sync folder: %w", err)
 		}
 	}
-	if err := writeFile(l.fs, filepath.Join(l.state, identityName), text); err != nil {
+	if err := writeFile(l.fs, filepath.Join(state, identityName), text); err != nil {
 		return fmt.Errorf("write run: %w", err)
 	}
 	return nil

@@ -1,10 +1,10 @@
-// Package store loads resources into the embedded store. A checkpoint is one more
-// record of the batch it belongs to, so that both become durable in one act and
-// nothing has to be undone.
+// Package store loads resources into the embedded store. A checkpoint is one more record of the
+// batch it belongs to, so that both become durable atomically and nothing has to be undone.
 package store
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,10 +24,9 @@ type Options struct {
 	// not be empty.
 	Run string
 
-	// KeyFingerprint is fhir.Identity.Fingerprint of the key that makes the ids.
-	// The first one that is not empty is remembered in the store, and another is
-	// refused from then on: under another key every resource would get a second
-	// id.
+	// KeyFingerprint is fhir.Identity.Fingerprint of the key that makes the ids. The store keeps
+	// the first one that is not empty and refuses any other: with another key every resource would
+	// get a second id.
 	KeyFingerprint string
 
 	// Memory is what memtables and cache of the store may take, in bytes; 0 means the
@@ -41,7 +40,7 @@ type Options struct {
 	fs vfs.FS // for fault tests; nil is the disk
 }
 
-// What Options.Memory is if it is 0, and whether it lies outside of Go's heap.
+// The default of Options.Memory, and whether that memory is outside Go's heap.
 const (
 	Memory      = store.Memory
 	OutsideHeap = store.OutsideHeap
@@ -49,14 +48,17 @@ const (
 
 // Loader is the pipeline.Loader of the embedded store.
 type Loader struct {
-	store *store.Store
-	dir   string
-	run   string
+	store    *store.Store
+	dir      string
+	run      string
+	identity string
+	fresh    bool
 }
 
 var (
 	_ pipeline.Loader = (*Loader)(nil)
 	_ pipeline.Target = (*Loader)(nil)
+	_ pipeline.Voider = (*Loader)(nil)
 )
 
 // KeyError says that a store was loaded with another id key.
@@ -66,34 +68,66 @@ type KeyError struct {
 }
 
 func (e *KeyError) Error() string {
-	return fmt.Sprintf("store %s was loaded with the id key of fingerprint %s, this run has %s: give the same key, or load a new store", e.Dir, e.Have, e.Given)
+	return fmt.Sprintf("store %s was loaded with id key %s, but this run has %s; use the same key, or load into a new store", e.Dir, e.Have, e.Given)
 }
 
 // Open opens the store in dir for loading, and creates it if it is missing. It
 // fails with *KeyError, or as store.Open does.
 func Open(dir string, o Options) (*Loader, error) {
 	if o.Run == "" {
-		return nil, errors.New("open loader: no run is named")
+		return nil, errors.New("open loader: the run has no name")
 	}
 	s, err := store.Open(dir, store.Options{FS: o.fs, Memory: o.Memory, Observe: observer(o.Stages)})
 	if err != nil {
 		return nil, err
 	}
 	l := &Loader{store: s, dir: dir, run: o.Run}
-	if err := l.checkKey(o.KeyFingerprint); err != nil {
+	err = l.checkKey(o.KeyFingerprint)
+	if err == nil {
+		err = l.readIdentity()
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return l, nil
 }
 
+// readIdentity reads the identity of the store, and gives it one if it has none.
+func (l *Loader) readIdentity() error {
+	have, err := l.store.Meta(store.MetaIdentity)
+	if errors.Is(err, store.ErrNotFound) {
+		have = []byte(rand.Text())
+		err = l.store.PutMeta(map[string][]byte{store.MetaIdentity: have})
+	}
+	l.identity = string(have)
+	return err
+}
+
+// Identity distinguishes this store from all others, including one that replaces it.
+func (l *Loader) Identity() string { return l.identity }
+
+// Fresh reports whether nothing had been loaded into the store when it was opened.
+func (l *Loader) Fresh() bool { return l.fresh }
+
+// Begun reports whether the store has checkpoints, of whatever run.
+func (l *Loader) Begun() (bool, error) {
+	for _, err := range l.store.AllMeta(ledgerSpace) {
+		if err != nil {
+			return false, fmt.Errorf("read checkpoints: %w", err)
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
 // observer adds what a store measures to the stages.
-func observer(s *pipeline.Stages) func(store.Part, time.Duration) {
+func observer(s *pipeline.Stages) func(store.Step, time.Duration) {
 	if s == nil {
 		return nil
 	}
-	return func(p store.Part, took time.Duration) {
+	return func(p store.Step, took time.Duration) {
 		s.Add(stageOf[p], took)
-		if p == store.Compressing { // it is within writing
+		if p == store.Compressing { // it is part of writing
 			s.Add(pipeline.StageWrite, -took)
 		}
 	}
@@ -110,6 +144,7 @@ func (l *Loader) checkKey(given string) error {
 	have, err := l.store.Meta(store.MetaIDKey)
 	switch {
 	case errors.Is(err, store.ErrNotFound) && given != "":
+		l.fresh = true
 		return l.store.PutMeta(map[string][]byte{store.MetaIDKey: []byte(given)})
 	case errors.Is(err, store.ErrNotFound):
 		return nil
@@ -121,8 +156,8 @@ func (l *Loader) checkKey(given string) error {
 	return nil
 }
 
-// Resume returns the checkpoint of the lane. There is nothing to undo: what is in
-// the store is what its checkpoints account for.
+// Resume returns the checkpoint of the lane. There is nothing to undo: the store holds exactly what
+// its checkpoints account for.
 func (l *Loader) Resume(ctx context.Context, lane string) (pipeline.Checkpoint, error) {
 	var cp pipeline.Checkpoint
 	if err := ctx.Err(); err != nil {
@@ -141,7 +176,7 @@ func (l *Loader) Resume(ctx context.Context, lane string) (pipeline.Checkpoint, 
 	return cp, nil
 }
 
-// Load applies the batch and the checkpoint in one act.
+// Load applies the batch and the checkpoint atomically.
 func (l *Loader) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipeline.Seal) error {
 	return l.store.Apply(ctx, b, func(got []store.Outcome) (string, []byte, error) {
 		outcomes := make([]pipeline.Outcome, len(got))
@@ -160,41 +195,22 @@ func (l *Loader) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipe
 	})
 }
 
-// outcomeOf translates outcomes. A store refuses nothing.
+// outcomeOf translates outcomes. A store refuses nothing and can delete.
 var outcomeOf = [...]pipeline.Outcome{
 	store.Created:   pipeline.Created,
 	store.Updated:   pipeline.Updated,
 	store.Unchanged: pipeline.Unchanged,
 	store.Stale:     pipeline.Stale,
+	store.Unordered: pipeline.Unordered,
+	store.Deleted:   pipeline.Deleted,
 }
 
-// Summary is what the store remembers of the last run that finished.
+// Summary is the store's record of the last finished run.
 type Summary struct {
 	Run      string           `json:"run"`
 	Finished time.Time        `json:"finished"`
 	Lanes    int              `json:"lanes"`
 	Account  pipeline.Account `json:"account"` // of all lanes
-}
-
-// Ledger returns what the checkpoints of a store account for, by run: of runs that
-// have finished, and of those that were stopped.
-func Ledger(s *store.Store) (map[string]*pipeline.Account, error) {
-	accounts := map[string]*pipeline.Account{}
-	for rec, err := range s.AllMeta(ledgerSpace) {
-		if err != nil {
-			return nil, fmt.Errorf("read checkpoints: %w", err)
-		}
-		run, _, _ := strings.Cut(strings.TrimPrefix(rec.Name, ledgerSpace), "\x00")
-		var cp pipeline.Checkpoint
-		if err := json.Unmarshal(rec.Value, &cp); err != nil {
-			return nil, fmt.Errorf("read checkpoints: %w", err)
-		}
-		if accounts[run] == nil {
-			accounts[run] = new(pipeline.Account)
-		}
-		accounts[run].Add(&cp.Account)
-	}
-	return accounts, nil
 }
 
 // Finish writes the summary of the run, from the checkpoints of its lanes.
@@ -204,16 +220,12 @@ func (l *Loader) Finish(ctx context.Context, _ *pipeline.Account) error {
 		return err
 	}
 	s := Summary{Run: l.run, Finished: time.Now().UTC().Truncate(time.Second)}
-	for rec, err := range l.store.AllMeta(ledger(l.run)) {
-		if err != nil {
-			return fmt.Errorf("sum up run: %w", err)
-		}
-		var cp pipeline.Checkpoint
-		if err := json.Unmarshal(rec.Value, &cp); err != nil {
-			return fmt.Errorf("sum up run: %w", err)
-		}
+	err := eachCheckpoint(l.store, ledger(l.run), func(_ string, cp *pipeline.Checkpoint) {
 		s.Account.Add(&cp.Account)
 		s.Lanes++
+	})
+	if err != nil {
+		return fmt.Errorf("sum up run: %w", err)
 	}
 	value, err := json.Marshal(&s)
 	if err != nil {
@@ -222,31 +234,14 @@ func (l *Loader) Finish(ctx context.Context, _ *pipeline.Account) error {
 	return l.store.PutMeta(map[string][]byte{store.MetaLastRun: value})
 }
 
-// Forget removes the checkpoints of a run, so that a run of this name begins
-// anew. The resources stay; loading them again finds them Unchanged. Call it
-// before the first Resume.
-func (l *Loader) Forget(run string) error {
-	records := map[string][]byte{}
-	for rec, err := range l.store.AllMeta(ledger(run)) {
-		if err != nil {
-			return fmt.Errorf("forget run: %w", err)
-		}
-		records[rec.Name] = nil
-	}
-	if len(records) == 0 {
-		return nil
-	}
-	return l.store.PutMeta(records)
-}
-
 // SourceVersion implements pipeline.Target.
-func (l *Loader) SourceVersion(resource string) (version string, ok bool, err error) {
+func (l *Loader) SourceVersion(ctx context.Context, resource string) (version string, ok bool, err error) {
 	name, id, _ := strings.Cut(resource, "/")
 	t, known := fhir.ParseType(name)
 	if !known {
 		return "", false, fmt.Errorf("%s: no such type of resource", name)
 	}
-	version, err = l.store.SourceVersion(t, id)
+	version, err = l.store.SourceVersion(ctx, t, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return "", false, nil
 	}
@@ -255,9 +250,3 @@ func (l *Loader) SourceVersion(resource string) (version string, ok bool, err er
 
 // Close flushes and releases the store.
 func (l *Loader) Close() error { return l.store.Close() }
-
-const ledgerSpace = "ledger/"
-
-// ledger is the prefix of the names of a run's checkpoints; the zero byte keeps
-// one run from being the beginning of another.
-func ledger(run string) string { return ledgerSpace + run + "\x00" }

@@ -51,7 +51,7 @@ func (x *target) Resources(t *testing.T) map[string]string {
 func exported(t *testing.T, s *store.Store) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	for e, err := range s.Export() {
+	for e, err := range s.Export(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +190,7 @@ func TestFinishSumsUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := s.Stats()
+	st, err := s.Stats(t.Context())
 	if err = errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func TestFailEveryOperation(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := exported(t, s)
-		st, err := s.Stats()
+		st, err := s.Stats(t.Context())
 		if err = errors.Join(err, s.Close()); err != nil {
 			t.Fatal(err)
 		}
@@ -287,7 +287,7 @@ func TestFailEveryOperation(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := result(calm)
-	if len(want) != 9 || want["account"] != "{8 10 0 0 0} of 1 lane, key aaaa, 18 versions" {
+	if len(want) != 9 || want["account"] != "{8 10 0 0 0 0 0} of 1 lane, key aaaa, 18 versions" {
 		t.Fatalf("the undisturbed run gives %d resources, account %s", len(want)-1, want["account"])
 	}
 	for i := int32(0); ; i++ {

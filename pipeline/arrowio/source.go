@@ -4,75 +4,120 @@ import (
 	"context"
 	"errors"
 	"io"
-
-	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/apache/arrow/go/v17/arrow/array"
+	"math"
+	"os"
 
 	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/arrowio/array"
+	"cpcds2fhir/pipeline/arrowio/fault"
+	"cpcds2fhir/pipeline/arrowio/ipc"
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// slabRows is how many rows a slab has at most, but for nested rows: a slab has as
-// many of them as promise to become about so many rows.
-const slabRows = 4096
+const (
+	// batchRows is the maximum number of rows in a row batch. Nested rows can exceed it: a row
+	// batch has as many of them as are expected to unfold into about this many rows.
+	batchRows = 4096
+
+	// perCell is the approximate memory in bytes for each value of a row batch, in addition to
+	// long text.
+	perCell = 64
+
+	maxElements = 1 << 26 // maximum number of list elements per row, regardless of the memory limit
+
+	// Values of column.list for columns that are not in an unfolded list.
+	atTop       = -1
+	notUnfolded = -2
+)
 
 // source reads a range of rows of a file.
 type source struct {
 	file    *file
-	columns []*leaf
+	columns []column
 	lists   []list
-	number  []int // by list in the file: its place in lists, -1 if it is not read
 
 	row, to int64
 	batch   int
-	reader  reader
-	record  arrow.Record
-	arrays  []place // by column, in the record
+	memory  int64       // math.MaxInt64 if there is no limit
+	body    *array.Body // of the current batch, nil if it has not been read yet
+	ready   bool        // the dictionaries have been read, so the memory left for buffers is known
+	store   *array.Storage
 
-	vectors []vector
-	rows    []int32 // the rows of the slab, as places in the record
+	rows    []int32 // indexes of the rows of the row batch, relative to its first row
 	lengths [][]int32
 	unfold  pipeline.Unfold
-	want    int // input rows of the next nested slab
+	want    int // input rows of the next row batch
 }
 
-// list is a list that is read.
+// column is a column that is being read.
+type column struct {
+	leaf *leaf
+	kept bool  // it is only kept, so its errors do not stop the load
+	list int   // its index in lists, or atTop or notUnfolded
+	err  error // the reason why it cannot be read in this batch
+	skip bool  // it does not fit into this row batch
+	vector
+}
+
+// list is a list that is being read.
 type list struct {
-	outer   []int
-	array   array.ListLike
-	structs []arrow.Array // around it
-	at      []int32       // the elements of the slab, as places in the list's values
+	typ    *array.Type
+	outer  []*array.Type // the structs that contain it
+	window array.Lists
+
+	first int64   // index of the first element in the row batch
+	n     int     // length of the element range from the first to the last
+	at    []int32 // indexes of the elements in the row batch, relative to first
 }
 
-// place is where the values of a column are in a record.
-type place struct {
-	array   arrow.Array
-	structs []arrow.Array // around it, within its list
-}
-
-func newSource(f *file, from, to int64, columns []int) *source {
-	s := &source{file: f, row: from, to: to, want: slabRows / 8, vectors: make([]vector, len(columns)),
-		arrays: make([]place, len(columns)), number: make([]int, f.lists)}
-	used := make([]*leaf, f.lists)
-	for _, c := range columns {
-		l := &f.leaves[c]
-		s.columns = append(s.columns, l)
-		if l.list >= 0 {
-			used[l.list] = l
-		}
+func newSource(f *file, from, to int64, columns pipeline.Columns) *source {
+	s := &source{file: f, row: from, to: to, memory: f.options.Memory, store: array.NewStorage(f.options.Temp, f.options.Memory)}
+	if s.memory <= 0 {
+		s.memory = math.MaxInt64
 	}
-	for i, l := range used { // in the order of the file, whatever the order of the columns
-		s.number[i] = -1
-		if l != nil {
-			s.number[i] = len(s.lists)
-			s.lists = append(s.lists, list{outer: l.outer})
+	for i, k := range columns.All() {
+		c := column{leaf: &f.leaves[k], kept: i >= len(columns.Bound), list: atTop}
+		if c.leaf.list != nil {
+			c.list = notUnfolded
 		}
+		s.columns = append(s.columns, c)
+	}
+	for _, x := range f.lists { // in file order, regardless of column order
+		s.addList(x)
 	}
 	s.lengths = make([][]int32, len(s.lists))
-	for s.batch < len(f.batches) && f.batches[s.batch].first+f.batches[s.batch].rows <= from {
+	s.want = s.most()
+	if len(s.lists) > 0 {
+		s.want = max(s.want/8, 1)
+	}
+	for s.batch < len(f.Batches) && f.Batches[s.batch].First+f.Batches[s.batch].Rows <= from {
 		s.batch++
 	}
 	return s
+}
+
+// addList adds a list if it contains a bound column, because only such lists are unfolded.
+func (s *source) addList(x *array.Type) {
+	bound := false
+	for i := range s.columns {
+		bound = bound || s.columns[i].leaf.list == x && !s.columns[i].kept
+	}
+	if !bound {
+		return
+	}
+	var outer []*array.Type
+	for i := range s.columns {
+		if c := &s.columns[i]; c.leaf.list == x {
+			c.list, outer = len(s.lists), c.leaf.outer
+		}
+	}
+	s.lists = append(s.lists, list{typ: x, outer: outer, window: array.Lists{Around: make([]array.Window, len(outer))}})
+}
+
+// most returns the maximum number of rows in a row batch. It is lower if there are many columns,
+// because they need much memory.
+func (s *source) most() int {
+	return int(min(max(s.memory/4/perCell/int64(max(len(s.columns), 1)), 1), batchRows))
 }
 
 // Next implements pipeline.Source.
@@ -83,22 +128,19 @@ func (s *source) Next(ctx context.Context, r *cpcds.Rows) error {
 	if s.row >= s.to {
 		return io.EOF
 	}
-	if err := guard(s.enterBatch); err != nil {
-		return s.file.describe(s.row+1, err)
+	if err := fault.Guard(s.enterBatch); err != nil {
+		return s.file.describe(s.row+1, "", err)
 	}
 	for len(r.Columns) < len(s.columns) {
 		r.Columns = append(r.Columns, cpcds.Column{})
 	}
 	r.Columns, r.First = r.Columns[:len(s.columns)], s.row
-	b := s.file.batches[s.batch]
-	rows := min(s.to, b.first+b.rows) - s.row
-	if len(s.lists) > 0 {
-		rows = min(rows, int64(s.want))
+	if err := s.readDictionaries(); err != nil {
+		return err
 	}
-	rows = min(rows, slabRows)
-	s.rows = s.rows[:0]
-	for i := range rows {
-		s.rows = append(s.rows, int32(s.row-b.first+i))
+	rows, err := s.plan()
+	if err != nil {
+		return err
 	}
 	if err := s.read(r); err != nil {
 		return err
@@ -107,134 +149,157 @@ func (s *source) Next(ctx context.Context, r *cpcds.Rows) error {
 	return nil
 }
 
-// enterBatch reads the record that holds the next row.
+// enterBatch opens the record batch that contains the next row.
 func (s *source) enterBatch() error {
-	for b := s.file.batches[s.batch]; s.row >= b.first+b.rows; b = s.file.batches[s.batch] {
-		s.release()
+	for b := s.file.Batches[s.batch]; s.row >= b.First+b.Rows; b = s.file.Batches[s.batch] {
 		s.batch++
+		s.body = nil
 	}
-	if s.record != nil {
+	if s.body != nil {
 		return nil
 	}
-	if s.reader == nil {
-		r, err := s.file.reader()
-		if err != nil {
-			return err
-		}
-		s.reader = r
-	}
-	rec, err := s.reader.record(s.batch)
+	f := s.file
+	b := &f.Batches[s.batch]
+	m, err := ipc.ReadMessage(f.os, f.size, b.Place)
 	if err != nil {
 		return err
 	}
-	s.record = rec
-	if rec.NumRows() != s.file.batches[s.batch].rows {
-		return errCorrupt
+	if m.Kind != ipc.KindRecordBatch || m.Rows != b.Rows {
+		return fault.Corrupt("it changed while it was being read")
 	}
-	for i, l := range s.columns {
-		if l.list < 0 {
-			s.arrays[i] = walk(rec.Column(l.outer[0]), nil, l.outer[1:])
-			continue
-		}
-		x := &s.lists[s.number[l.list]]
-		p := walk(rec.Column(x.outer[0]), nil, x.outer[1:])
-		x.array, x.structs = p.array.(array.ListLike), p.structs
-		s.arrays[i] = walk(x.array.ListValues(), nil, l.inner)
+	next, err := f.schema.Batch(f.os, m, s.store)
+	if err != nil {
+		return err
 	}
+	s.leaveBatch()
+	s.body, s.ready = next, false
 	return nil
 }
 
-// walk goes from an array down to a leaf or a list.
-func walk(a arrow.Array, structs []arrow.Array, way []int) place {
-	st, ok := a.(*array.Struct)
-	if !ok {
-		return place{a, structs}
+// leaveBatch drops all references to the buffers of the current batch.
+func (s *source) leaveBatch() {
+	for i := range s.columns {
+		c := &s.columns[i]
+		c.err = nil
+		c.values.Leave()
+		for k := range c.structs {
+			c.structs[k].Leave()
+		}
+		clear(c.plain[:cap(c.plain)])
 	}
-	structs = append(structs, st)
-	return walk(st.Field(way[0]), structs, way[1:])
+	for i := range s.lists {
+		s.lists[i].window.Leave()
+	}
 }
 
-// read fills a slab with s.rows.
-func (s *source) read(r *cpcds.Rows) error {
-	if err := guard(s.measure); err != nil {
-		return s.file.describe(s.row+1, err)
+// readDictionaries reads the dictionaries of the current batch. The memory that they leave is
+// available for its buffers.
+func (s *source) readDictionaries() error {
+	if s.ready {
+		return nil
 	}
+	used := int64(0)
+	for i := range s.columns {
+		c := &s.columns[i]
+		x := c.leaf.typ.Encoded()
+		if c.list == notUnfolded || c.leaf.field.Fault != "" || x.Values == nil {
+			continue
+		}
+		of := s.file.ChainOf(x.Dict, &s.file.Batches[s.batch])
+		if c.dict == nil || c.dict.of != of || c.dict.size > s.memory/2-used {
+			c.dict = nil
+			err := fault.Guard(func() (err error) {
+				c.dict, err = s.file.dictionary(x, of, s.memory/2-used)
+				return err
+			})
+			if err != nil {
+				var size *fault.SizeError
+				if errors.As(err, &size) {
+					size.Need += 2 * used
+				}
+				if c.err = err; s.stops(c, err) {
+					return s.file.describe(s.row+1, c.leaf.field.Name, err)
+				}
+				continue
+			}
+		}
+		used += c.dict.size
+	}
+	s.store.Reset(s.memory/2 - used)
+	s.ready = true
+	return nil
+}
+
+// stops reports whether an error in a column stops the load. An error in a column that is only
+// kept does not, unless it is a disk error.
+func (s *source) stops(c *column, err error) bool {
+	var disk *os.PathError
+	return !c.kept || errors.As(err, &disk)
+}
+
+// read fills a row batch with the planned rows.
+func (s *source) read(r *cpcds.Rows) error {
 	nested := len(s.lists) > 0
+	r.Numbers = nil
 	if !nested {
-		r.N, r.Whole, r.Numbers = len(s.rows), nil, nil
+		r.N, r.Whole = len(s.rows), nil
 	} else {
 		r.N = s.unfold.Plan(len(s.rows), s.lengths)
 		r.Whole = s.unfold.Whole(r.Whole[:0])
-		s.want = min(max(len(s.rows)*slabRows/max(r.N, 1), 1), slabRows)
+		s.want = min(max(len(s.rows)*s.most()/max(r.N, 1), 1), s.most())
 	}
-	for i, l := range s.columns {
-		v, col := &s.vectors[i], &r.Columns[i]
-		at := s.rows
-		if l.list >= 0 {
-			at = s.lists[s.number[l.list]].at
-		}
-		err := guard(func() error { return v.fill(s.arrays[i].array, s.arrays[i].structs, at) })
-		if errors.Is(err, errNotText) {
-			return &pipeline.FormatError{File: s.file.path, Row: s.row + 1, Column: l.field.Name,
-				What: "is not valid UTF-8 text or holds a NUL, here or in the rows that follow"}
-		}
-		if err != nil {
-			return s.file.describe(s.row+1, err)
+	for i := range s.columns {
+		c, col := &s.columns[i], &r.Columns[i]
+		if c.list == notUnfolded {
+			c.vector.clear(len(s.rows))
+		} else if err := s.fill(c); err != nil {
+			if s.stops(c, err) {
+				return s.file.describe(s.row+1, c.leaf.field.Name, err)
+			}
+			_, _, at := s.span(c)
+			c.vector.clear(len(at))
 		}
 		switch {
 		case !nested:
-			col.Index = append(col.Index[:0], v.index...)
-		case l.list < 0:
-			col.Index = s.unfold.Repeat(col.Index[:0], v.index)
+			col.Index = append(col.Index[:0], c.index...)
+		case c.list < 0:
+			col.Index = s.unfold.Repeat(col.Index[:0], c.index)
 		default:
-			col.Index = s.unfold.Spread(col.Index[:0], s.number[l.list], v.index)
+			col.Index = s.unfold.Spread(col.Index[:0], c.list, c.index)
 		}
-		v.column(col)
+		c.column(col)
 	}
 	return nil
 }
 
-// measure finds the elements of the lists of the slab. A list that is null may
-// still have a range of elements; it does not count.
-func (s *source) measure() error {
-	for k := range s.lists {
-		x := &s.lists[k]
-		x.at, s.lengths[k] = x.at[:0], s.lengths[k][:0]
-		limit := int64(x.array.ListValues().Len())
-		for _, i := range s.rows {
-			null := x.array.IsNull(int(i))
-			for _, st := range x.structs {
-				null = null || st.IsNull(int(i))
-			}
-			var from, to int64
-			if !null {
-				from, to = x.array.ValueOffsets(int(i))
-			}
-			if from < 0 || to < from || to > limit {
-				return errCorrupt
-			}
-			for e := from; e < to; e++ {
-				x.at = append(x.at, int32(e))
-			}
-			s.lengths[k] = append(s.lengths[k], int32(to-from))
-		}
+// span returns the values of a column that are in the row batch: the range, and the indexes
+// relative to first.
+func (s *source) span(c *column) (first int64, n int, at []int32) {
+	if c.list >= 0 {
+		l := &s.lists[c.list]
+		return l.first, l.n, l.at
 	}
-	return nil
+	return s.row - s.file.Batches[s.batch].First, len(s.rows), s.rows
 }
 
-func (s *source) release() {
-	if s.record != nil {
-		s.record.Release()
-		s.record = nil
+func (s *source) fill(c *column) error {
+	if c.leaf.field.Fault != "" {
+		return &pipeline.FormatError{Column: c.leaf.field.Name, What: c.leaf.field.Fault,
+			Hint: "leave the column out of the extract or write it as text"}
 	}
+	if c.err != nil {
+		return c.err
+	}
+	if c.skip {
+		return &fault.SizeError{What: "does not fit into the memory limit"}
+	}
+	first, n, at := s.span(c)
+	return fault.Guard(func() error { return c.vector.fill(s.body, c, first, n, at) })
 }
 
 // Close implements pipeline.Source.
 func (s *source) Close() error {
-	s.release()
-	if s.reader != nil {
-		s.reader.close()
-		s.reader = nil
-	}
+	s.store.Close()
+	s.body = nil
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/decimal128"
 	"github.com/apache/arrow/go/v17/arrow/decimal256"
+	"github.com/apache/arrow/go/v17/arrow/float16"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 	"github.com/google/go-cmp/cmp"
 
@@ -19,8 +20,8 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// typedColumns has a column of every type: how a value is appended, and what its
-// text is.
+// typedColumns has a column of every type, with a function that appends a value and the expected
+// text.
 var typedColumns = []struct {
 	name  string
 	typ   arrow.DataType
@@ -92,9 +93,66 @@ var typedColumns = []struct {
 		b.(*array.Time32Builder).Append(arrow.Time32(i % 60))
 		return fmt.Sprintf("00:00:%02d", i%60)
 	}},
-	{"timestamp", &arrow.TimestampType{Unit: arrow.Millisecond, TimeZone: "UTC"}, "timestamp", func(b array.Builder, i int) string {
+	{"timestamp", &arrow.TimestampType{Unit: arrow.Millisecond, TimeZone: "UTC"}, "timestamp[UTC]", func(b array.Builder, i int) string {
 		b.(*array.TimestampBuilder).Append(arrow.Timestamp(i*1000 + 20))
 		return time.UnixMilli(int64(i*1000 + 20)).UTC().Format("2006-01-02T15:04:05.999Z")
+	}},
+	{"int16", arrow.PrimitiveTypes.Int16, "int16", func(b array.Builder, i int) string {
+		b.(*array.Int16Builder).Append(int16(-i * 300))
+		return fmt.Sprint(int16(-i * 300))
+	}},
+	{"uint8", arrow.PrimitiveTypes.Uint8, "uint8", func(b array.Builder, i int) string {
+		b.(*array.Uint8Builder).Append(uint8(200 + i))
+		return fmt.Sprint(uint8(200 + i))
+	}},
+	{"uint16", arrow.PrimitiveTypes.Uint16, "uint16", func(b array.Builder, i int) string {
+		b.(*array.Uint16Builder).Append(uint16(60000 + i))
+		return fmt.Sprint(uint16(60000 + i))
+	}},
+	{"float", arrow.PrimitiveTypes.Float32, "float32", func(b array.Builder, i int) string {
+		b.(*array.Float32Builder).Append(float32(i) / 4)
+		return fmt.Sprint(float32(i) / 4)
+	}},
+	{"half", arrow.FixedWidthTypes.Float16, "float16", func(b array.Builder, i int) string {
+		v := float16.New(float32(i%100) / 4)
+		b.(*array.Float16Builder).Append(v)
+		return fmt.Sprint(v.Float32())
+	}},
+	{"nanos", arrow.FixedWidthTypes.Time64ns, "time", func(b array.Builder, i int) string {
+		b.(*array.Time64Builder).Append(arrow.Time64(int64(i%60)*1e9 + 1))
+		return fmt.Sprintf("00:00:%02d.000000001", i%60)
+	}},
+	{"clock", &arrow.TimestampType{Unit: arrow.Second}, "timestamp", func(b array.Builder, i int) string {
+		b.(*array.TimestampBuilder).Append(arrow.Timestamp(i))
+		return time.Unix(int64(i), 0).UTC().Format("2006-01-02T15:04:05")
+	}},
+	{"zoned", &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "+05:30"}, "timestamp[+05:30]", func(b array.Builder, i int) string {
+		b.(*array.TimestampBuilder).Append(arrow.Timestamp(i * 1e6))
+		return time.Unix(int64(i), 0).In(time.FixedZone("", 19800)).Format(time.RFC3339)
+	}},
+	{"view", arrow.BinaryTypes.StringView, "string", func(b array.Builder, i int) string {
+		v := strings.Repeat("v", i%30)
+		b.(*array.StringViewBuilder).Append(v)
+		return v
+	}},
+	{"fixed", &arrow.FixedSizeBinaryType{ByteWidth: 3}, "string", func(b array.Builder, i int) string {
+		v := fmt.Sprintf("%03d", i%1000)
+		b.(*array.FixedSizeBinaryBuilder).Append([]byte(v))
+		return v
+	}},
+	{"largebinary", arrow.BinaryTypes.LargeBinary, "string", func(b array.Builder, i int) string {
+		v := strings.Repeat("b", i%4)
+		b.(*array.BinaryBuilder).Append([]byte(v))
+		return v
+	}},
+	{"binaryview", arrow.BinaryTypes.BinaryView, "string", func(b array.Builder, i int) string {
+		v := strings.Repeat("w", i%20)
+		b.(*array.BinaryViewBuilder).Append([]byte(v))
+		return v
+	}},
+	{"null", arrow.Null, "null", func(b array.Builder, _ int) string {
+		b.AppendNull()
+		return ""
 	}},
 }
 
@@ -107,7 +165,7 @@ func typedRecords(sizes ...int) ([]arrow.Record, [][]string) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var records []arrow.Record
 	var want [][]string
-	// One dictionary for all batches: the file format has no replacement of one.
+	// Use one dictionary for all batches: the file format does not support replacing it.
 	for i := range 7 {
 		for c, col := range typedColumns {
 			col.add(b.Field(c), i)
@@ -134,12 +192,20 @@ func typedRecords(sizes ...int) ([]arrow.Record, [][]string) {
 	return records, want
 }
 
+func isBinary(t arrow.DataType) bool {
+	switch t.ID() {
+	case arrow.BINARY, arrow.LARGE_BINARY, arrow.BINARY_VIEW, arrow.FIXED_SIZE_BINARY:
+		return true
+	}
+	return false
+}
+
 func TestTypes(t *testing.T) {
 	records, want := typedRecords(700, 900, 0, 5000, 40)
 	for _, form := range forms {
 		f := openForm(t, form, records)
 		for i, x := range f.Fields() {
-			if w := (cpcds.Field{Name: typedColumns[i].name, Type: typedColumns[i].shown}); x != w {
+			if w := (field{Name: typedColumns[i].name, Type: typedColumns[i].shown, Bulk: isBinary(typedColumns[i].typ)}); x != w {
 				t.Errorf("field %d: got %v, want %v", i, x, w)
 			}
 		}
@@ -160,12 +226,12 @@ func TestTypes(t *testing.T) {
 	}
 }
 
-// TestDictionaryStays checks that the text of a dictionary is made once for all
-// batches that share it.
+// TestDictionaryStays checks that the text of a dictionary is produced only once for all batches
+// that share it.
 func TestDictionaryStays(t *testing.T) {
 	records, _ := typedRecords(1000, 1000)
 	f := openForm(t, forms[0], records)
-	s, err := f.Open(context.Background(), 0, 2000, []int{3})
+	s, err := f.Open(context.Background(), 0, 2000, pipeline.Columns{Bound: []int{3}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,166 +1,187 @@
 package arrowio
 
 import (
-	"errors"
-	"sync/atomic"
-
-	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/apache/arrow/go/v17/arrow/array"
-
+	"cpcds2fhir/pipeline/arrowio/array"
+	"cpcds2fhir/pipeline/arrowio/fault"
 	"cpcds2fhir/pipeline/columnar"
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// lastDict numbers the dictionaries of the process.
-var lastDict atomic.Uint64
-
-// errNotText means that a value is not UTF-8 or holds a NUL.
-var errNotText = errors.New("not text")
-
-// vector collects one column of a slab: an index vector into a dictionary or into
-// values of its own.
+// vector collects one column of a row batch: an index vector that refers to a dictionary or to the
+// vector's own values.
 type vector struct {
 	index []int32
 	plain []string
 	arena []byte
-	live  []int32 // scratch: places of values
+	live  []int32 // scratch: indexes of values that are not null
+	phys  []int32 // scratch: indexes of runs
 	dict  *dictionary
-	slab  *dictionary // the dictionary that index is of; nil if the values are its own
+	of    *dictionary // the dictionary that index refers to; nil if the vector has its own values
+
+	structs []array.Window // the structs that contain the column
+	values  array.Window
 }
 
-// dictionary is a dictionary as text.
-type dictionary struct {
-	of    arrow.ArrayData // what it was made from: a dictionary is often that of all batches
-	id    uint64
-	text  []string
-	blank bool // there is an empty text among them
-}
-
-// column hands the values to a column of a slab. Its Index is not touched.
+// column stores the values in a column of a row batch. It does not change Index.
 func (v *vector) column(c *cpcds.Column) {
 	c.Bad, c.Repaired = nil, nil
-	if v.slab != nil {
-		c.Values, c.Dict = v.slab.text, v.slab.id
+	if v.of != nil {
+		c.Values, c.Dict = v.of.text, v.of.id
 		return
 	}
 	c.Values, c.Dict = v.plain, 0
 }
 
-// fill makes the vector from the places at of an array. A place is null where the
-// array is, or a struct around it.
-func (v *vector) fill(a arrow.Array, structs []arrow.Array, at []int32) error {
-	v.index, v.plain, v.arena, v.live, v.slab = v.index[:0], v.plain[:0], v.arena[:0], v.live[:0], nil
-	for _, i := range at {
-		null := a.IsNull(int(i))
-		for _, s := range structs {
-			null = null || s.IsNull(int(i))
+// clear sets the vector to n nulls.
+func (v *vector) clear(n int) {
+	v.index, v.plain, v.arena, v.of = v.index[:0], v.plain[:0], v.arena[:0], nil
+	for range n {
+		v.index = append(v.index, -1)
+	}
+}
+
+// fill fills the vector with the values of a column at the indexes at, relative to first and less
+// than n. A value is null if it, or a struct that contains it, is null. A value that is not valid
+// text is an error, or is left out if the column is only kept.
+func (v *vector) fill(b *array.Body, c *column, first int64, n int, at []int32) error {
+	v.clear(0)
+	v.live = v.live[:0]
+	a, err := b.Array(c.leaf.typ)
+	if err != nil {
+		return err
+	}
+	if err := v.openStructs(b, c, first, n); err != nil {
+		return err
+	}
+	places := at
+	if c.leaf.typ.HasRuns() {
+		from, to, err := a.Runs(first, n)
+		if err != nil {
+			return err
+		}
+		v.phys = a.RunsOf(v.phys[:0], from, to, first, at)
+		places, first, n = v.phys, int64(from), to-from
+		if a, err = b.Array(c.leaf.typ.Children[1]); err != nil {
+			return err
+		}
+	}
+	if err := v.values.Open(a, first, n); err != nil {
+		return err
+	}
+	v.findLive(c, places, at)
+	if a.Type.Values != nil {
+		return v.fillIndexes(c)
+	}
+	return v.fillPlain(c)
+}
+
+// findLive determines which values are not null, and numbers them.
+func (v *vector) findLive(c *column, places, at []int32) {
+	runs := c.leaf.typ.HasRuns()
+	nulls := v.values.HasNulls()
+	for s := range v.structs {
+		nulls = nulls || v.structs[s].HasNulls()
+	}
+	if !nulls && !runs { // most columns
+		v.live = append(v.live, places...)
+		for k := range int32(len(places)) {
+			v.index = append(v.index, k)
+		}
+		return
+	}
+	last := int32(-1)
+	for k, i := range places {
+		null := v.values.Null(i)
+		for s := range v.structs {
+			null = null || v.structs[s].Null(at[k])
 		}
 		if null {
 			v.index = append(v.index, -1)
 			continue
 		}
-		v.index = append(v.index, int32(len(v.live)))
-		v.live = append(v.live, i)
+		if !runs || i != last {
+			v.live = append(v.live, i)
+			last = i
+		}
+		v.index = append(v.index, int32(len(v.live)-1))
 	}
-	if d, ok := a.(*array.Dictionary); ok {
-		return v.fillIndexes(d)
+}
+
+func (v *vector) openStructs(b *array.Body, c *column, first int64, n int) error {
+	around := c.leaf.inner
+	if c.leaf.list == nil {
+		around = c.leaf.outer
 	}
-	v.plain, v.arena = texts(v.plain, v.arena, a, v.live)
-	check := mayBeNoText(a.DataType())
+	for len(v.structs) < len(around) {
+		v.structs = append(v.structs, array.Window{})
+	}
+	for i, x := range around {
+		a, err := b.Array(x)
+		if err != nil {
+			return err
+		}
+		if err := v.structs[i].OpenValidity(a, first, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillPlain produces the text of the values that are not null.
+func (v *vector) fillPlain(c *column) (err error) {
+	if v.plain, v.arena, err = v.values.Texts(v.plain, v.arena, v.live); err != nil {
+		return err
+	}
+	if !v.values.HasOwnText() {
+		return nil // generated text is valid and never empty
+	}
+	absent := false
 	for k, s := range v.plain {
-		if s == "" || check && !columnar.IsText(s) {
-			if s != "" {
+		switch {
+		case s == "":
+			v.live[k], absent = -1, true
+		case !columnar.IsText(s):
+			if !c.kept {
 				return errNotText
 			}
-			v.live[k] = -1
-		} else {
+			v.live[k], v.plain[k], absent = -1, "", true
+		default:
 			v.live[k] = int32(k)
 		}
 	}
-	for i, k := range v.index {
-		if k >= 0 {
-			v.index[i] = v.live[k]
-		}
+	if absent {
+		v.relabel()
 	}
 	return nil
 }
 
-// fillIndexes looks the indexes of the live places up; the index vector numbers
-// those places so far.
-func (v *vector) fillIndexes(d *array.Dictionary) error {
-	if err := v.readDictionary(d); err != nil {
-		return err
-	}
-	size := len(v.dict.text)
+// fillIndexes looks up the dictionary indexes of the values that are not null. Before this, the
+// index vector contains only the numbers of these values.
+func (v *vector) fillIndexes(c *column) error {
+	size := uint64(len(v.dict.text))
 	for k, i := range v.live {
-		x := d.GetValueIndex(int(i))
-		if x < 0 || x >= size {
-			return errCorrupt
+		p := v.values.Index(i)
+		if p >= size {
+			return fault.Corrupt("a dictionary index is out of range")
 		}
-		if v.dict.blank && v.dict.text[x] == "" {
-			x = -1
+		v.live[k] = int32(p)
+		if v.dict.blank && v.dict.text[p] == "" {
+			if v.dict.bad[int32(p)] && !c.kept {
+				return errNotText
+			}
+			v.live[k] = -1
 		}
-		v.live[k] = int32(x)
 	}
+	v.relabel()
+	v.of = v.dict
+	return nil
+}
+
+// relabel replaces the numbers of the values with the results in live.
+func (v *vector) relabel() {
 	for i, k := range v.index {
 		if k >= 0 {
 			v.index[i] = v.live[k]
 		}
 	}
-	v.slab = v.dict
-	return nil
-}
-
-// readDictionary makes the text of a dictionary, unless it is that of the last
-// batch.
-func (v *vector) readDictionary(d *array.Dictionary) error {
-	of := d.Data().(*array.Data).Dictionary()
-	if v.dict != nil && v.dict.of == of {
-		return nil
-	}
-	values := d.Dictionary()
-	if values.Len() > maxLength(of) {
-		return errCorrupt
-	}
-	next := &dictionary{of: of, id: lastDict.Add(1), text: make([]string, values.Len())}
-	var at []int32
-	for i := range values.Len() {
-		if values.IsValid(i) {
-			at = append(at, int32(i))
-		}
-	}
-	made, _ := texts(nil, nil, values, at)
-	for k, i := range at {
-		if !columnar.IsText(made[k]) {
-			return errNotText
-		}
-		next.text[i] = made[k]
-	}
-	for _, s := range next.text {
-		next.blank = next.blank || s == ""
-	}
-	v.dict = next
-	return nil
-}
-
-// maxLength is the most values that the buffers of an array can hold: a value
-// takes a bit at least.
-func maxLength(data arrow.ArrayData) int {
-	bytes := 0
-	for _, b := range data.Buffers() {
-		if b != nil {
-			bytes += b.Len()
-		}
-	}
-	return 8 * bytes
-}
-
-// mayBeNoText is true for types whose text is not made here.
-func mayBeNoText(t arrow.DataType) bool {
-	switch t.ID() {
-	case arrow.STRING, arrow.LARGE_STRING, arrow.STRING_VIEW,
-		arrow.BINARY, arrow.LARGE_BINARY, arrow.BINARY_VIEW, arrow.FIXED_SIZE_BINARY:
-		return true
-	}
-	return false
 }

@@ -7,11 +7,11 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// SetNames names the columns of a nested schema. fields have the names of the
-// leaves and the lists that hold them; structs has, for each, the plain groups
-// around it within its list, outermost first. A leaf whose name is not unique in
-// its list gets those groups as a prefix: "doctor.npi". The place of the first
-// column whose name another one has already is returned, -1 if all differ.
+// SetNames sets the names of the columns of a nested schema. fields have the names of the leaves
+// and of the lists that contain them. structs has, for each leaf, the plain groups that contain it
+// within its list, outermost first. If the name of a leaf is not unique in its list, it is
+// prefixed with these groups: "doctor.npi". SetNames returns the index of the first column whose
+// name is already taken, or -1 if all names are unique.
 func SetNames(fields []cpcds.Field, structs [][]string) (duplicate int) {
 	type name struct{ group, name string }
 	count := map[name]int{}

@@ -13,7 +13,7 @@ func TestSetNames(t *testing.T) {
 	structs := [][]string{nil, {"billing", "provider"}, {"billing"}, {"doctor"}}
 	want := []cpcds.Field{{Name: "npi"}, {Name: "billing.provider.npi"}, {Name: "name"}, {Name: "npi", Group: "lines"}}
 	if i := SetNames(fields, structs); i != -1 {
-		t.Errorf("column %d is called a duplicate", i)
+		t.Errorf("column %d was reported as a duplicate", i)
 	}
 	if diff := cmp.Diff(want, fields); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)

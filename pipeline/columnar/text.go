@@ -1,5 +1,5 @@
-// Package columnar holds what the columnar formats, Parquet and Arrow, have in
-// common: typed cells as text and the names of nested columns.
+// Package columnar contains what the columnar formats, Parquet and Arrow, have in common:
+// conversion of typed values to text, names of nested columns, and temporary files.
 package columnar
 
 import (
@@ -8,16 +8,18 @@ import (
 	"math/bits"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 	"unicode/utf8"
 )
 
 const secondsPerDay = 24 * 60 * 60
 
-// IsText reports whether a value is text that may enter the pipeline: valid UTF-8
-// without NUL.
-func IsText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
+// IsText reports whether a value is text, that is, valid UTF-8. Rows with control characters are
+// rejected later, by the layout.
+func IsText(s string) bool { return utf8.ValidString(s) }
 
-// AppendDate appends the date that lies days after 1970-01-01 as YYYY-MM-DD.
+// AppendDate appends a date, given as days since 1970-01-01, as YYYY-MM-DD.
 func AppendDate(b []byte, days int64) []byte {
 	year, month, day := civil(days)
 	b = appendPadded(b, year, 4)
@@ -27,9 +29,8 @@ func AppendDate(b []byte, days int64) []byte {
 	return appendPadded(b, day, 2)
 }
 
-// civil turns days after 1970-01-01 into a date of the Gregorian calendar. It
-// counts in eras of 400 years that begin on the first of March, so that a leap
-// day is the last day of its year.
+// civil converts days since 1970-01-01 to a Gregorian calendar date. It counts in 400-year eras
+// that begin on March 1, so that a leap day is the last day of its year.
 func civil(days int64) (year, month, day int64) {
 	const (
 		daysPerEra = 146097
@@ -51,27 +52,87 @@ func civil(days int64) (year, month, day int64) {
 	return year, month, day
 }
 
-// AppendTimestamp appends an instant as RFC 3339 in UTC, with as many decimals of
-// a second as it has and none if there are none. count is the time since
-// 1970-01-01T00:00:00Z in units of which perSecond make a second; perSecond is a
-// power of ten, at most 1e9.
-func AppendTimestamp(b []byte, count, perSecond int64) []byte {
+// AppendTimestamp appends a point in time in RFC 3339 format. It has as many decimal places of a
+// second as needed, and none if the fraction is zero. count is the time since 1970-01-01T00:00:00
+// in units of 1/perSecond seconds. perSecond is a power of ten, at most 1e9.
+//
+// If zone is nil, count is local wall-clock time, and the text has no UTC offset. Otherwise count
+// is an instant relative to UTC, and the text has the UTC offset of the zone at that instant, so
+// that it shows the local date in that zone.
+func AppendTimestamp(b []byte, count, perSecond int64, zone *time.Location) []byte {
 	seconds := floorDiv(count, perSecond)
-	return AppendInstant(b, seconds, (count-seconds*perSecond)*(1e9/perSecond))
+	return AppendInstant(b, seconds, (count-seconds*perSecond)*(1e9/perSecond), zone)
 }
 
-// AppendInstant appends the instant that lies seconds and nanos, 0 to 999999999,
-// after 1970-01-01T00:00:00Z, in the form of AppendTimestamp.
-func AppendInstant(b []byte, seconds, nanos int64) []byte {
+// AppendInstant appends the time that is seconds and nanos (0 to 999999999) after
+// 1970-01-01T00:00:00, in the format of AppendTimestamp.
+func AppendInstant(b []byte, seconds, nanos int64, zone *time.Location) []byte {
+	offset := 0
+	if zone != nil && zone != time.UTC {
+		_, offset = time.Unix(seconds, 0).In(zone).Zone()
+		seconds += int64(offset)
+	}
 	days := floorDiv(seconds, secondsPerDay)
 	b = AppendDate(b, days)
 	b = append(b, 'T')
 	b = appendClock(b, seconds-days*secondsPerDay, nanos)
-	return append(b, 'Z')
+	switch {
+	case zone == nil:
+		return b
+	case offset == 0:
+		return append(b, 'Z')
+	case offset < 0:
+		b, offset = append(b, '-'), -offset
+	default:
+		b = append(b, '+')
+	}
+	b = appendPadded(b, int64(offset/3600), 2)
+	b = append(b, ':')
+	return appendPadded(b, int64(offset/60%60), 2)
 }
 
-// AppendTime appends a time of day as hh:mm:ss, with decimals of a second if it
-// has any. count is the time since midnight; perSecond is as in AppendTimestamp.
+// ZoneOf returns the time zone for a name in a file: "UTC", "America/New_York" or an offset such
+// as "+05:30". It returns false if there is no such zone.
+func ZoneOf(name string) (*time.Location, bool) {
+	switch name {
+	case "":
+		return nil, false
+	case "Z", "UTC", "utc", "Etc/UTC", "GMT":
+		return time.UTC, true
+	case "Local":
+		return nil, false // the zone of this machine is unrelated to the file
+	}
+	if name[0] == '+' || name[0] == '-' {
+		digits := strings.ReplaceAll(name[1:], ":", "")
+		if len(digits) == 2 {
+			digits += "00"
+		}
+		at, err := time.Parse("1504", digits)
+		if err != nil {
+			return nil, false
+		}
+		offset := at.Hour()*3600 + at.Minute()*60
+		if name[0] == '-' {
+			offset = -offset
+		}
+		return time.FixedZone(name, offset), true
+	}
+	if zone, ok := zones.Load(name); ok {
+		return zone.(*time.Location), true
+	}
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		return nil, false
+	}
+	one, _ := zones.LoadOrStore(name, zone)
+	return one.(*time.Location), true
+}
+
+// zones caches the loaded time zones by name, so that there is only one Location for each.
+var zones sync.Map
+
+// AppendTime appends a time of day as hh:mm:ss, with decimal places of a second if the fraction is
+// not zero. count is the time since midnight; perSecond is as in AppendTimestamp.
 func AppendTime(b []byte, count, perSecond int64) []byte {
 	seconds := floorDiv(count, perSecond)
 	return appendClock(b, seconds, (count-seconds*perSecond)*(1e9/perSecond))
@@ -94,9 +155,9 @@ func appendClock(b []byte, seconds, nanos int64) []byte {
 	return b
 }
 
-// AppendFloat appends a floating-point number of 32 or 64 bits as the shortest
-// decimal that reads back as the same number. Only numbers too large or too small
-// to be an amount get an exponent.
+// AppendFloat appends a 32-bit or 64-bit floating-point number as the shortest decimal that
+// converts back to the same number. Only numbers that are too large or too small to be an amount
+// have an exponent.
 func AppendFloat(b []byte, v float64, size int) []byte {
 	format := byte('f')
 	if a := math.Abs(v); a >= 1e21 || a != 0 && a < 1e-21 {
@@ -105,12 +166,11 @@ func AppendFloat(b []byte, v float64, size int) []byte {
 	return strconv.AppendFloat(b, v, format, -1, size)
 }
 
-// MaxScale is the largest scale of a decimal that is accepted: that of a number of
-// 256 bits. What a schema says beyond it is damage, and would make endless text.
+// MaxScale is the maximum accepted scale of a decimal, which is that of a 256-bit number. A larger
+// scale in a schema means that it is damaged, and would produce extremely long text.
 const MaxScale = 76
 
-// AppendDecimal appends unscaled times ten to the power of -scale as a plain
-// decimal with scale decimals.
+// AppendDecimal appends unscaled × 10^-scale as a plain decimal with scale decimal places.
 func AppendDecimal(b []byte, unscaled int64, scale int) []byte {
 	if unscaled < 0 {
 		return appendDecimal(append(b, '-'), 0, -uint64(unscaled), scale)
@@ -118,8 +178,8 @@ func AppendDecimal(b []byte, unscaled int64, scale int) []byte {
 	return appendDecimal(b, 0, uint64(unscaled), scale)
 }
 
-// AppendDecimal128 is AppendDecimal for an unscaled number of 128 bits, in two's
-// complement, of which high and low are the halves.
+// AppendDecimal128 is AppendDecimal for a 128-bit two's complement number with the given high and
+// low halves.
 func AppendDecimal128(b []byte, high int64, low uint64, scale int) []byte {
 	h := uint64(high)
 	if high < 0 {
@@ -133,9 +193,8 @@ func AppendDecimal128(b []byte, high int64, low uint64, scale int) []byte {
 	return appendDecimal(b, h, low, scale)
 }
 
-// AppendDecimalBytes is AppendDecimal for an unscaled number of any length, in
-// two's complement with the most significant byte first. Only numbers of more
-// than 16 bytes allocate.
+// AppendDecimalBytes is AppendDecimal for a big-endian two's complement number of any length. It
+// allocates only for numbers longer than 16 bytes.
 func AppendDecimalBytes(b, unscaled []byte, scale int) []byte {
 	if len(unscaled) > 16 {
 		return appendBig(b, unscaled, scale)
@@ -166,7 +225,7 @@ func appendBig(b, unscaled []byte, scale int) []byte {
 }
 
 func appendDecimal(b []byte, high, low uint64, scale int) []byte {
-	const chunk = 1e19 // the largest power of ten in 64 bits
+	const chunk = 1e19 // the largest power of ten that fits into 64 bits
 	start := len(b)
 	if high == 0 {
 		return point(strconv.AppendUint(b, low, 10), start, scale)
@@ -183,7 +242,7 @@ func appendDecimal(b []byte, high, low uint64, scale int) []byte {
 	return point(appendPadded64(b, rest, 19), start, scale)
 }
 
-// point puts the decimal point into the digits that begin at start.
+// point inserts the decimal point into the digits that begin at start.
 func point(b []byte, start, scale int) []byte {
 	for ; scale < 0; scale++ {
 		b = append(b, '0')
@@ -207,7 +266,7 @@ func point(b []byte, start, scale int) []byte {
 	return b
 }
 
-// AppendUUID appends the sixteen bytes of a UUID in its usual form.
+// AppendUUID appends the sixteen bytes of a UUID in the usual text format.
 func AppendUUID(b []byte, id []byte) []byte {
 	const digits = "0123456789abcdef"
 	for i, c := range id {

@@ -11,7 +11,7 @@ import (
 )
 
 func TestAppendDate(t *testing.T) {
-	// The standard library knows the same calendar.
+	// Compare with the calendar of the standard library.
 	for days := int64(-719000); days < 3000000; days += 17 {
 		want := time.Unix(days*secondsPerDay, 0).UTC().Format(time.DateOnly)
 		if got := string(AppendDate(nil, days)); got != want {
@@ -23,7 +23,7 @@ func TestAppendDate(t *testing.T) {
 func TestAppendTimestamp(t *testing.T) {
 	check := func(count, perSecond int64, want string) {
 		t.Helper()
-		if got := string(AppendTimestamp(nil, count, perSecond)); got != want {
+		if got := string(AppendTimestamp(nil, count, perSecond, time.UTC)); got != want {
 			t.Errorf("%d/%d: got %s, want %s", count, perSecond, got, want)
 		}
 	}
@@ -34,6 +34,25 @@ func TestAppendTimestamp(t *testing.T) {
 	check(1374136496120000, 1e6, "2013-07-18T08:34:56.12Z")
 	check(1374136496000000000, 1e9, "2013-07-18T08:34:56Z")
 	check(1374136496000000001, 1e9, "2013-07-18T08:34:56.000000001Z")
+
+	// 20:00 in New York is the next day in UTC. The text must have the date in New York.
+	zoned := func(name string, count int64, want string) {
+		t.Helper()
+		zone, ok := ZoneOf(name)
+		if got := string(AppendTimestamp(nil, count, 1, zone)); got != want || ok != (name != "") {
+			t.Errorf("%q: got %s, want %s", name, got, want)
+		}
+	}
+	zoned("", 1704157200, "2024-01-02T01:00:00")
+	zoned("America/New_York", 1704157200, "2024-01-01T20:00:00-05:00")
+	zoned("America/New_York", 1720000000, "2024-07-03T05:46:40-04:00")
+	zoned("+05:30", 1704157200, "2024-01-02T06:30:00+05:30")
+	zoned("-0800", 1704157200, "2024-01-01T17:00:00-08:00")
+	for _, name := range []string{"Local", "+5x", "Europe/Nowhere"} {
+		if _, ok := ZoneOf(name); ok {
+			t.Errorf("%q was accepted as a zone", name)
+		}
+	}
 
 	if got, want := string(AppendTime(nil, 45296789, 1000)), "12:34:56.789"; got != want {
 		t.Errorf("time: got %s, want %s", got, want)
@@ -62,7 +81,7 @@ func TestAppendDecimal(t *testing.T) {
 	check(math.MaxInt64, 18, "9.223372036854775807")
 }
 
-// TestAppendDecimalBytes compares all lengths with arithmetic of math/big.
+// TestAppendDecimalBytes compares numbers of all lengths with math/big.
 func TestAppendDecimalBytes(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for range 20000 {

@@ -12,19 +12,21 @@ import (
 	"golang.org/x/text/transform"
 )
 
-// charset is the encoding of a file's text. UTF-16 is decoded as a stream; in the
-// others delimiters, quotes and line feeds are the same bytes, so that the file is
-// taken apart as it is and only fields are decoded.
+// charset is the encoding of a file's text. UTF-16 is decoded as a stream; in the others
+// delimiters, quotes and line feeds are the same bytes, so the file is split as it is and only
+// fields are decoded.
 type charset uint8
 
 const (
 	utf8Text charset = iota
 	latin1
 	windows1252
-	utf16
+	utf16 // the byte order is that of its mark
+	utf16le
+	utf16be
 )
 
-var charsetNames = [...]string{"UTF-8", "Latin-1", "Windows-1252", "UTF-16"}
+var charsetNames = [...]string{"UTF-8", "Latin-1", "Windows-1252", "UTF-16", "UTF-16", "UTF-16"}
 
 func (c charset) String() string { return charsetNames[c] }
 
@@ -38,34 +40,61 @@ func charsetOf(name string) (charset, error) {
 		return windows1252, nil
 	case "utf-16", "utf16":
 		return utf16, nil
+	case "utf-16le":
+		return utf16le, nil
+	case "utf-16be":
+		return utf16be, nil
 	}
-	return 0, fmt.Errorf("encoding %q is not known; known are utf-8, latin1, windows-1252 and utf-16", name)
+	return 0, fmt.Errorf("unknown encoding %q; use utf-8, latin1, windows-1252, utf-16, utf-16le or utf-16be", name)
 }
 
-// stream turns UTF-16 into UTF-8.
+// wide reports whether it is one of UTF-16.
+func (c charset) wide() bool { return c >= utf16 }
+
+// stream turns UTF-16 into UTF-8. A byte order mark takes precedence over the name.
 func (c charset) stream(r io.Reader) io.Reader {
-	if c == utf16 {
-		return transform.NewReader(r, unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewDecoder())
+	if !c.wide() {
+		return r
 	}
-	return r
+	endian, mark := unicode.LittleEndian, unicode.UseBOM
+	switch c {
+	case utf16:
+		mark = unicode.ExpectBOM
+	case utf16be:
+		endian = unicode.BigEndian
+	}
+	return transform.NewReader(r, unicode.UTF16(endian, mark).NewDecoder())
 }
 
-// valid reports whether bytes of the scanner are text of the encoding. The decoder
-// of UTF-16 puts U+FFFD where its input is not.
-func (c charset) valid(b []byte) bool {
-	if strings.IndexByte(view(b), 0) >= 0 {
-		return false
+// wideText returns the encoding of text that is UTF-16 by its first bytes, "" if it is
+// not.
+func wideText(b []byte) string {
+	switch {
+	case len(b) < 2:
+	case b[0] == 0xff && b[1] == 0xfe, b[0] == 0xfe && b[1] == 0xff:
+		return "utf-16"
+	case len(b) < 4:
+	case b[0] != 0 && b[1] == 0 && b[2] != 0 && b[3] == 0:
+		return "utf-16le"
+	case b[0] == 0 && b[1] != 0 && b[2] == 0 && b[3] != 0:
+		return "utf-16be"
 	}
+	return ""
+}
+
+// valid reports whether bytes of the scanner are valid in the encoding. The UTF-16 decoder replaces
+// invalid input by U+FFFD.
+func (c charset) valid(b []byte) bool {
 	switch c {
 	case utf8Text:
 		return utf8.Valid(b)
-	case utf16:
+	case utf16, utf16le, utf16be:
 		return !strings.ContainsRune(view(b), utf8.RuneError)
 	}
 	return true
 }
 
-// perByte reports whether each byte is a character of its own.
+// perByte reports whether each byte is one character.
 func (c charset) perByte() bool { return c == latin1 || c == windows1252 }
 
 // appendField appends a field of a perByte encoding as UTF-8.

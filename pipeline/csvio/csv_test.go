@@ -33,8 +33,16 @@ func write(t testing.TB, name string, content []byte) string {
 	return path
 }
 
+// every binds all columns of a file.
+func every(f pipeline.File) (c pipeline.Columns) {
+	for i := range f.Fields() {
+		c.Bound = append(c.Bound, i)
+	}
+	return c
+}
+
 // read reads rows of a file as text; to is past the end for all of them.
-func read(f pipeline.File, from, to int64, columns []int) ([][]string, error) {
+func read(f pipeline.File, from, to int64, columns pipeline.Columns) ([][]string, error) {
 	s, err := f.Open(context.Background(), from, to, columns)
 	if err != nil {
 		return nil, err
@@ -52,7 +60,7 @@ func read(f pipeline.File, from, to int64, columns []int) ([][]string, error) {
 			return nil, err
 		}
 		if want := from + int64(len(rows)); r.First != want || r.N == 0 {
-			return nil, fmt.Errorf("a slab of %d rows begins at row %d, want %d", r.N, r.First, want)
+			return nil, fmt.Errorf("a row batch of %d rows begins at row %d, want %d", r.N, r.First, want)
 		}
 		for i := range r.N {
 			row := make([]string, len(r.Columns))
@@ -67,7 +75,8 @@ func read(f pipeline.File, from, to int64, columns []int) ([][]string, error) {
 	}
 }
 
-// parse reads a file in full, after a scan, and checks that both see the same rows.
+// parse reads a file in full and checks that its scan, and readers that begin
+// elsewhere, see the same rows.
 func parse(t testing.TB, path string, opts Options) ([]string, [][]string, error) {
 	t.Helper()
 	f, err := Open(path, opts)
@@ -79,10 +88,11 @@ func parse(t testing.TB, path string, opts Options) ([]string, [][]string, error
 	for _, x := range f.Fields() {
 		header = append(header, x.Name)
 	}
-	rows, readErr := read(f, 0, 1<<40, nil)
+	text, textErr := read(f, 0, 1<<40, pipeline.Columns{Kept: every(f).Bound})
+	_, middleErr := read(f, 1, 1<<40, pipeline.Columns{Kept: every(f).Bound})
 	spans, err := f.Spans(context.Background())
-	if fmt.Sprint(err) != fmt.Sprint(readErr) {
-		t.Fatalf("the scan says %v, reading says %v", err, readErr)
+	if fmt.Sprint(err) != fmt.Sprint(textErr) || fmt.Sprint(err) != fmt.Sprint(middleErr) {
+		t.Fatalf("the scan says %v, reading says %v, from the middle %v", err, textErr, middleErr)
 	}
 	if err != nil {
 		return header, nil, err
@@ -94,10 +104,32 @@ func parse(t testing.TB, path string, opts Options) ([]string, [][]string, error
 		}
 		next += s.Rows
 	}
-	if next != int64(len(rows)) {
-		t.Fatalf("the scan counts %d rows, reading gives %d", next, len(rows))
+	if next != int64(len(text)) {
+		t.Fatalf("the scan counts %d rows, reading gives %d", next, len(text))
 	}
+	rows, err := read(f, 0, 1<<40, every(f))
+	if err != nil {
+		return header, nil, err // of a value, which a scan does not look at
+	}
+	compareRows(t, "kept columns", rows, text)
+	checkTails(t, f, rows)
 	return header, rows, nil
+}
+
+// checkTails reads a file from some of its rows on.
+func checkTails(t testing.TB, f pipeline.File, rows [][]string) {
+	t.Helper()
+	n := len(rows)
+	for _, from := range []int{1, n / 3, n / 2, n - 1, n} {
+		if from < 0 || from > n {
+			continue
+		}
+		tail, err := read(f, int64(from), 1<<40, every(f))
+		if err != nil {
+			t.Fatalf("from row %d: %v", from, err)
+		}
+		compareRows(t, fmt.Sprintf("from row %d", from), rows[from:], tail)
+	}
 }
 
 func TestForms(t *testing.T) {
@@ -126,7 +158,6 @@ func TestForms(t *testing.T) {
 	check("a,b\n'x,y',\"2\"\n", Options{Quote: '\''}, row("a", "b"), row("x,y", "\"2\""))
 	check("a,b\n\"x,y\n", Options{NoQuote: true}, row("a", "b"), row("\"x", "y"))
 	check("1,2\n3,4", Options{NoHeader: true, Columns: []string{"p", "q"}}, row("p", "q"), row("1", "2"), row("3", "4"))
-	check("a,b\n1,2,\n3,4\n5,6,\"\"\n", Options{}, row("a", "b"), row("1", "2"), row("3", "4"), row("5", "6"))
 	check("a,b,c\n1\n2,3\n", Options{ShortRows: true}, row("a", "b", "c"), row("1", "", ""), row("2", "3", ""))
 	check("a:b\n1:2,3", Options{Delimiter: ':'}, row("a", "b"), row("1", "2,3"))
 	check("a,b\n", Options{}, row("a", "b"))
@@ -153,16 +184,15 @@ func TestFaults(t *testing.T) {
 	}
 	check("", Options{}, pipeline.FormatError{What: "is empty"})
 	check("\n\r\n", Options{}, pipeline.FormatError{What: "is empty"})
-	check("a,b\n1,2\n\nsecret\n", Options{}, pipeline.FormatError{Row: 2, Line: 4, What: "has 1 fields, the header has 2"})
-	check("a,b\n\"1\n1\",2\nsecret,4,5\n", Options{}, pipeline.FormatError{Row: 2, Line: 4, What: "has 3 fields, the header has 2"})
-	check("a,b\n1,2,3,\n", Options{}, pipeline.FormatError{Row: 1, Line: 2, What: "has 4 fields, the header has 2"})
+	check("a,b\n1,2\n\nsecret\n", Options{}, pipeline.FormatError{Row: 2, Line: 4, What: "has 1 fields, but the header has 2"})
+	check("a,b\n\"1\n1\",2\nsecret,4,5\n", Options{}, pipeline.FormatError{Row: 2, Line: 4, What: "has 3 fields, but the header has 2"})
+	check("a,b\n1,2,3,\n", Options{}, pipeline.FormatError{Row: 1, Line: 2, What: "has 4 fields, but the header has 2"})
 	check("a,b\n1,2\n3,\"secret\n5,6\n", Options{}, pipeline.FormatError{Row: 2, Line: 3, Column: "b", What: "opens a quote that is never closed"})
 	check("a,b\n1,\"secret\"x\n", Options{}, pipeline.FormatError{Row: 1, Line: 2, Column: "b", What: "has text after a closing quote"})
 	check("a,b\n1,2\nsecret\xff,2\n", Options{}, pipeline.FormatError{Row: 2, Line: 3, Column: "a", What: "is not valid UTF-8"})
-	check("a,b\n1,sec\x00ret\n", Options{}, pipeline.FormatError{Row: 1, Line: 2, Column: "b", What: "holds a NUL byte"})
-	check("a,b\n1,sec\x00ret\n", Options{Encoding: "latin1"}, pipeline.FormatError{Row: 1, Line: 2, Column: "b", What: "holds a NUL byte"})
-	check("secret,b,secret\n", Options{}, pipeline.FormatError{Line: 1, What: "the header has the same name for columns 1 and 3"})
-	check("a,,c\n", Options{}, pipeline.FormatError{Line: 1, What: "the header has no name for column 2"})
+	check(", \n", Options{}, pipeline.FormatError{Line: 1, What: "has no names in its first line"})
+	check("1980-01-31,secret\nx\n", Options{}, pipeline.FormatError{Row: 1, Line: 2, What: "has 1 fields, but the header has 2"})
+	check("1980-01-31,secret\nx,y\xff\n", Options{}, pipeline.FormatError{Row: 1, Line: 2, Column: "2", What: "is not valid UTF-8"})
 	check("a\xff,c\n", Options{}, pipeline.FormatError{Line: 1, What: "is not valid UTF-8"})
 	check("a,b\n1,secretsecret\n", Options{MaxField: 10}, pipeline.FormatError{Row: 1, Line: 2, Column: "b", What: "has a field of more than 10 bytes"})
 	check("a,b\n1,\""+strings.Repeat("secret\n", 1<<20), Options{}, pipeline.FormatError{Row: 1, Line: 2, Column: "b", What: "has a field of more than 1048576 bytes"})
@@ -258,8 +288,8 @@ func TestContainers(t *testing.T) {
 	}{
 		{"cut.csv.gz", gz.Bytes()[:gz.Len()/2], "truncated"},
 		{"cut.csv.zst", zst[:len(zst)/2], "truncated"},
-		{"not.csv.gz", content, "not a valid gzip stream"},
-		{"not.csv.zst", content, "not a valid zstd stream"},
+		{"not.csv.gz", content, "is not compressed, though its name says gzip"},
+		{"not.csv.zst", content, "is not compressed, though its name says zstd"},
 	} {
 		_, _, err := parse(t, write(t, broken.name, broken.raw), Options{})
 		var fault *pipeline.FormatError
@@ -283,7 +313,7 @@ func TestRanges(t *testing.T) {
 	defer f.Close()
 	rows := int64(len(want))
 	for _, from := range []int64{1, 4095, 4096, 4097, rows - 1, rows} {
-		got, err := read(f, from, min(from+5000, rows), nil)
+		got, err := read(f, from, min(from+5000, rows), every(f))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -297,7 +327,7 @@ func TestRanges(t *testing.T) {
 		t.Errorf("got %d spans for %d MiB", len(spans), len(content)>>20)
 	}
 	for _, s := range spans {
-		got, err := read(f, s.First, s.First+s.Rows, []int{3, 0, 0})
+		got, err := read(f, s.First, s.First+s.Rows, pipeline.Columns{Bound: []int{3, 0, 0}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -338,14 +368,14 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// TestEqualNeighboursAreOneValue holds a slab to one value for what rows repeat.
+// TestEqualNeighboursAreOneValue holds a row batch to one value for what rows repeat.
 func TestEqualNeighboursAreOneValue(t *testing.T) {
 	f, err := Open(write(t, "rows.csv", []byte("a,b\nx,1\nx,\n\"x\",1\ny,2\nx,2\n")), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	s, err := f.Open(t.Context(), 0, 5, nil)
+	s, err := f.Open(t.Context(), 0, 5, pipeline.ReadableColumns(f))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,5 +390,17 @@ func TestEqualNeighboursAreOneValue(t *testing.T) {
 	}
 	if d := cmp.Diff(want, r.Columns); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestNUL leaves a NUL to the layout, as it does all control characters.
+func TestNUL(t *testing.T) {
+	path := write(t, "a.csv", []byte("a,b\n1,x\x00y\n2,z\n"))
+	for _, encoding := range []string{"", "latin1"} {
+		_, rows, err := parse(t, path, Options{Encoding: encoding})
+		if err != nil {
+			t.Fatal(err)
+		}
+		compareRows(t, encoding, [][]string{{"1", "x\x00y"}, {"2", "z"}}, rows)
 	}
 }

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/gzip"
+
+	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/cpcds"
 )
 
@@ -30,9 +33,21 @@ func FuzzCSV(f *testing.F) {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		header, rows, err := parse(t, path, Options{Delimiter: ','})
+		header, rows, err := parse(t, path, Options{Delimiter: ',', Escape: '"'})
 		if err != nil {
 			return
+		}
+		want[0][0] = strings.TrimPrefix(want[0][0], "\ufeff")
+		for i, name := range header {
+			if strings.TrimSpace(want[0][i]) == "" {
+				want[0][i] = name
+			}
+		}
+		for i, row := range want {
+			// An empty field behind the last column is none.
+			if n := len(header); len(row) == n+1 && strings.TrimSpace(row[n]) == "" {
+				want[i] = row[:n]
+			}
 		}
 		got := append([][]string{header}, rows...)
 		for _, row := range got {
@@ -41,9 +56,79 @@ func FuzzCSV(f *testing.F) {
 				row[i] = strings.ReplaceAll(v, "\r\n", "\n")
 			}
 		}
-		want[0][0] = strings.TrimPrefix(want[0][0], "\ufeff")
 		compareRows(t, fmt.Sprintf("%q", content), want, got)
 	})
+}
+
+// fuzzed makes options of the bits of a number.
+func fuzzed(bits uint16) Options {
+	on := func(n int) bool { return bits>>n&1 != 0 }
+	o := Options{Trim: on(0), ExcelGuards: on(1), ShortRows: on(2), NoQuote: on(3)}
+	switch bits >> 4 & 3 {
+	case 1:
+		o.Escape = '\\'
+	case 2:
+		o.Escape = '"'
+	case 3:
+		o.Quote = '\''
+	}
+	o.Encoding = []string{"", "", "latin1", "utf-16", "utf-16le", "utf-16be", "", ""}[bits>>6&7]
+	o.Delimiter = []byte{0, 0, ',', ' '}[bits>>9&3]
+	if on(11) {
+		o.NoHeader, o.Columns = true, []string{"a", "b", "c"}
+	}
+	return o
+}
+
+// FuzzOptions reads anything with any options: from the beginning, from the middle and
+// by the scan, plain and compressed, the rows are the same.
+func FuzzOptions(f *testing.F) {
+	for _, content := range []string{
+		"a,b\n1,2\n3,4\n", "a,b,\n1,2,\n3,4,\n", "a, \"b\" ,c\n1, \"x, y\"\t,3\n", "a,b\n=\"00123\",\"=\"\"04\"\"\"\n",
+		"a,b\n\"Smith \\\"Jr\\\"\",x\\,y\n\\N,\\\r\n\n\\", "a,b\n\"C:\\\",2\n", "a,b\r1,2\r", "\xff\xfea\x00\n\x00b\x00\n\x00\x00\xd8",
+		"a b\n'1 2' 3\n", "a,b\n1,2\na,b\n\ufeffa,b\n", "a,,a\n1,2,3\n",
+	} {
+		for _, bits := range []uint16{0, 1, 2, 4, 0x10, 0x13, 0x20, 0x30, 0xc0, 0x600, 0x800} {
+			f.Add([]byte(content), bits)
+		}
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, content []byte, bits uint16) {
+		opts := fuzzed(bits)
+		plain, packed := filepath.Join(dir, "fuzz.csv"), filepath.Join(dir, "fuzz.csv.gz")
+		if err := os.WriteFile(plain, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		header, rows, err := parse(t, plain, opts)
+		if bits&0x8000 == 0 || kindOf(content) != "" {
+			return
+		}
+		if err := os.WriteFile(packed, stored(t, content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		packedHeader, packedRows, packedErr := parse(t, packed, opts)
+		if got, want := strings.ReplaceAll(fmt.Sprint(packedErr), packed, plain), fmt.Sprint(err); got != want {
+			t.Fatalf("%q: compressed it says %s, plain %s", content, got, want)
+		}
+		compareRows(t, fmt.Sprintf("%q compressed", content), append([][]string{header}, rows...), append([][]string{packedHeader}, packedRows...))
+	})
+}
+
+// stored makes a gzip stream without the time that compression takes.
+func stored(t testing.TB, content []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := gzip.NewWriterLevel(&b, gzip.NoCompression)
+	if err == nil {
+		_, err = w.Write(content)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 // wide makes rows of claims: 60 columns, half of them empty.
@@ -89,7 +174,7 @@ func BenchmarkRead(b *testing.B) {
 		}
 		defer f.Close()
 		for b.Loop() {
-			s, err := f.Open(b.Context(), 0, rows, nil)
+			s, err := f.Open(b.Context(), 0, rows, pipeline.ReadableColumns(f))
 			if err != nil {
 				b.Fatal(err)
 			}

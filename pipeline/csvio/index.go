@@ -22,7 +22,7 @@ type index struct {
 	rows  int64
 }
 
-// before returns the last mark that is not behind a row.
+// before returns the last mark at or before a row.
 func (x *index) before(row int64, first mark) mark {
 	i := sort.Search(len(x.marks), func(i int) bool { return x.marks[i].row > row })
 	if i == 0 {
@@ -49,7 +49,7 @@ func (f *file) buildIndex(ctx context.Context) (*index, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := s.checkCount(&rec); err != nil {
+		if err := s.check(&rec); err != nil {
 			return nil, err
 		}
 		m := s.at()

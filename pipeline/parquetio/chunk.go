@@ -1,143 +1,208 @@
 package parquetio
 
 import (
-	"errors"
 	"io"
-	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/encoding"
+	"github.com/parquet-go/parquet-go/format"
 
-	"cpcds2fhir/pipeline"
-	"cpcds2fhir/pipeline/columnar"
+	"cpcds2fhir/pipeline/parquetio/cell"
+	"cpcds2fhir/pipeline/parquetio/guarded"
+	"cpcds2fhir/pipeline/parquetio/page"
 )
 
-// lastDict numbers the dictionaries of the process, so that no two columns that a
-// reader sees have the same number.
+// lastDict is used to number all dictionaries of the process, so that no two columns seen by a
+// reader have the same dictionary number.
 var lastDict atomic.Uint64
 
 // chunk reads one column of one row group, page by page.
 type chunk struct {
-	leaf  *leaf
-	pages parquet.Pages
+	leaf   *leaf
+	shared *scratch
+	walk   page.Walk
+	codec  format.CompressionCodec
+	limit  int // entries remaining in the pages that follow
 
-	// The current page. Its entries are values, nulls and, in a list, places where
-	// there is no element. Only values are stored.
-	page    parquet.Page
+	// The current page. Its entries are values, nulls and, in a list, markers for missing
+	// elements. Only values are stored.
+	decoder *page.Decoder
 	values  encoding.Values
-	indexes []int32 // of a dictionary-encoded page
-	reps    []byte  // nil outside of lists
+	indexes []int32 // of a dictionary-encoded page, otherwise nil
+	reps    []byte  // nil outside lists
 	defs    []byte  // nil if all entries are values
 	entries int
 	entry   int // next entry
 	value   int // next value
 
-	dict *dictionary // of the chunk, nil until a page uses it
+	dict *dictionary // of the chunk, nil until the dictionary page is decoded
 
-	held []parquet.Page // pages that the last slab still points into
-	kept []byte         // scratch: definition levels of elements
+	held  [][]byte // text of earlier pages that the last row batch still points into
+	kept  []byte   // scratch: definition levels of elements
+	space *space
 }
+
+// space holds the buffers into which the levels and indexes of a page are decoded.
+type space struct {
+	indexes    []int32
+	reps, defs []byte
+	decoder    page.Decoder
+	window     []byte
+}
+
+// scratch is memory shared by the chunks of a source. The input of a page is no longer needed once
+// the page is decoded.
+type scratch struct {
+	page.Unpacker
+	body, raw []byte
+	texts     [][]byte // free buffers for text
+	spaces    []*space // free spaces
+	held      int64    // bytes of text held by chunks
+	pageLimit int64    // the maximum page size, 0 for no limit
+}
+
+// scratches holds those that no source is using. Without the pool, memory would be allocated again
+// for every source.
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
 // dictionary is the dictionary of a chunk as text.
 type dictionary struct {
-	of    parquet.Dictionary
 	id    uint64
 	text  []string
-	blank bool // there is an empty text among them
+	blank bool // some entry is empty
 }
 
-// errNotText means that a value is not UTF-8 or holds a NUL.
-var errNotText = errors.New("not text")
-
-// errUneven means that the columns of a list disagree on its length.
-var errUneven = errors.New("lists of different lengths")
-
-// errShort means that a chunk ends before its row group does.
-var errShort = errors.New("short column chunk")
-
-func openChunk(l *leaf, c parquet.ColumnChunk, skip int64) (*chunk, error) {
-	r := &chunk{leaf: l}
-	err := guard(func() error {
-		if skip > 0 {
-			// Where there is an index of the pages, loading it lets the seek jump.
-			if _, err := c.OffsetIndex(); err != nil && !errors.Is(err, parquet.ErrMissingOffsetIndex) {
-				return err
-			}
-		}
-		r.pages = c.Pages()
-		if skip == 0 || r.skipsByReading() {
-			return nil
-		}
-		return r.pages.SeekToRow(skip)
-	})
-	if err == nil && r.skipsByReading() {
-		err = r.discard(skip)
+// openChunk opens a column of the current row group at the source's current row. The chunk must be
+// closed even if there is an error.
+func (s *source) openChunk(column int) (*chunk, error) {
+	l, g := s.columns[column], &s.file.groups[s.group]
+	m, begin := &s.footer.Groups.list[s.group].chunks[l.chunk], s.footer.begin
+	c := &chunk{leaf: l, shared: s.shared, walk: m.pages(s.file.os, begin), codec: m.codec, limit: int(m.values),
+		space: s.shared.takeSpace()}
+	c.decoder, c.walk.Window = &c.space.decoder, c.space.window
+	c.decoder.Kind, c.decoder.Size, c.decoder.Spare, c.decoder.Limit = l.cell.Physical, l.cell.Size, s.footer.spare(), s.shared.pageLimit
+	if s.shared.pageLimit > 0 {
+		c.walk.Most = s.shared.pageLimit
 	}
-	if err != nil {
-		r.close()
-		return nil, err
+	if !m.placed(begin) || l.repeated == 0 && m.values != g.rows {
+		return c, parquet.ErrCorrupted
 	}
-	return r, nil
+	var err error
+	switch skip := int(s.row - g.first); {
+	case skip == 0:
+	case l.list < 0:
+		err = c.pass(skip)
+	default:
+		err = c.passLists(skip)
+	}
+	return c, noEOF(err)
 }
 
-// skipsByReading is true for bit-packed booleans: a seek hands out a part of a
-// page, and its bits do not say where within a byte they begin.
-func (c *chunk) skipsByReading() bool { return c.leaf.cell.kind == boolCell }
-
-func (c *chunk) discard(rows int64) error {
-	var scratch vector
+// pass skips rows of a column outside all lists. Pages that are skipped entirely are not decoded.
+func (c *chunk) pass(rows int) error {
 	for rows > 0 {
-		n := min(rows, slabRows)
-		scratch.reset()
-		if err := c.read(&scratch, int(n)); err != nil {
+		var h page.Header
+		if err := c.walk.Header(&h); err != nil {
 			return err
 		}
-		c.releaseHeld()
+		if h.IsData() && h.Entries() <= rows && h.Entries() <= c.limit {
+			rows -= h.Entries()
+			c.limit -= h.Entries()
+			if err := c.walk.Pass(&h); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := c.decode(&h); err != nil {
+			return err
+		}
+		n := min(rows, c.entries)
+		c.entry, c.value = n, n
+		if c.defs != nil {
+			c.value = c.present(c.defs[:n])
+		}
 		rows -= n
 	}
 	return nil
 }
 
-// guard calls into the library, which panics on some broken pages.
-func guard(call func() error) (err error) {
-	defer func() {
-		if recover() != nil {
-			err = parquet.ErrCorrupted
+// passLists skips rows of a list column. A row may continue on the next page.
+func (c *chunk) passLists(rows int) error {
+	for begun := 0; ; {
+		if c.entry == c.entries {
+			if err := c.load(); err != nil {
+				if err == io.EOF && begun == rows {
+					return nil
+				}
+				return err
+			}
 		}
-	}()
-	return call()
-}
-
-func (c *chunk) close() {
-	c.releaseHeld()
-	parquet.Release(c.page)
-	c.page = nil
-	if c.pages != nil {
-		c.pages.Close()
+		for ; c.entry < c.entries; c.entry++ {
+			if c.reps[c.entry] == 0 {
+				if begun == rows {
+					return nil
+				}
+				begun++
+			} else if begun == 0 {
+				return parquet.ErrCorrupted
+			}
+			if c.defs[c.entry] == c.leaf.present {
+				c.value++
+			}
+		}
 	}
 }
 
-// releaseHeld gives back the pages that no slab points into any more.
+// ends returns an error if the chunk has more rows than its row group.
+func (c *chunk) ends() error {
+	if c.entry < c.entries || c.limit > 0 {
+		return errLong
+	}
+	return nil
+}
+
+func (c *chunk) close() {
+	_ = c.turnText()
+	c.releaseHeld()
+	c.space.window = c.walk.Window[:0]
+	c.shared.spaces = append(c.shared.spaces, c.space)
+}
+
+func (s *scratch) takeSpace() *space {
+	n := len(s.spaces)
+	if n == 0 {
+		return new(space)
+	}
+	x := s.spaces[n-1]
+	s.spaces = s.spaces[:n-1]
+	return x
+}
+
+// releaseHeld frees the text that the last row batch pointed into.
 func (c *chunk) releaseHeld() {
-	for _, p := range c.held {
-		parquet.Release(p)
+	const most, large = 256, 1 << 20 // number of free buffers for all columns together, size of a buffer
+	for _, b := range c.held {
+		c.shared.held -= int64(cap(b))
+		if len(c.shared.texts) < most && cap(b) <= large {
+			c.shared.texts = append(c.shared.texts, b)
+		}
 	}
 	c.held = c.held[:0]
 }
 
-// load goes to the next page that has entries. io.EOF ends the chunk.
+// load moves to the next page that has entries. It returns io.EOF at the end of the chunk.
 func (c *chunk) load() error {
 	for {
-		if c.page != nil {
-			if c.indexes == nil {
-				c.held = append(c.held, c.page)
-			} else {
-				parquet.Release(c.page)
-			}
-			c.page = nil
+		if c.limit == 0 {
+			return io.EOF
 		}
-		if err := guard(c.readPage); err != nil {
+		var h page.Header
+		if err := c.walk.Header(&h); err != nil {
+			return err
+		}
+		if err := c.decode(&h); err != nil {
 			return err
 		}
 		if c.entries > 0 {
@@ -146,69 +211,7 @@ func (c *chunk) load() error {
 	}
 }
 
-func (c *chunk) readPage() error {
-	page, err := c.pages.ReadPage()
-	if err != nil {
-		return err
-	}
-	c.page, c.entry, c.value = page, 0, 0
-	c.entries = int(page.NumValues())
-	c.reps, c.defs, c.indexes = page.RepetitionLevels(), page.DefinitionLevels(), nil
-	values := c.entries
-	if nulls := int(page.NumNulls()); nulls > 0 {
-		values -= nulls
-	} else if c.leaf.list < 0 {
-		c.defs = nil
-	}
-	if c.leaf.cell.kind == nullCell {
-		return nil
-	}
-	c.values = page.Data()
-	if d := page.Dictionary(); d != nil {
-		return c.index(d, values)
-	}
-	return nil
-}
-
-// index prepares a dictionary-encoded page: from here on every index is known to
-// be within the dictionary.
-func (c *chunk) index(d parquet.Dictionary, values int) error {
-	if c.dict == nil || c.dict.of != d {
-		if err := c.readDictionary(d); err != nil {
-			return err
-		}
-	}
-	c.indexes = c.values.Int32()
-	var highest uint32
-	for _, x := range c.indexes {
-		highest = max(highest, uint32(x))
-	}
-	if len(c.indexes) < values || values > 0 && int(highest) >= len(c.dict.text) {
-		return parquet.ErrCorrupted
-	}
-	if c.indexes == nil {
-		c.indexes = []int32{}
-	}
-	return nil
-}
-
-func (c *chunk) readDictionary(d parquet.Dictionary) error {
-	n := d.Len()
-	dict := &dictionary{of: d, id: lastDict.Add(1)}
-	dict.text, _ = c.leaf.cell.texts(make([]string, 0, n), nil, d.Page().Data(), 0, n)
-	for _, s := range dict.text {
-		if s == "" {
-			dict.blank = true
-		}
-		if !columnar.IsText(s) {
-			return errNotText
-		}
-	}
-	c.dict = dict
-	return nil
-}
-
-// read appends the next rows of a column outside of all lists.
+// read appends the next rows of a column outside all lists.
 func (c *chunk) read(to *vector, rows int) error {
 	for rows > 0 {
 		if c.entry == c.entries {
@@ -230,8 +233,8 @@ func (c *chunk) read(to *vector, rows int) error {
 	return nil
 }
 
-// readList appends the elements of the next rows of a column of a list, and the
-// number of elements of each row to lengths. A row may go on in the next page.
+// readList appends the elements of the next rows of a list column to the vector, and the number of
+// elements of each row to lengths. A row may continue on the next page.
 func (c *chunk) readList(to *vector, lengths []int32, rows int) ([]int32, error) {
 	begun := 0
 	for {
@@ -273,17 +276,12 @@ func (c *chunk) readList(to *vector, lengths []int32, rows int) ([]int32, error)
 	}
 }
 
-// take appends n entries, of which defs tells values from nulls; nil means that
-// all are values.
+// take appends n entries. defs distinguishes values from nulls; nil means that all entries are
+// values.
 func (c *chunk) take(to *vector, defs []byte, n int) error {
 	values := n
 	if defs != nil {
-		values = 0
-		for _, d := range defs {
-			if d == c.leaf.present {
-				values++
-			}
-		}
+		values = c.present(defs)
 	}
 	first := c.value
 	c.value += values
@@ -296,17 +294,17 @@ func (c *chunk) take(to *vector, defs []byte, n int) error {
 	}
 	to.beginPlain()
 	at := len(to.plain)
-	err := guard(func() error {
-		to.plain, to.arena = c.leaf.cell.texts(to.plain, to.arena, c.values, first, c.value)
+	err := guarded.Call(func() error {
+		to.plain, to.arena = c.leaf.cell.Texts(to.plain, to.arena, c.values, first, c.value)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	switch c.leaf.cell.kind {
-	case textCell, fixedTextCell:
+	switch c.leaf.cell.Kind {
+	case cell.Text, cell.FixedText:
 		for _, s := range to.plain[at:] {
-			if !columnar.IsText(s) {
+			if !c.leaf.isText(s) {
 				return errNotText
 			}
 		}
@@ -320,27 +318,4 @@ func noEOF(err error) error {
 		return errShort
 	}
 	return err
-}
-
-// describe turns an error of a page into one that names the place. What the
-// library says is left out: it may quote the data.
-func describe(path string, l *leaf, row int64, err error) error {
-	var disk *os.PathError
-	if errors.As(err, &disk) {
-		return err
-	}
-	f := &pipeline.FormatError{File: path, Row: row + 1, Column: l.field.Name, Hint: "was the copy complete?"}
-	switch {
-	case errors.Is(err, errNotText):
-		f.What, f.Hint = "is not valid UTF-8 text or holds a NUL, here or in the rows that follow", ""
-	case errors.Is(err, errUneven):
-		f.What = "is corrupt: its lists have other lengths than those of its neighbour columns"
-	case errors.Is(err, errShort), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		f.What = "is truncated: the data ends before the row group does"
-	case errors.Is(err, parquet.ErrCorrupted):
-		f.What = "is corrupt: a page does not agree with its header or its checksum"
-	default:
-		f.What = "has a page that cannot be decoded"
-	}
-	return f
 }

@@ -2,20 +2,26 @@ package parquetio
 
 import "cpcds2fhir/schemas/cpcds"
 
-// vector collects one column of a slab: an index vector into a dictionary, or
-// into values of its own.
+// vector collects one column of a row batch: an index vector that refers to a dictionary or to the
+// vector's own values.
 type vector struct {
 	index []int32
-	dict  *dictionary // nil if the values are its own
+	dict  *dictionary // nil if the vector has its own values
 	plain []string
-	arena []byte // text of plain values that the page does not have as text
+	arena []byte // text of plain values that are not stored as text in the page
 }
 
 func (v *vector) reset() {
 	v.index, v.dict, v.plain, v.arena = v.index[:0], nil, v.plain[:0], v.arena[:0]
 }
 
-// column hands the values to a column of a slab. Its Index is not touched.
+// forget resets the vector and drops its references to the text of pages.
+func (v *vector) forget() {
+	v.reset()
+	clear(v.plain[:cap(v.plain)])
+}
+
+// column stores the values in a column of a row batch. It does not change Index.
 func (v *vector) column(c *cpcds.Column) {
 	c.Bad, c.Repaired = nil, nil
 	if v.dict != nil {
@@ -25,8 +31,8 @@ func (v *vector) column(c *cpcds.Column) {
 	c.Values, c.Dict = v.plain, 0
 }
 
-// beginPlain makes sure that the values are the vector's own. A chunk gives up its
-// dictionary when that grows too large; what came before is looked up here.
+// beginPlain makes sure that the vector has its own values. A writer abandons the dictionary of a
+// chunk when it grows too large; values read so far are then looked up here.
 func (v *vector) beginPlain() {
 	if v.dict == nil {
 		return
@@ -36,8 +42,8 @@ func (v *vector) beginPlain() {
 	v.copyText(d, v.index)
 }
 
-// copyText makes indexes of a dictionary those of values of the vector's own. The rows
-// of a claim repeat its header: equal neighbours are one value, to be converted once.
+// copyText replaces dictionary indexes with indexes of the vector's own values. The rows of a
+// claim repeat its header, so equal neighbors share one value and are converted only once.
 func (v *vector) copyText(d *dictionary, indexes []int32) {
 	last := int32(-1)
 	for i, k := range indexes {
@@ -51,8 +57,8 @@ func (v *vector) copyText(d *dictionary, indexes []int32) {
 	}
 }
 
-// addIndexes appends entries of a dictionary-encoded page. indexes holds the
-// values only.
+// addIndexes appends the entries of a dictionary-encoded page. indexes has an index for each
+// value, but none for nulls.
 func (v *vector) addIndexes(d *dictionary, indexes []int32, defs []byte, present byte) {
 	switch {
 	case len(v.index) == 0:
@@ -79,9 +85,8 @@ func (v *vector) addIndexes(d *dictionary, indexes []int32, defs []byte, present
 	}
 }
 
-// appendPresent appends an index per definition level: the next of indexes where
-// the value is present, else -1. It does not branch on the level, which is as good
-// as random.
+// appendPresent appends one index per definition level: the next of indexes if the value is
+// present, otherwise -1. It does not branch on the level because levels are nearly random.
 func appendPresent(dst, indexes []int32, defs []byte, present byte) []int32 {
 	from := len(dst)
 	dst = grow(dst, len(defs))
@@ -101,16 +106,16 @@ func appendPresent(dst, indexes []int32, defs []byte, present byte) []int32 {
 	return dst
 }
 
-// grow lengthens s by n places, the content of which is not defined.
+// grow extends s by n elements with undefined content.
 func grow(s []int32, n int) []int32 {
 	if need := len(s) + n; need > cap(s) {
-		s = append(make([]int32, 0, max(need, slabRows)), s...)
+		s = append(make([]int32, 0, max(need, batchRows)), s...)
 	}
 	return s[:len(s)+n]
 }
 
-// addPlain appends entries whose values are v.plain[at:]. Equal neighbours become one
-// value, see copyText.
+// addPlain appends entries whose values are v.plain[at:]. Equal neighbors share one value, see
+// copyText.
 func (v *vector) addPlain(at int, defs []byte, present byte) {
 	values, kept := v.plain[at:], at
 	add := func(s string) {

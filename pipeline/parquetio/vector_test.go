@@ -7,8 +7,8 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// TestEqualNeighboursAreOneValue gives a vector dictionary and plain pages in turn: the
-// rows must read as they were, and values that stand in a row be there once.
+// TestEqualNeighboursAreOneValue adds dictionary and plain pages to a vector in turn. The rows
+// must be unchanged, and equal adjacent values must be stored only once.
 func TestEqualNeighboursAreOneValue(t *testing.T) {
 	const present = 1
 	a := &dictionary{id: 1, text: []string{"x", "y", ""}, blank: true}

@@ -12,12 +12,13 @@ import (
 	"slices"
 )
 
-// buckets are the files of a table that is being made, by the highest bits of the key.
+// buckets is the number of files used while a table is built. Records are assigned to them by the
+// highest bits of the key.
 const buckets = 64
 
-// Builder makes a Table of records that come in any order. It is used by one
-// goroutine. Beyond the format's memory the records lie in files of the folder, and Build
-// takes the memory of one 64th of them.
+// Builder creates a Table from records in any order. It must not be used concurrently. Records
+// that exceed the format's memory limit are written to files in a folder, and Build then needs
+// memory for one 64th of them.
 type Builder struct {
 	format Format
 	dir    string
@@ -26,11 +27,11 @@ type Builder struct {
 	pens   []*bufio.Writer
 }
 
-// NewBuilder returns a Builder with files in dir, should it need them. dir must be
-// there, and belongs to the owner of the records alone.
+// NewBuilder returns a Builder that creates files in dir if needed. dir must exist and be
+// accessible only to the owner of the records.
 func NewBuilder(f Format, dir string) *Builder { return &Builder{format: f, dir: dir} }
 
-// Add copies a record.
+// Add adds a copy of a record.
 func (b *Builder) Add(record []byte) error {
 	if b.files == nil {
 		b.memory = append(b.memory, record...)
@@ -42,7 +43,7 @@ func (b *Builder) Add(record []byte) error {
 	return b.put(record)
 }
 
-// AddTable adds the records of a table, as if they had been added in their order.
+// AddTable adds the records of a table in order.
 func (b *Builder) AddTable(t *Table) error { return t.All(b.Add) }
 
 func (b *Builder) put(record []byte) error {
@@ -52,7 +53,7 @@ func (b *Builder) put(record []byte) error {
 	return nil
 }
 
-// spill moves what is in memory to files.
+// spill moves the records in memory to files.
 func (b *Builder) spill() error {
 	for i := range buckets {
 		f, err := os.CreateTemp(b.dir, fmt.Sprintf("%s-%02d-*", b.format.Name, i))
@@ -71,7 +72,7 @@ func (b *Builder) spill() error {
 	return nil
 }
 
-// Build makes the table and ends the Builder.
+// Build returns the table and closes the Builder.
 func (b *Builder) Build() (t *Table, err error) {
 	defer b.Close()
 	if b.files == nil {
@@ -82,7 +83,7 @@ func (b *Builder) Build() (t *Table, err error) {
 			err = fmt.Errorf("sort %s: %w", b.format.Name, err)
 		}
 	}()
-	// Its name is its own: the table of an earlier Builder may still be read.
+	// The file name is unique because the table of an earlier Builder may still be in use.
 	out, err := os.CreateTemp(b.dir, b.format.Name+"-*")
 	if err != nil {
 		return nil, err
@@ -123,7 +124,7 @@ func (b *Builder) bucket(i int) ([]byte, error) {
 	return records, err
 }
 
-// Close ends the Builder, if Build did not, and removes its files.
+// Close removes the files of the Builder and frees its memory. It has no effect after Build.
 func (b *Builder) Close() {
 	for _, f := range b.files {
 		f.Close()
@@ -132,10 +133,10 @@ func (b *Builder) Close() {
 	b.memory, b.files = nil, nil
 }
 
-// sort returns the records in order, merged where they are of the same key.
+// sort returns the records in key order, with records of the same key merged.
 func (f *Format) sort(records []byte) []byte {
 	type place struct {
-		high uint64 // first bytes of the key, which nearly always decide
+		high uint64 // first bytes of the key, which nearly always determine the order
 		at   int
 	}
 	order := make([]place, 0, len(records)/f.Size)

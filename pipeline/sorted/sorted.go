@@ -1,7 +1,6 @@
-// Package sorted has tables of records of one size, in the order of their keys: in
-// memory while they are small, else in a file, so that a table of any size takes the
-// same memory. Keys are hashes, so where a key must be can be reckoned, and a lookup
-// reads one or two pages.
+// Package sorted implements tables of fixed-size records sorted by key. Small tables are in memory
+// and others in a file, so a table of any size takes the same amount of memory. Keys are hashes,
+// so the position of a key can be estimated, and a lookup reads one or two pages.
 package sorted
 
 import (
@@ -18,21 +17,17 @@ import (
 	"sync"
 )
 
-// Format is what the records of a table look like.
+// Format describes the records of a table.
 type Format struct {
-	Name string // of the table; it heads its file
-	Size int    // bytes of a record
-	Key  int    // leading bytes that tell records apart, at least 8; the first of them are as good as random
+	Name string // of the table; it is written to the file header
+	Size int    // bytes per record
+	Key  int    // leading bytes that form the key, at least 8; the first 8 should be random
 
-	Memory int // bytes of records that are in memory; with more, all are in a file. 0 is 8 MiB
+	Memory int // maximum bytes of records in memory; larger tables are in a file; 0 means 8 MiB
 
-	// Merge makes old what is left of it and a record of the same key that was added
-	// later.
+	// Merge merges next, a later record with the same key, into old.
 	Merge func(old, next []byte)
 }
-
-// Replace is a Merge that keeps what was added last.
-func Replace(old, next []byte) { copy(old, next) }
 
 const headSize = 64
 
@@ -43,26 +38,26 @@ func (f *Format) memory() int {
 	return f.Memory
 }
 
-// head begins a file: which table it has, in which version.
+// head returns the file header: the name and version of the table.
 func (f *Format) head() []byte {
 	b := make([]byte, headSize)
 	copy(b, fmt.Sprintf("cpcds2fhir %s 3, records of %d bytes\n", f.Name, f.Size))
 	return b
 }
 
-// Table is a table that is complete. The zero value has no records. It is safe for
-// concurrent use, but for Save and Close.
+// Table is a complete table. The zero value is an empty table. Except for Save and Close, it is
+// safe for concurrent use.
 type Table struct {
 	format Format
-	memory []byte   // all records, or
-	file   *os.File // a file of n records
+	memory []byte   // all records, if file is nil
+	file   *os.File // otherwise a file with n records
 	n      int64
 }
 
-// ErrFormat says that a file has no such table.
-var ErrFormat = errors.New("it was not written by this version of the program")
+// ErrFormat means that a file does not contain the expected table.
+var ErrFormat = errors.New("not written by this version of the program")
 
-// Open opens the file of a table. Where there is none, the table has no records.
+// Open opens the file of a table. If the file does not exist, the table is empty.
 func Open(f Format, path string) (*Table, error) {
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -96,7 +91,7 @@ func Open(f Format, path string) (*Table, error) {
 	return t, nil
 }
 
-// Len is the number of records.
+// Len returns the number of records.
 func (t *Table) Len() int64 {
 	if t.file != nil {
 		return t.n
@@ -107,8 +102,9 @@ func (t *Table) Len() int64 {
 	return int64(len(t.memory) / t.format.Size)
 }
 
-// Save makes the table durable as path, all of it or nothing, readable by its owner
-// alone. A file of the Builder moves there, which must be the same file system.
+// Save stores the table durably and atomically at path, readable only by its owner. If the table
+// is in a file of the Builder, that file is renamed to path, so both must be on the same file
+// system.
 func (t *Table) Save(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -144,7 +140,7 @@ func (t *Table) Close() {
 	}
 }
 
-// Remove closes a table that was not saved, and removes its file.
+// Remove closes a table that was not saved and deletes its file.
 func (t *Table) Remove() {
 	t.Close()
 	if t.file != nil {
@@ -152,7 +148,7 @@ func (t *Table) Remove() {
 	}
 }
 
-// All calls f for every record, in order. A record does not outlive the call.
+// All calls f for every record, in key order. A record is valid only during the call.
 func (t *Table) All(f func(record []byte) error) error {
 	page := pages.Get().(*[pageSize]byte)
 	defer pages.Put(page)
@@ -170,8 +166,8 @@ func (t *Table) All(f func(record []byte) error) error {
 	return nil
 }
 
-// Find calls f for the records whose keys begin with prefix, of 8 bytes at least, in
-// order. A record does not outlive the call.
+// Find calls f for the records whose keys begin with prefix, in key order. prefix must have at
+// least 8 bytes. A record is valid only during the call.
 func (t *Table) Find(prefix []byte, f func(record []byte)) error {
 	if t.Len() == 0 {
 		return nil
@@ -202,7 +198,7 @@ var pages = sync.Pool{New: func() any { return new([pageSize]byte) }}
 
 func (t *Table) perPage() int64 { return int64(pageSize / t.format.Size) }
 
-// read returns n records, no more than a page of them, from i on.
+// read returns n records, at most a page, starting at index i.
 func (t *Table) read(i, n int64, page *[pageSize]byte) ([]byte, error) {
 	size := int64(t.format.Size)
 	if t.file == nil {
@@ -215,20 +211,20 @@ func (t *Table) read(i, n int64, page *[pageSize]byte) ([]byte, error) {
 	return b, nil
 }
 
-// seek returns records from the first one on whose key is not before the given one,
-// perhaps none of them, and the place of those that follow.
+// seek returns records starting with the first one whose key is not less than key, possibly none,
+// and the index of the record that follows them.
 func (t *Table) seek(key []byte, page *[pageSize]byte) (b []byte, next int64, err error) {
 	size, perPage := t.format.Size, t.perPage()
 	before := func(b []byte, i int) bool { return bytes.Compare(b[i*size:i*size+len(key)], key) < 0 }
 	x := float64(binary.BigEndian.Uint64(key))
-	low, high := int64(0), t.Len() // the record is at one of these or between them
+	low, high := int64(0), t.Len() // range of indexes that contains the record
 	lowKey, highKey := 0.0, float64(1<<64)
 	for probe := 0; ; probe++ {
 		n := min(perPage, high-low)
 		at := low
 		if high-low > perPage {
 			share := 0.5
-			if probe%4 < 3 && highKey > lowKey { // else the keys are not so random
+			if probe%4 < 3 && highKey > lowKey { // bisect now and then, in case the keys are not random enough
 				share = (x - lowKey) / (highKey - lowKey)
 			}
 			at = min(max(low+int64(share*float64(high-low))-perPage/2, low), high-perPage)

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// format has keys of 16 bytes in two halves and a number.
+// format returns a format with a 16-byte key in two halves, and a number.
 func format(memory int) Format {
 	return Format{Name: "test", Size: 20, Key: 16, Memory: memory, Merge: func(old, next []byte) {
 		n := binary.BigEndian.Uint32(old[16:]) + 10*binary.BigEndian.Uint32(next[16:])
@@ -27,8 +27,8 @@ func record(first, second uint64, n uint32) []byte {
 	return binary.BigEndian.AppendUint32(b, n)
 }
 
-// TestTable compares tables in memory and in files with a map, for keys that are
-// random and for keys that are anything but.
+// TestTable compares tables in memory and in files with a map, both for random keys and for keys
+// that are not random at all.
 func TestTable(t *testing.T) {
 	kinds := map[string]func(r *rand.Rand, i int) uint64{
 		"random":    func(r *rand.Rand, _ int) uint64 { return r.Uint64() },
@@ -68,7 +68,7 @@ func TestTable(t *testing.T) {
 					if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 						t.Errorf("the file has mode %v (%v)", info.Mode(), err)
 					}
-					compare(t, table, want) // it is still there for its readers
+					compare(t, table, want) // it must still be usable by readers
 					opened, err := Open(f, path)
 					if err != nil {
 						t.Fatal(err)
@@ -123,11 +123,11 @@ func compare(t *testing.T, table *Table, want map[string]uint32) {
 			t.Fatalf("%d records begin with %x, want %d", len(group), k[:8], len(wantGroup))
 		}
 		if len(keys) > 1000 && len(wantGroup) > 100 {
-			break // one of these says it
+			break // one key of a large group is enough
 		}
 	}
 	for _, absent := range [][]byte{record(7<<50, 9, 0)[:16], bytes.Repeat([]byte{0xff}, 16), record(3, 1<<60, 0)[:16]} {
-		if err := table.Find(absent, func([]byte) { t.Fatalf("key %x is not there, but was found", absent) }); err != nil {
+		if err := table.Find(absent, func([]byte) { t.Fatalf("key %x does not exist, but was found", absent) }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -189,15 +189,15 @@ func TestUnreadableFileIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := table.Find(record(50, 0, 0)[:16], func([]byte) {}); err == nil {
-		t.Error("a record that cannot be read was said to be absent")
+		t.Error("a record that cannot be read was reported as missing")
 	}
 	gone := NewBuilder(format(1), filepath.Join(t.TempDir(), "gone"))
 	if err := gone.Add(record(1, 0, 0)); err == nil {
-		t.Error("a folder that is not there was written to")
+		t.Error("wrote to a folder that does not exist")
 	}
 }
 
-// TestTablesOfOneName has one table still read when the next of its name is made.
+// TestTablesOfOneName reads a table while another one with the same name is created.
 func TestTablesOfOneName(t *testing.T) {
 	dir := t.TempDir()
 	var tables []*Table

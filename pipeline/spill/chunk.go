@@ -11,8 +11,8 @@ import (
 
 var errDamaged = errors.New("the file is damaged")
 
-// packRows appends rows [from, to) as they wait for their chunk: tag, number, whole, and
-// each column as its length and its bytes.
+// packRows appends the rows [from, to) in the format in which they are buffered: the tag, the
+// number, the whole mark, and the length and bytes of each column.
 func packRows(b []byte, rows *cpcds.Rows, from, to int, tag int32) []byte {
 	number := rows.InputRow(from)
 	for i := from; i < to; i++ {
@@ -37,19 +37,20 @@ func packRows(b []byte, rows *cpcds.Rows, from, to int, tag int32) []byte {
 	return b
 }
 
-// chunk turns packed rows into columns, which take a sixth less than rows when they are
-// compressed, and less of the compressor's time.
+// chunk converts packed rows into columns. Compressed columns take one sixth less space than
+// compressed rows, and less time to compress.
 type chunk struct {
 	cells []cell // by row and column
 	out   []byte
 }
 
-// cell is where a value is in the packed rows.
+// cell is the position of a value in the packed rows.
 type cell struct{ at, size int32 }
 
-// columns returns, one after the other, the tags, the numbers, each as its distance from
-// the one before, and the marks of the rows; then of each column 0 if it has no values,
-// else 1, the lengths of all values, and all values. It is overwritten by the next call.
+// columns returns the tags, then the numbers, each as the difference from the previous one, then
+// the whole marks of all rows. These are followed by the columns: 0 for a column without values,
+// otherwise 1, the lengths of all values, and all values. The result is overwritten by the next
+// call.
 func (k *chunk) columns(packed []byte, rows, columns int) []byte {
 	k.cells = slices.Grow(k.cells[:0], rows*columns)[:rows*columns]
 	some := make([]bool, columns)
@@ -93,61 +94,19 @@ func (k *chunk) columns(packed []byte, rows, columns int) []byte {
 	return b
 }
 
-// rowsOf calls row for each row of a chunk of columns, as Reader.Next does. The values
-// point into b, which must not be written to again.
+// rowsOf calls row for each row of a chunk of columns, in the same way as Reader.Next. The values
+// point into b, which must not be modified again.
 func rowsOf(b []byte, rows, columns int, row func(tag int32, number int64, whole bool, values []string)) error {
-	damaged := false
-	number := func(b *[]byte) uint64 {
-		v, n := binary.Uvarint(*b)
-		if n <= 0 {
-			damaged = true
-			return 0
-		}
-		*b = (*b)[n:]
-		return v
-	}
-	take := func(n int) []byte {
-		if n < 0 || n > len(b) {
-			damaged = true
-			return nil
-		}
-		part := b[:n:n]
-		b = b[n:]
-		return part
-	}
-	// A row takes three bytes at least: more rows than there are bytes are a damaged
-	// count, not a reason to ask for memory.
+	// A row takes at least three bytes, so a row count larger than the number of bytes is damage.
+	// Checking it here avoids allocating memory for it.
 	if rows < 0 || rows > len(b) {
 		return errDamaged
 	}
-	tags, numbers := make([]int32, rows), make([]int64, rows)
-	for i := range tags {
-		tags[i] = int32(number(&b))
-	}
-	before := int64(0)
-	for i := range numbers {
-		v := number(&b)
-		before += int64(v>>1) ^ -int64(v&1) // as binary.Varint
-		numbers[i] = before
-	}
-	marks := take(rows)
-	type column struct{ lengths, texts []byte }
-	list := make([]column, columns)
-	for c := range list {
-		if some := take(1); damaged || some[0] == 0 {
-			continue
-		}
-		lengths, total := b, 0
-		for range rows {
-			n := number(&b)
-			if damaged || n > uint64(len(b)) {
-				return errDamaged
-			}
-			total += int(n)
-		}
-		list[c] = column{lengths, take(total)}
-	}
-	if damaged || len(b) > 0 {
+	p := parts{rest: b}
+	tags, numbers := p.tags(rows), p.numbers(rows)
+	marks := p.take(rows)
+	list := p.columns(rows, columns)
+	if p.damaged || len(p.rest) > 0 {
 		return errDamaged
 	}
 	values := make([]string, columns)
@@ -158,7 +117,9 @@ func rowsOf(b []byte, rows, columns int, row func(tag int32, number int64, whole
 			if x.lengths == nil {
 				continue
 			}
-			if n := number(&x.lengths); n > 0 {
+			n, size := binary.Uvarint(x.lengths) // validated by parts.columns
+			x.lengths = x.lengths[size:]
+			if n > 0 {
 				values[c] = unsafe.String(&x.texts[0], int(n))
 				x.texts = x.texts[n:]
 			}
@@ -166,4 +127,79 @@ func rowsOf(b []byte, rows, columns int, row func(tag int32, number int64, whole
 		row(tags[i], numbers[i], marks[i] == 1, values)
 	}
 	return nil
+}
+
+// parts parses a chunk of columns from the beginning. Once damaged is set, the results are
+// meaningless. Each loop calls binary.Uvarint directly, because a shared helper method would not
+// be inlined.
+type parts struct {
+	rest    []byte
+	damaged bool
+}
+
+// packedColumn is a column of a chunk. lengths starts with the lengths of its values, followed by
+// the rest of the chunk; texts holds the concatenated values. lengths is nil if the column has no
+// values.
+type packedColumn struct{ lengths, texts []byte }
+
+func (p *parts) take(n int) []byte {
+	if n < 0 || n > len(p.rest) {
+		p.damaged = true
+		return nil
+	}
+	part := p.rest[:n:n]
+	p.rest = p.rest[n:]
+	return part
+}
+
+func (p *parts) tags(rows int) []int32 {
+	tags := make([]int32, rows)
+	for i := range tags {
+		v, n := binary.Uvarint(p.rest)
+		if n <= 0 {
+			p.damaged = true
+			return nil
+		}
+		tags[i], p.rest = int32(v), p.rest[n:]
+	}
+	return tags
+}
+
+// numbers decodes the row numbers from their differences.
+func (p *parts) numbers(rows int) []int64 {
+	numbers := make([]int64, rows)
+	before := int64(0)
+	for i := range numbers {
+		v, n := binary.Uvarint(p.rest)
+		if n <= 0 {
+			p.damaged = true
+			return nil
+		}
+		before += int64(v>>1) ^ -int64(v&1) // like binary.Varint, which is not inlined
+		numbers[i], p.rest = before, p.rest[n:]
+	}
+	return numbers
+}
+
+// columns locates the columns. It checks that the lengths of their values are present and that
+// their sum does not exceed the size of the chunk.
+func (p *parts) columns(rows, columns int) []packedColumn {
+	list := make([]packedColumn, columns)
+	for c := range list {
+		if some := p.take(1); p.damaged || some[0] == 0 {
+			continue
+		}
+		lengths, total := p.rest, 0
+		for range rows {
+			v, n := binary.Uvarint(p.rest)
+			if n <= 0 || v > uint64(len(p.rest)-n) {
+				p.damaged = true
+				return nil
+			}
+			p.rest = p.rest[n:]
+			total += int(v)
+		}
+		list[c] = packedColumn{lengths, p.take(total)}
+	}
+	return list
 }

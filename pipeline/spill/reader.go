@@ -12,8 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Reader reads the rows of one partition, chunk by chunk. It is not safe for
-// concurrent use.
+// Reader reads the rows of one partition, one chunk at a time. It is not safe for concurrent use.
 type Reader struct {
 	f       *os.File
 	buf     *bufio.Reader
@@ -21,7 +20,7 @@ type Reader struct {
 	decoder *zstd.Decoder
 }
 
-// Open returns a Reader of a partition.
+// Open returns a Reader for a partition.
 func (s *Set) Open(p int) (*Reader, error) {
 	if !s.partitions[p].written {
 		return &Reader{}, nil
@@ -37,9 +36,10 @@ func (s *Set) Open(p int) (*Reader, error) {
 	return &Reader{f: f, buf: bufio.NewReaderSize(f, 1<<16), columns: s.columns, decoder: d}, nil
 }
 
-// Next reads the next chunk and calls row for each of its rows: its tag, and its
-// columns as values, "" where there is none. The text holds for as long as anyone
-// points to it; values does not outlive the call. io.EOF ends.
+// Next reads the next chunk and calls row for each of its rows with the tag, the row number, the
+// whole mark, and the value of each column, "" if there is none. The strings stay valid as long as
+// they are referenced; the slice values is valid only during the call. Next returns io.EOF at the
+// end.
 func (r *Reader) Next(row func(tag int32, number int64, whole bool, values []string)) error {
 	if r.f == nil {
 		return io.EOF
@@ -49,7 +49,7 @@ func (r *Reader) Next(row func(tag int32, number int64, whole bool, values []str
 	}
 	n, b, err := r.chunk()
 	if err == nil {
-		// The chunk has a buffer of its own, which nothing writes to again.
+		// The chunk has its own buffer, which is not modified again.
 		err = rowsOf(b, int(n), r.columns, row)
 	}
 	if err != nil {
@@ -58,7 +58,7 @@ func (r *Reader) Next(row func(tag int32, number int64, whole bool, values []str
 	return nil
 }
 
-// chunk reads the stream of one chunk: the number of its rows, and their columns.
+// chunk reads the stream of one chunk. It returns the number of rows and their encoded columns.
 func (r *Reader) chunk() (rows int64, columns []byte, err error) {
 	stream, err := ipc.NewReader(r.buf)
 	if err != nil {
@@ -74,7 +74,7 @@ func (r *Reader) chunk() (rows int64, columns []byte, err error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	if stream.Next() { // this reads up to the stream's end, where the next one begins
+	if stream.Next() { // this reads to the end of the stream, where the next one begins
 		return 0, nil, errDamaged
 	}
 	return rows, columns, stream.Err()

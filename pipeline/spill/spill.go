@@ -1,6 +1,6 @@
-// Package spill spreads rows over partitions in Arrow IPC files while the shuffle
-// sorts them out. The files are compressed, live as long as a run, and hold
-// members' data: they are readable by their owner alone.
+// Package spill distributes rows over partitions, stored in Arrow IPC files, for the shuffle. The
+// files are compressed and are kept only for the duration of a run. They contain members' data, so
+// only their owner can read them.
 package spill
 
 import (
@@ -19,37 +19,37 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// A file is a sequence of Arrow streams of one record each, which is a chunk of rows:
-// how many there are, and a zstd frame of their columns, one after the other (chunk.go).
-// An Arrow column for each of some 200 mostly empty columns cost five times as much, in
-// three buffers each that were compressed one by one.
+// A file is a sequence of Arrow streams with one record each. A record is a chunk of rows: the
+// number of rows, and a zstd frame with the columns, one after the other (chunk.go). Using one
+// Arrow column for each of about 200 mostly empty columns cost five times as much, because each
+// has three buffers that were compressed separately.
 var schema = arrow.NewSchema([]arrow.Field{
 	{Name: "rows", Type: arrow.PrimitiveTypes.Int64},
 	{Name: "packed", Type: arrow.BinaryTypes.Binary},
 }, nil)
 
-// Set is the partitions of rows that have the same columns. Its files are written
-// by Writers, several at a time, and read when all of them are closed.
+// Set is a set of partitions for rows that have the same columns. Several Writers may write its
+// files concurrently; the files may be read after all Writers are closed.
 type Set struct {
-	prefix     string // of the files' paths
+	prefix     string // of the file paths
 	columns    int
 	partitions []partition
 }
 
 type partition struct {
 	mu      sync.Mutex
-	written bool // there is a file
+	written bool // the file exists
 }
 
-// NewSet returns a Set of partitions of rows of so many columns, with files below
-// dir, named by name. There must be no such files.
+// NewSet returns a Set with the given numbers of columns and partitions. Its files are in dir, and
+// their names begin with name. No such files may exist yet.
 func NewSet(dir, name string, columns, partitions int) *Set {
 	return &Set{prefix: filepath.Join(dir, name), columns: columns, partitions: make([]partition, partitions)}
 }
 
 func (s *Set) path(p int) string { return fmt.Sprintf("%s-%04d.arrows", s.prefix, p) }
 
-// Remove removes the files.
+// Remove deletes the files.
 func (s *Set) Remove() {
 	for p := range s.partitions {
 		if s.partitions[p].written {
@@ -58,28 +58,28 @@ func (s *Set) Remove() {
 	}
 }
 
-// Writer appends rows to the partitions of Sets. Rows wait in memory until they reach
-// a limit; then the set that has the most of them writes what it has. So chunks are
-// large, whichever table an extract has most of: a chunk of 100 rows takes a quarter
-// more than one of 1,000. A Writer is used by one goroutine at a time.
+// Writer appends rows to the partitions of Sets. Rows are buffered in memory up to a limit; then
+// the set with the most buffered bytes is written. This keeps chunks large, regardless of which
+// table of an extract is the largest: a chunk of 100 rows takes 25% more space than one of 1,000.
+// A Writer must not be used concurrently.
 type Writer struct {
 	limit   int
 	waiting map[*Set]*waiting
-	bytes   int      // that wait
-	free    [][]byte // buffers of partitions that have been written
+	bytes   int      // total bytes buffered
+	free    [][]byte // buffers of written partitions, for reuse
 	encoder *zstd.Encoder
 	chunk   chunk
 	frame   []byte
 }
 
-// waiting is the rows of a set that wait, by partition.
+// waiting holds the buffered rows of a set, by partition.
 type waiting struct {
 	packed [][]byte
 	rows   []int64
 	bytes  int
 }
 
-// NewWriter returns a Writer; limit is how many bytes of rows may wait.
+// NewWriter returns a Writer that buffers up to limit bytes of rows.
 func NewWriter(limit int) (*Writer, error) {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithLowerEncoderMem(true))
 	if err != nil {
@@ -88,8 +88,8 @@ func NewWriter(limit int) (*Writer, error) {
 	return &Writer{limit: limit, waiting: map[*Set]*waiting{}, encoder: e}, nil
 }
 
-// Append copies the rows [from, to) into a partition of a set. tag is read back with
-// every row.
+// Append copies the rows [from, to) into a partition of a set. tag is stored with every row and
+// passed back by Reader.Next.
 func (w *Writer) Append(s *Set, partition int, rows *cpcds.Rows, from, to int, tag int32) error {
 	x := w.waiting[s]
 	if x == nil {
@@ -117,7 +117,7 @@ func (w *Writer) Append(s *Set, partition int, rows *cpcds.Rows, from, to int, t
 	return w.flush(most)
 }
 
-// Close writes what waits.
+// Close writes all buffered rows.
 func (w *Writer) Close() error {
 	var err error
 	for s := range w.waiting {
@@ -144,8 +144,8 @@ func (w *Writer) flush(s *Set) error {
 	return nil
 }
 
-// write appends rows of a partition to its file. The file is open for as long as that
-// takes: there may be more partitions than a process may have files open.
+// write appends rows of a partition to its file. The file is open only during the call because
+// there may be more partitions than files that a process may have open.
 func (w *Writer) write(s *Set, p int, packed []byte, rows int64) (err error) {
 	w.frame = w.encoder.EncodeAll(w.chunk.columns(packed, int(rows), s.columns), w.frame[:0])
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)

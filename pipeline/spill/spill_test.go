@@ -10,7 +10,7 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// rows makes n rows of two columns; every third value of the second is absent.
+// rows returns n rows of two columns; every third value of the second column is missing.
 func rows(first int64, n int) *cpcds.Rows {
 	r := &cpcds.Rows{First: first, N: n, Columns: make([]cpcds.Column, 2)}
 	for i := range n {
@@ -66,7 +66,7 @@ func TestRoundTrip(t *testing.T) {
 		}
 		s.Remove()
 		if entries, _ := os.ReadDir(dir); len(entries) != 0 {
-			t.Errorf("%d files are left after Remove", len(entries))
+			t.Errorf("%d files remain after Remove", len(entries))
 		}
 	}
 }
@@ -116,8 +116,8 @@ func TestDamagedFileIsAnError(t *testing.T) {
 	}
 }
 
-// TestSetsShareAWriter gives a writer rows of two sets in turn: what waits of one must
-// not come out of the other.
+// TestSetsShareAWriter appends rows of two sets to a writer in turn: buffered rows of one set must
+// not end up in the other.
 func TestSetsShareAWriter(t *testing.T) {
 	dir := t.TempDir()
 	sets := []*Set{NewSet(dir, "a", 2, 4), NewSet(dir, "b", 2, 4)}
@@ -154,8 +154,7 @@ func TestSetsShareAWriter(t *testing.T) {
 	}
 }
 
-// TestNumbers reads back the numbers of rows that were unfolded, and of rows that were
-// gathered.
+// TestNumbers reads back the numbers of unfolded rows and of gathered rows.
 func TestNumbers(t *testing.T) {
 	unfolded := rows(50, 6)
 	unfolded.Whole = []bool{true, false, true, true, false, false}

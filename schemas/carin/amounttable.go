@@ -6,26 +6,27 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// AmountTable is all amounts of a claim as numbers, for the rules that compare them
-// and for the mapper, which adds them up: each is parsed once. It is used again from
-// claim to claim and is not safe for concurrent use.
+// AmountTable holds all amounts of a claim as numbers, for the rules that compare them and the
+// mapper that adds them up: each is parsed once. It is reused from claim to claim and is not safe
+// for concurrent use.
 type AmountTable struct {
 	Header AmountRecord
 	Lines  []AmountRecord // of the claim's lines, in their order
 
-	// Inexact says that an amount does not fit: sums must be made of the text then.
+	// Inexact says that an amount does not fit: sums must then be made from the text.
 	Inexact bool
 
 	// Fine says that an amount has more than two decimals.
 	Fine bool
 
-	negative bool // an amount is less than nothing, or inexact
+	negative bool // an amount is below zero, or inexact
 }
 
-// AmountRecord is the amounts of the header or of a line.
+// AmountRecord holds the amounts of the header or of a line.
 type AmountRecord struct {
 	Filled AmountSet
-	Units  [len(Amounts)]int64 // ten-thousandths, of those that are filled
+	Summed AmountSet           // of a line: those that count toward the claim's total
+	Units  [len(Amounts)]int64 // in ten-thousandths, for those that are filled
 }
 
 // AmountSet is a set of amounts, a bit for each place in Amounts.
@@ -36,8 +37,7 @@ var (
 	fromHealthAccount = amountSet("paidbypatienthealthaccount")
 )
 
-// KnownAmounts are the amounts whose category a release knows; the Basis profiles know
-// none.
+// KnownAmounts are the amounts whose category a release has; the Basis profiles have none.
 func (v *Version) KnownAmounts() AmountSet {
 	switch {
 	case v.Basis:
@@ -57,8 +57,8 @@ func (s AmountSet) All(yield func(i int) bool) {
 	}
 }
 
-// headerAmounts and lineAmounts are the columns of Amounts, close together: most are
-// empty, and finding that out is most of the work.
+// headerAmounts and lineAmounts are the columns of Amounts in compact form: most are empty, and
+// finding that out is most of the work.
 var headerAmounts, lineAmounts = func() (h, l [len(Amounts)]cpcds.Element) {
 	for i, a := range &Amounts {
 		h[i], l[i] = a.Header, a.Line
@@ -69,9 +69,14 @@ var headerAmounts, lineAmounts = func() (h, l [len(Amounts)]cpcds.Element) {
 // mostLines is how many amounts can be added without overflow, see cpcds.Units.
 const mostLines = 1 << 12
 
-// Fill reads the amounts of a claim, which must not change until rules and mapper are
-// done with the table.
-func (t *AmountTable) Fill(c *cpcds.Claim) {
+// Fill reads the amounts of a claim of a profile, which must not change until rules and
+// mapper are done with the table.
+//
+// All amounts of lines count toward the claim's total, with two exceptions: those of a compound's
+// ingredients, which the compound's amounts include, and those of a line with revenue code 0001,
+// which NUBC defines as the total of the others. These count only where no other line has the
+// amount.
+func (t *AmountTable) Fill(c *cpcds.Claim, p Profile) {
 	t.Inexact, t.Fine = len(c.Lines) > mostLines, false
 	t.negative = t.Inexact
 	t.Header.Filled = 0
@@ -95,6 +100,30 @@ func (t *AmountTable) Fill(c *cpcds.Claim) {
 			}
 		}
 	}
+	var said AmountSet // on lines other than a total line
+	totals := false
+	for j := range c.Lines {
+		x := &t.Lines[j]
+		x.Summed = x.Filled
+		switch {
+		case Ingredient(p, &c.Lines[j]):
+			x.Summed = 0
+		case TotalLine(p, &c.Lines[j]):
+			totals = true
+		default:
+			said |= x.Filled
+		}
+	}
+	for j := range c.Lines {
+		if totals && TotalLine(p, &c.Lines[j]) {
+			t.Lines[j].Summed &^= said
+		}
+	}
+}
+
+// TotalLine reports whether a line of an institutional claim is the total of the others.
+func TotalLine(p Profile, l *cpcds.Line) bool {
+	return (p == Inpatient || p == Outpatient) && l.Get(cpcds.RevenueCenterCode) == "0001"
 }
 
 func (t *AmountTable) add(x *AmountRecord, i int, v string) {
@@ -109,7 +138,7 @@ func (t *AmountTable) add(x *AmountRecord, i int, v string) {
 // has reports whether all amounts of the set are filled.
 func (x *AmountRecord) has(s AmountSet) bool { return x.Filled&s == s }
 
-// sum adds the amounts of a set that are filled.
+// sum adds the filled amounts of a set.
 func (x *AmountRecord) sum(s AmountSet) (n int64) {
 	for i := range (x.Filled & s).All {
 		n += x.Units[i]

@@ -30,7 +30,7 @@ func TestAmountsAsNumbersAndText(t *testing.T) {
 		judge := func(inexact bool) (list []cpcds.Problem) {
 			var out Verdict
 			var table AmountTable
-			table.Fill(&c)
+			table.Fill(&c, Professional)
 			if table.Inexact {
 				t.Fatal("an amount does not fit")
 			}
@@ -60,7 +60,7 @@ func TestAmountsThatDoNotFit(t *testing.T) {
 		var c cpcds.Claim
 		c.Set(cpcds.ClaimTotalSubmittedAmount, v)
 		var table AmountTable
-		table.Fill(&c)
+		table.Fill(&c, Professional)
 		if !table.Inexact {
 			t.Errorf("%s is taken for a number", v)
 		}

@@ -1,11 +1,16 @@
 package carin
 
-// HasFacility reports whether the profile has the service facility.
+import (
+	"slices"
+	"strings"
+)
+
+// HasFacility reports whether the profile has a service facility.
 func HasFacility(p Profile) bool { return p == Professional || p == Oral }
 
-// DiagnosisType returns the type of a diagnosis as the profile writes it: what an
-// institutional claim calls other, a professional or oral one calls secondary.
-// An absent type is principal for the first diagnosis and that one for the rest.
+// DiagnosisType returns the type of a diagnosis as the profile writes it: an institutional claim
+// calls other what a professional or oral one calls secondary. An absent type is principal for the
+// first diagnosis, and other or secondary for the rest.
 func DiagnosisType(p Profile, typ string, first bool) string {
 	rest := "secondary"
 	if p == Inpatient || p == Outpatient {
@@ -23,8 +28,8 @@ func DiagnosisType(p Profile, typ string, first bool) string {
 	return typ
 }
 
-// ValidNPI reports whether s has ten digits and a right check digit: Luhn over
-// 80840 and the number, as CMS defines it.
+// ValidNPI reports whether s has ten digits and a valid check digit: Luhn over 80840 and the
+// number, as CMS defines it.
 func ValidNPI(s string) bool {
 	if len(s) != 10 {
 		return false
@@ -67,21 +72,73 @@ func ValidICD9CM(s string) bool {
 	return len(s) == n || len(s) > n+1 && len(s) <= n+3 && s[n] == '.' && digits(s[n+1:])
 }
 
-// ValidNDC reports whether s is an NDC: 11 digits, or 10 or 11 with two hyphens.
-func ValidNDC(s string) bool {
-	n, hyphens := 0, 0
-	for i := range len(s) {
-		switch {
-		case digit(s[i]):
-			n++
-		case s[i] == '-' && i > 0 && i < len(s)-1:
-			hyphens++
-		default:
+// NDC returns an NDC as the eleven digits that the guide requires, from eleven digits, or from
+// labeler, product and package numbers with hyphens (5-4-2, 4-4-2, 5-3-2, 5-4-1), each padded with
+// zeros. All zeros are not an NDC. Anything else is returned as it is: in ten digits without
+// hyphens the place of the missing zero is unknown.
+func NDC(s string) string {
+	if strings.Trim(s, "0-") == "" {
+		return ""
+	}
+	if strings.IndexByte(s, '-') < 0 {
+		return s
+	}
+	parts := strings.Split(s, "-")
+	if len(parts) != 3 {
+		return s
+	}
+	missing := 0
+	for i, n := range [3]int{5, 4, 2} {
+		if !digits(parts[i]) || len(parts[i]) > n {
+			return s
+		}
+		missing += n - len(parts[i])
+		parts[i] = "00000"[:n-len(parts[i])] + parts[i]
+	}
+	if missing > 1 {
+		return s
+	}
+	return strings.Join(parts, "")
+}
+
+// ValidNDC reports whether s is an NDC of eleven digits.
+func ValidNDC(s string) bool { return len(s) == 11 && digits(s) }
+
+// validCARC reports whether s has the form of an X12 claim adjustment reason code (list 139).
+func validCARC(s string) bool {
+	if s != "" && strings.IndexByte("ABPWY", s[0]) >= 0 {
+		s = s[1:]
+	}
+	return digits(s) && len(s) <= 3
+}
+
+// validRARC reports whether s has the form of an X12 remittance advice remark code (list 411).
+func validRARC(s string) bool {
+	for _, prefix := range [3]string{"MA", "M", "N"} {
+		if rest, ok := strings.CutPrefix(s, prefix); ok && digits(rest) && len(rest) <= 4 {
+			return true
+		}
+	}
+	return false
+}
+
+// validRejects reports whether all codes of a list have the form of NCPDP reject codes (511-FB). An
+// X12 group code before a number is not one: CO 70 is a single remittance code.
+func validRejects(list string) bool {
+	codes := strings.Fields(list)
+	for i, s := range codes {
+		if len(s) != 2 && len(s) != 3 || !alnum(s) {
+			return false
+		}
+		if slices.Contains(groupCodes, s) && i+1 < len(codes) && digits(codes[i+1]) {
 			return false
 		}
 	}
-	return hyphens == 0 && n == 11 || hyphens == 2 && (n == 10 || n == 11)
+	return true
 }
+
+// groupCodes are the claim adjustment group codes of X12.
+var groupCodes = []string{"CO", "CR", "OA", "PI", "PR"}
 
 func validICD10PCS(s string) bool { return len(s) == 7 && alnum(s) }
 

@@ -49,8 +49,21 @@ func TestCodeForms(t *testing.T) {
 		[]string{"715.36", "250", "001.0", "V58.61", "V58", "E885.9", "E885"},
 		[]string{"", "71", "71536", "715.", "715.361", "E88.5", "V5.1", "I10", "7A5", "E8859", "715.3X"})
 	forms(t, "ValidNDC", carin.ValidNDC,
-		[]string{"00093105801", "0093-1058-01", "00093-1058-01", "60429-112-90"},
-		[]string{"", "0093105801", "000931058011", "0009310580X", "00093-105801", "-0093-105801", "0093-1058-01-", "0-0-9-3", "314076"})
+		[]string{"00093105801"},
+		[]string{"", "0093105801", "000931058011", "0009310580X", "0093-1058-01", "00093-1058-01", "314076"})
+}
+
+func TestNDC(t *testing.T) {
+	for s, want := range map[string]string{
+		"00093105801": "00093105801", "00093-1058-01": "00093105801", // 5-4-2
+		"0093-1058-01": "00093105801", "60429-112-90": "60429011290", "00093-1058-1": "00093105801", // 4-4-2, 5-3-2, 5-4-1
+		"00000000000": "", "00000-0000-00": "", "0000000000": "",
+		"0093105801": "0093105801", "093-1058-01": "093-1058-01", "0093-105-01": "0093-105-01", "00093-105801": "00093-105801", "X": "X", "0-0-9-3": "0-0-9-3",
+	} {
+		if got := carin.NDC(s); got != want {
+			t.Errorf("NDC(%q) = %q, want %q", s, got, want)
+		}
+	}
 }
 
 func TestServiceSystem(t *testing.T) {
@@ -94,7 +107,7 @@ func TestSystemsByForm(t *testing.T) {
 			t.Errorf("modifier %q: got %q, want %q", code, got, want)
 		}
 	}
-	for name, want := range map[string]string{"MS-DRG": carin.SysMSDRG, "AP-DRG": carin.SysAPDRG, "APR-DRG": carin.SysAPRDRG, "": carin.SysMSDRG} {
+	for name, want := range map[string]string{"MS-DRG": carin.SysMSDRG, "AP-DRG": carin.SysAPDRG, "APR-DRG": carin.SysAPRDRG, "": "", "DRG": ""} {
 		if got := carin.DRGSystem(name); got != want {
 			t.Errorf("grouper %q: got %q, want %q", name, got, want)
 		}

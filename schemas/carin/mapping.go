@@ -9,18 +9,17 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// mapping.csv is what the mappers do, found by experiment: a test of package
-// pipeline changes one column at a time and notes which paths change with it.
+// mapping.csv records what the mappers do, found by experiment: a test of package batchrun changes
+// one column at a time and records which paths change with it.
 //
 //go:embed mapping.csv
 var mappingCSV string
 
-// Mapped says what a column becomes in the resources of one profile, or of one
-// small table.
+// Mapped says what a column becomes in the resources of one profile or one small table.
 type Mapped struct {
 	Element cpcds.Element
 	Profile string   // a profile of claims ("inpatient"), or the name of a small table
-	Paths   []string // FHIR paths that change with the column, slices in brackets; none: unused
+	Paths   []string // FHIR paths that the column changes, slices in brackets; none: unused
 }
 
 // Mapping lists what every column becomes, in the order of the elements. The slice
@@ -44,7 +43,7 @@ var mapping = sync.OnceValue(func() []Mapped {
 	return list
 })
 
-// uses has for every profile the elements that its resource can say something of.
+// uses has, for every profile, the elements that its resource can express.
 var uses = sync.OnceValue(func() *[NumProfiles][cpcds.NumElements]bool {
 	u := new([NumProfiles][cpcds.NumElements]bool)
 	for _, m := range mapping() {
@@ -57,7 +56,7 @@ var uses = sync.OnceValue(func() *[NumProfiles][cpcds.NumElements]bool {
 	return u
 })
 
-// Uses reports whether the resource of a profile can say anything of an element.
+// Uses reports whether the resource of a profile can express an element.
 func Uses(p Profile, e cpcds.Element) bool { return uses()[p][e] }
 
 // constants.csv are the values that no column changes, found by the same
@@ -66,7 +65,7 @@ func Uses(p Profile, e cpcds.Element) bool { return uses()[p][e] }
 //go:embed constants.csv
 var constantsCSV string
 
-// systems has the code system that stands beside a code, by profile and path.
+// systems has the code system of each code, by profile and path.
 var systems = sync.OnceValue(func() map[[2]string]string {
 	rows, err := csv.NewReader(strings.NewReader(constantsCSV)).ReadAll()
 	if err != nil {
@@ -100,13 +99,12 @@ func (m *Mapped) System(path string) string {
 	return systems()[[2]string{resource, path}]
 }
 
-// unmapped.csv says why elements of CPCDS become no value of their own.
+// unmapped.csv says why some elements of CPCDS have no value of their own.
 //
 //go:embed unmapped.csv
 var unmappedCSV string
 
-// Unmapped is an element of the CPCDS dictionary that no column of the profiles
-// becomes.
+// Unmapped is an element of the CPCDS dictionary that no column represents.
 type Unmapped struct {
 	MapIDs   []string
 	Profiles []string // as in Mapped
@@ -126,8 +124,7 @@ func Unmappeds() []Unmapped {
 	return list
 }
 
-// RulesOf lists the ids of the rules that judge an element in a profile, or in a
-// small table.
+// RulesOf lists the ids of the rules that check an element in a profile or a small table.
 func (k *Checker) RulesOf(m *Mapped) []string {
 	var ids []string
 	for i := range k.rules {
@@ -146,7 +143,7 @@ func (k *Checker) RulesOf(m *Mapped) []string {
 	return ids
 }
 
-// WhyUnused says why a column becomes nothing in a profile that has no path for it.
+// WhyUnused says why a column is not mapped in a profile that has no path for it.
 func WhyUnused(e cpcds.Element) string {
 	if e == cpcds.ClaimSourceVersion {
 		return "orders records of the same claim"

@@ -26,22 +26,22 @@ func (s Severity) String() string {
 type Rule struct {
 	ID       string
 	Severity Severity
-	Profiles []Profile     // of claims: the profiles it holds for; nil for the small tables
-	Table    cpcds.Table   // the table whose rows it judges
-	Element  cpcds.Element // what it is about; NoElement if about several
-	Text     string        // what must be so, for a data engineer
+	Profiles []Profile     // of claims: the profiles it applies to; nil for the small tables
+	Table    cpcds.Table   // the table whose rows it checks
+	Element  cpcds.Element // the element it is about; NoElement if several
+	Text     string        // what it requires, for a data engineer
 
 	claim func(c *cpcds.Claim, r *report)
 	row   func(get func(cpcds.Element) string) bool
 }
 
-// Verdict is what the rules found on one claim or row. It is reused.
+// Verdict is what the rules found in one claim or row. It is reused.
 type Verdict struct {
 	Errors   []cpcds.Problem
 	Warnings []cpcds.Problem
 }
 
-// Reset empties the verdict and keeps its memory.
+// Reset empties the verdict but keeps its memory.
 func (v *Verdict) Reset() { v.Errors, v.Warnings = v.Errors[:0], v.Warnings[:0] }
 
 // OK reports whether there is no error.
@@ -56,13 +56,13 @@ type report struct {
 	out     *Verdict
 }
 
-// fail notes that the rule is broken at record row of its element's level; -1
-// for the claim as a whole.
+// fail records that the rule is broken at record row of its element's level; -1 means the claim as
+// a whole.
 func (r *report) fail(row int) { r.failAt(r.rule.Element, row) }
 
 func (r *report) failAt(e cpcds.Element, row int) {
 	if strings.HasPrefix(r.rule.ID, "required-") || strings.HasPrefix(r.rule.ID, r.rule.Table.String()+"-required-") {
-		// A value that could not be read is not missing: its problem is there already.
+		// A value that could not be read is not missing: its problem is already reported.
 		for _, x := range r.out.Errors {
 			if x.Element == e && x.Row == row && x.Rule != r.rule.ID {
 				return
@@ -103,8 +103,8 @@ func NewChecker(v *Version) *Checker {
 // Rules lists all rules of the release.
 func (k *Checker) Rules() []Rule { return k.rules }
 
-// Claim judges a claim whose Refs are resolved against a profile. amounts is filled
-// from the claim. Problems that reading and assembling found count as errors.
+// Claim checks a claim with resolved Refs against a profile. It fills amounts from the claim.
+// Problems found while reading and assembling count as errors.
 func (k *Checker) Claim(c *cpcds.Claim, amounts *AmountTable, p Profile, out *Verdict) {
 	out.Errors = append(out.Errors, c.Problems...)
 	r := report{version: k.version, profile: p, amounts: amounts, out: out}
@@ -114,7 +114,7 @@ func (k *Checker) Claim(c *cpcds.Claim, amounts *AmountTable, p Profile, out *Ve
 	}
 }
 
-// Row judges a row of a small table. get returns its elements.
+// Row checks a row of a small table. get returns its elements.
 func (k *Checker) Row(t cpcds.Table, get func(cpcds.Element) string, out *Verdict) {
 	r := report{version: k.version, out: out}
 	for _, rule := range k.rows[t] {
@@ -132,7 +132,7 @@ var (
 	allButRx      = []Profile{Inpatient, Outpatient, Professional, Oral}
 )
 
-// The constructors of the common shapes.
+// Constructors for the common kinds of rules.
 
 func required(profiles []Profile, e cpcds.Element, why string) Rule {
 	return Rule{ID: "required-" + e.Column(), Profiles: profiles, Table: cpcds.Claims, Element: e,
@@ -156,8 +156,8 @@ func requiredLine(profiles []Profile, e cpcds.Element, why string) Rule {
 		}}
 }
 
-// Ingredient reports whether a line is an ingredient of a compound: on a pharmacy
-// claim it becomes a detail of another line's item, and needs little of its own.
+// Ingredient reports whether a line is an ingredient of a compound: on a pharmacy claim it becomes
+// a detail of another line's item, and few elements are required.
 func Ingredient(p Profile, l *cpcds.Line) bool {
 	return p == Pharmacy && l.Get(cpcds.CompoundParentLineNumber) != ""
 }

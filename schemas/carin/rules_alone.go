@@ -2,8 +2,8 @@ package carin
 
 import "cpcds2fhir/schemas/cpcds"
 
-// companions are columns that say nothing without another one: the resource has no
-// place for the date of a prosthesis of which it is not said that it was replaced.
+// companions are columns that mean nothing without another one: a replacement date, for example,
+// has no place in the resource if the claim does not say that a prosthesis was replaced.
 var companions = []struct {
 	element, needs cpcds.Element
 	profiles       []Profile
@@ -39,10 +39,10 @@ func aloneRules() []Rule {
 			}
 		}
 		rules = append(rules, warning(claimRule(AloneRule+x.element.Column(), x.profiles, x.element,
-			x.element.Column()+" says nothing without "+x.needs.Column()+"; it is left out", check)))
+			x.element.Column()+" means nothing without "+x.needs.Column()+"; it is left out", check)))
 	}
 	return append(rules, warning(claimRule("no-orthodontics", []Profile{Oral}, cpcds.OrthodontiaMonths,
-		"where orthodontics_treatment_indicator is false there are no months and no day of an appliance; they are left out",
+		"if orthodontics_treatment_indicator is false, treatment months and appliance placement date mean nothing; they are left out",
 		func(c *cpcds.Claim, r *report) {
 			if c.Get(cpcds.OrthodonticsTreatmentIndicator) != "false" {
 				return

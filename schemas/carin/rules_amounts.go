@@ -10,7 +10,7 @@ type Amount struct {
 	Line   cpcds.Element
 }
 
-// Amounts lists the categories, in the order in which they are written.
+// Amounts lists the categories in the order they are written.
 var Amounts = [...]Amount{
 	{"submitted", SysAdjudication, cpcds.ClaimTotalSubmittedAmount, cpcds.LineSubmittedAmount},
 	{"eligible", SysAdjudication, cpcds.ClaimTotalEligibleAmount, cpcds.LineEligibleAmount},
@@ -31,8 +31,8 @@ var Amounts = [...]Amount{
 	{"drugcost", SysC4BBAdjudication, cpcds.ClaimTotalDrugCost, cpcds.DrugCost},
 }
 
-// HaveAdjudication reports whether an institutional line may have adjudications: the
-// financial profiles want an amount among them (adjudication-has-amount-type-slice).
+// HaveAdjudication reports whether an institutional line may have adjudications: the financial
+// profiles require an amount among them (adjudication-has-amount-type-slice).
 func (x *AmountRecord) HaveAdjudication(v *Version) bool {
 	return v.Basis || x.Filled&v.KnownAmounts() != 0
 }
@@ -40,7 +40,7 @@ func (x *AmountRecord) HaveAdjudication(v *Version) bool {
 func amountRules() []Rule {
 	return []Rule{
 		claimRule("required-amount", all, cpcds.ClaimTotalSubmittedAmount,
-			"the claim must have an amount, in the header or on a line (total 1..*, EOB-institutional-item-or-header-adjudication); the Basis profiles want none",
+			"the claim must have an amount, in the header or on a line (total 1..*, EOB-institutional-item-or-header-adjudication); the Basis profiles do not require one",
 			func(c *cpcds.Claim, r *report) {
 				if r.version.Basis {
 					return
@@ -54,7 +54,7 @@ func amountRules() []Rule {
 				}
 			}),
 		claimRule("required-line-amount", []Profile{Professional, Pharmacy, Oral}, cpcds.LineSubmittedAmount,
-			"every line must have an amount (item.adjudication:adjudicationamounttype 1..*); the Basis profiles want none",
+			"every line must have an amount (item.adjudication:adjudicationamounttype 1..*); the Basis profiles do not require one",
 			func(c *cpcds.Claim, r *report) {
 				if r.version.Basis {
 					return

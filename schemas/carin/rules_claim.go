@@ -13,7 +13,7 @@ var roleColumns = [cpcds.NumRoles]cpcds.Element{
 	cpcds.Supervisor: cpcds.SupervisingProviderNPI,
 }
 
-// headerRules judge what occurs once in a claim.
+// headerRules check what occurs once in a claim.
 func headerRules(v *Version) []Rule {
 	origins := valueSets[cpcds.PointOfOriginCode]
 	rules := []Rule{
@@ -22,8 +22,8 @@ func headerRules(v *Version) []Rule {
 		code(all, cpcds.ClaimProcessingStatusCode, "active, cancelled, draft or entered-in-error", oneOf(cpcds.ClaimProcessingStatusCode)),
 		required(all, cpcds.AdjudicationDate, "it becomes created"),
 		required(allButRx, cpcds.StatementFromDate, "it becomes billablePeriod.start"),
-		required([]Profile{Inpatient}, cpcds.MemberAdmissionDate, "the profile demands the admission period"),
-		required([]Profile{Oral}, cpcds.PerformingProviderNetworkStatus, "the profile demands the rendering network status"),
+		required([]Profile{Inpatient}, cpcds.MemberAdmissionDate, "the profile requires the admission period"),
+		required([]Profile{Oral}, cpcds.PerformingProviderNetworkStatus, "the profile requires the rendering network status"),
 		code(all, cpcds.ClaimPaymentStatusCode, "paid, denied or partiallypaid", oneOf(cpcds.ClaimPaymentStatusCode)),
 		code(all, cpcds.ClaimBenefitPaymentStatus, "innetwork, outofnetwork or other", oneOf(cpcds.ClaimBenefitPaymentStatus)),
 		code(all, cpcds.ClaimPayeeTypeCode, "beneficiary, subscriber, provider or other", oneOf(cpcds.ClaimPayeeTypeCode)),
@@ -33,7 +33,29 @@ func headerRules(v *Version) []Rule {
 		code(institutional, cpcds.AdmissionTypeCode, "an NUBC priority (type) of admission", oneOf(cpcds.AdmissionTypeCode)),
 		code(institutional, cpcds.PatientDischargeStatusCode, "an NUBC discharge status of two digits", func(s string) bool { return len(s) == 2 && digits(s) }),
 		code([]Profile{Inpatient}, cpcds.DRGName, "MS-DRG, AP-DRG or APR-DRG", oneOf(cpcds.DRGName)),
-		code([]Profile{Inpatient}, cpcds.DRGCode, "three or four digits", func(s string) bool { return digits(s) && (len(s) == 3 || len(s) == 4) }),
+		claimRule("code-drg_code", []Profile{Inpatient}, cpcds.DRGCode, "drg_code must be three digits; an APR-DRG may have a fourth for its severity",
+			func(c *cpcds.Claim, r *report) {
+				if v := c.Get(cpcds.DRGCode); v != "" && !validDRG(v, c.Get(cpcds.DRGName)) {
+					r.fail(-1)
+				}
+			}),
+		warning(claimRule("drg-without-name", []Profile{Inpatient}, cpcds.DRGName,
+			"a DRG has a meaning only in the code system of its grouper: without drg_name it is left out",
+			func(c *cpcds.Claim, r *report) {
+				if c.Get(cpcds.DRGCode) != "" && c.Get(cpcds.DRGName) == "" {
+					r.fail(-1)
+				}
+			})),
+		code(allButRx, cpcds.ClaimPaymentDenialCode, "X12 claim adjustment reason codes: one to three digits, or A, B, P, W or Y and digits, without a group code", each(validCARC)),
+		code(allButRx, cpcds.ClaimRemittanceRemarkCode, "X12 remittance advice remark codes: M, MA or N and digits", each(validRARC)),
+		warning(claimRule("own-prior", all, cpcds.ClaimAdjustedFromIdentifier, "a claim cannot adjust itself, or be adjusted by itself; the relation is left out",
+			func(c *cpcds.Claim, r *report) {
+				for _, e := range [2]cpcds.Element{cpcds.ClaimAdjustedFromIdentifier, cpcds.ClaimAdjustedToIdentifier} {
+					if v := c.Get(e); v != "" && v == c.Get(cpcds.ClaimUniqueIdentifier) {
+						r.failAt(e, -1)
+					}
+				}
+			})),
 		code([]Profile{Outpatient, Professional, Oral}, cpcds.PerformingProviderTaxonomy, "an NUCC taxonomy code of ten characters", func(s string) bool { return len(s) == 10 && alnum(s) }),
 		code([]Profile{Oral}, cpcds.MissingToothNumbers, "ADA universal tooth designations", each(oneOf(cpcds.MissingToothNumbers))),
 
@@ -49,25 +71,25 @@ func headerRules(v *Version) []Rule {
 					r.fail(-1)
 				}
 			}),
-		warning(claimRule("unknown-other-coverage", all, cpcds.OtherCoverageID, "the coverage of another payer must be in the coverages table, and another than the claim's own; it is left out",
+		warning(claimRule("unknown-other-coverage", all, cpcds.OtherCoverageID, "the coverage of another payer must be in the coverages table and differ from the claim's own; otherwise it is left out",
 			func(c *cpcds.Claim, r *report) {
 				if c.Get(cpcds.OtherCoverageID) != "" && c.Refs.OtherCoverage == "" {
 					r.fail(-1)
 				}
 			})),
-		claimRule("unknown-payer", all, cpcds.ClaimPayerIdentifier, "the payer of the claim, or of its coverage, must be known: it becomes insurer",
+		claimRule("unknown-payer", all, cpcds.ClaimPayerIdentifier, "the payer of the claim or of its coverage must be known: it becomes insurer",
 			func(c *cpcds.Claim, r *report) {
 				if c.Refs.Insurer == "" {
 					r.fail(-1)
 				}
 			}),
-		claimRule("insurer-is-payor", all, cpcds.ClaimPayerIdentifier, "the payer of the claim must be the payer of its coverage: insurer and the payor of the focal coverage are one",
+		claimRule("insurer-is-payor", all, cpcds.ClaimPayerIdentifier, "the payer of the claim must be the payer of its coverage: insurer and the payor of the focal coverage must be the same",
 			func(c *cpcds.Claim, r *report) {
 				if f := &c.Refs; f.Insurer != "" && f.Payor != "" && f.Insurer != f.Payor {
 					r.fail(-1)
 				}
 			}),
-		claimRule("unknown-billing-provider", all, cpcds.BillingProviderNPI, "the billing provider, or else the service facility, must have a valid NPI or be in a table: it becomes provider",
+		claimRule("unknown-billing-provider", all, cpcds.BillingProviderNPI, "the billing provider, or otherwise the service facility, must have a valid NPI or be in a table: it becomes provider",
 			func(c *cpcds.Claim, r *report) {
 				if c.Refs.Providers[cpcds.Billing] == "" {
 					r.fail(-1)
@@ -80,13 +102,13 @@ func headerRules(v *Version) []Rule {
 				}
 			}),
 		warning(claimRule("unknown-payee", all, cpcds.ClaimPayee,
-			"claim_payee must name the claim's member if the payee is the beneficiary, a member if he is the subscriber (or have a name), a provider by a key of a table or an NPI if he is one; the payee is left without a party",
+			"claim_payee must name the claim's member if the payee is the beneficiary; a member if the payee is the subscriber, unless there is a name; a provider by a table's key or an NPI if the payee is a provider; otherwise the payee has no party",
 			func(c *cpcds.Claim, r *report) {
 				if c.Get(cpcds.ClaimPayee) != "" && c.Get(cpcds.ClaimPayeeTypeCode) != "" && c.Refs.Payee == "" {
 					r.fail(-1)
 				}
 			})),
-		warning(claimRule("payee-without-type", all, cpcds.ClaimPayeeTypeCode, "a payee must have a type (payee.type 1..1); one without is left out",
+		warning(claimRule("payee-without-type", all, cpcds.ClaimPayeeTypeCode, "a payee must have a type (payee.type 1..1); without one it is left out",
 			func(c *cpcds.Claim, r *report) {
 				if c.Get(cpcds.ClaimPayeeTypeCode) == "" &&
 					(c.Get(cpcds.ClaimPayee) != "" || c.Get(cpcds.ClaimPayeeName) != "" || c.Get(cpcds.ClaimPayeeRelationship) != "") {
@@ -94,7 +116,7 @@ func headerRules(v *Version) []Rule {
 				}
 			})),
 		warning(claimRule("payee-name-unused", all, cpcds.ClaimPayeeName,
-			"name and relationship are for a payee who is no member and no provider; of one who is, they are left out",
+			"a payee's name and relationship are only for a payee who is neither member nor provider; otherwise they are left out",
 			func(c *cpcds.Claim, r *report) {
 				if c.Get(cpcds.ClaimPayeeTypeCode) == "" {
 					return
@@ -111,7 +133,7 @@ func headerRules(v *Version) []Rule {
 				}
 			})),
 		claimRule("point-of-origin", institutional, cpcds.PointOfOriginCode,
-			"a newborn admission (type 4) must have a point of origin for newborns, any other admission one that is not (EOB-inst-pointoforigin, both directions)",
+			"a newborn admission (type 4) must have a point of origin for newborns, and no other admission may have one (EOB-inst-pointoforigin, both directions)",
 			func(c *cpcds.Claim, r *report) {
 				origin := c.Get(cpcds.PointOfOriginCode)
 				set := origins
@@ -122,13 +144,13 @@ func headerRules(v *Version) []Rule {
 					r.fail(-1)
 				}
 			}),
-		warning(claimRule("statement-dates", all, cpcds.StatementThruDate, "statement_thru_date must not lie before statement_from_date",
+		warning(claimRule("statement-dates", all, cpcds.StatementThruDate, "statement_thru_date must not be before statement_from_date",
 			func(c *cpcds.Claim, r *report) {
 				if d := c.Get(cpcds.StatementThruDate); d != "" && d < c.Get(cpcds.StatementFromDate) {
 					r.fail(-1)
 				}
 			})),
-		warning(claimRule("admission-dates", []Profile{Inpatient}, cpcds.MemberDischargeDate, "member_discharge_date must not lie before member_admission_date; it is left out",
+		warning(claimRule("admission-dates", []Profile{Inpatient}, cpcds.MemberDischargeDate, "member_discharge_date must not be before member_admission_date; otherwise it is left out",
 			func(c *cpcds.Claim, r *report) {
 				if d := c.Get(cpcds.MemberDischargeDate); d != "" && d < c.Get(cpcds.MemberAdmissionDate) {
 					r.fail(-1)
@@ -152,7 +174,7 @@ func headerRules(v *Version) []Rule {
 				}
 			}),
 		claimRule("provider-type", []Profile{Inpatient, Outpatient, Oral}, cpcds.BillingProviderNPI,
-			"before release 2.1 the billing provider of an institutional claim must be an organization, that of an oral claim a person",
+			"before release 2.1, the billing provider of an institutional claim must be an organization, and that of an oral claim a person",
 			func(c *cpcds.Claim, r *report) {
 				want := byte('O')
 				if r.profile == Oral {
@@ -163,7 +185,7 @@ func headerRules(v *Version) []Rule {
 				}
 			}),
 		warning(claimRule("rendering-needs-taxonomy", []Profile{Outpatient}, cpcds.PerformingProviderTaxonomy,
-			"an outpatient claim names a rendering provider only with a taxonomy code (EOB-careteam-qualification); without one the provider is left out",
+			"the rendering provider of an outpatient claim must have a taxonomy code (EOB-careteam-qualification); without one the provider is left out",
 			func(c *cpcds.Claim, r *report) {
 				if c.Get(cpcds.PerformingProviderNPI) != "" && c.Get(cpcds.PerformingProviderTaxonomy) == "" {
 					r.fail(-1)
@@ -183,11 +205,11 @@ func headerRules(v *Version) []Rule {
 	return rules
 }
 
-// RuleRequiredLine is broken by a claim without a service line. Which elements make
-// a row one is for the layout to say.
+// RuleRequiredLine is broken by a claim without a service line. The layout says which elements make
+// a row a service line.
 const RuleRequiredLine = "required-line"
 
-// lineRules judge the service lines.
+// lineRules check the service lines.
 func lineRules() []Rule {
 	rx := []Profile{Pharmacy}
 	return []Rule{
@@ -200,10 +222,10 @@ func lineRules() []Rule {
 		requiredLine([]Profile{Inpatient}, cpcds.RevenueCenterCode, "item.revenue is required on inpatient claims"),
 		codeLine(institutional, cpcds.RevenueCenterCode, "four digits", func(s string) bool { return len(s) == 4 && digits(s) }),
 		requiredLine([]Profile{Outpatient, Professional, Oral, Pharmacy}, cpcds.ServiceFromDate, "it becomes item.serviced"),
-		requiredLine(byLine, cpcds.PlaceOfServiceCode, "the profile demands the place of service on every line"),
+		requiredLine(byLine, cpcds.PlaceOfServiceCode, "the profile requires the place of service on every line"),
 		codeLine(byLine, cpcds.PlaceOfServiceCode, "a CMS place of service", oneOf(cpcds.PlaceOfServiceCode)),
 		claimRule("required-procedure_code", byLine, cpcds.ProcedureCode,
-			"procedure_code must be filled on every line; only a vision claim may do without (EOB-vision-item-productorservice)",
+			"procedure_code must be filled on every line, except on vision claims (EOB-vision-item-productorservice)",
 			func(c *cpcds.Claim, r *report) {
 				if c.Get(cpcds.ClaimType) == "vision" {
 					return
@@ -215,7 +237,7 @@ func lineRules() []Rule {
 				}
 			}),
 		claimRule("code-procedure_code", allButRx, cpcds.ProcedureCode,
-			"procedure_code must be CPT or HCPCS (or HIPPS on institutional claims), on oral claims CDT",
+			"procedure_code must be CPT or HCPCS (or HIPPS on institutional claims), and CDT on oral claims",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Lines {
 					l := &c.Lines[i]
@@ -224,7 +246,7 @@ func lineRules() []Rule {
 					}
 				}
 			}),
-		claimRule("code-procedure_modifier", allButRx, cpcds.ProcedureModifierCode1, "a modifier must be two characters of CPT or HCPCS",
+		claimRule("code-procedure_modifier", allButRx, cpcds.ProcedureModifierCode1, "a modifier must be a two-character CPT or HCPCS code",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Lines {
 					for e := cpcds.ProcedureModifierCode1; e <= cpcds.ProcedureModifierCode4; e++ {
@@ -234,6 +256,35 @@ func lineRules() []Rule {
 					}
 				}
 			}),
+		codeLine(allButRx, cpcds.LinePaymentDenialCode, "X12 claim adjustment reason codes: one to three digits, or A, B, P, W or Y and digits, without a group code", each(validCARC)),
+		claimRule("code-reject_code", rx, cpcds.LinePaymentDenialCode, "the denial codes of a pharmacy line must be NCPDP reject codes: two or three letters or digits, without a group code",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Lines {
+					if v := c.Lines[i].Get(cpcds.LinePaymentDenialCode); v != "" && !validRejects(v) {
+						r.fail(i)
+					}
+				}
+			}),
+		codeLine(allButRx, cpcds.LineRemittanceRemarkCode, "X12 remittance advice remark codes: M, MA or N and digits", each(validRARC)),
+		warning(claimRule("line-renumbered", all, cpcds.LineNumber,
+			"item.sequence must be a whole number above zero: if a line number is anything else or missing, the items of the claim are numbered in the order of their lines",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Lines {
+					if n := c.Lines[i].Get(cpcds.LineNumber); n == "0" || n != "" && !digits(n) || len(n) > 9 {
+						r.fail(i)
+						return
+					}
+				}
+			})),
+		warning(claimRule("revenue-total-line", institutional, cpcds.RevenueCenterCode,
+			"a line with revenue code 0001 is the total of the others: its amounts are not added to theirs",
+			func(c *cpcds.Claim, r *report) {
+				for i := range c.Lines {
+					if x := &r.amounts.Lines[i]; x.Summed != x.Filled && TotalLine(r.profile, &c.Lines[i]) {
+						r.fail(i)
+					}
+				}
+			})),
 		codeLine(all, cpcds.LineBenefitPaymentStatus, "innetwork, outofnetwork or other", oneOf(cpcds.LineBenefitPaymentStatus)),
 		claimRule("required-benefit-status", all, cpcds.ClaimBenefitPaymentStatus,
 			"the benefit payment status must be filled, for the claim or for every line",
@@ -250,13 +301,13 @@ func lineRules() []Rule {
 				}
 				switch {
 				case missing < 0:
-				case some: // the source says it line by line
+				case some: // the source has it per line
 					r.failAt(cpcds.LineBenefitPaymentStatus, missing)
 				default:
 					r.fail(-1)
 				}
 			}),
-		warning(claimRule("service-dates", []Profile{Inpatient, Professional, Oral}, cpcds.ServiceToDate, "service_to_date must not lie before service_from_date; it is left out",
+		warning(claimRule("service-dates", []Profile{Inpatient, Professional, Oral}, cpcds.ServiceToDate, "service_to_date must not be before service_from_date; otherwise it is left out",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Lines {
 					if d := c.Lines[i].Get(cpcds.ServiceToDate); d != "" && d < c.Lines[i].Get(cpcds.ServiceFromDate) {
@@ -317,7 +368,7 @@ func lineRules() []Rule {
 		codeLine([]Profile{Oral}, cpcds.AdditionalToothNumbers, "ADA tooth designations or areas of the oral cavity", each(oneOf(cpcds.AdditionalToothNumbers))),
 		codeLine([]Profile{Oral}, cpcds.ToothSurface, "ADA tooth surfaces", each(oneOf(cpcds.ToothSurface))),
 		claimRule("surface-needs-tooth", []Profile{Oral}, cpcds.ToothSurface,
-			"a line with a surface must name a tooth, one with additional teeth its first tooth or area (Oral-EOB-surface-subsite-requires-tooth-number, Oral-line-item-with-linked-additionalbody-site-requires-bodysite)",
+			"a line with a surface must name a tooth, and one with additional teeth its first tooth or area (Oral-EOB-surface-subsite-requires-tooth-number, Oral-line-item-with-linked-additionalbody-site-requires-bodysite)",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Lines {
 					l := &c.Lines[i]
@@ -335,129 +386,12 @@ func lineRules() []Rule {
 	}
 }
 
-// rxRequired demands an element on the first line of a pharmacy claim: these
-// facts stand on the lines in practice and once in the profile.
+// rxRequired requires an element on some line of a pharmacy claim: in practice these facts are on
+// the lines, in the profile they occur once.
 func rxRequired(e cpcds.Element) func(c *cpcds.Claim, r *report) {
 	return func(c *cpcds.Claim, r *report) {
-		if len(c.Lines) > 0 && c.Lines[0].Get(e) == "" {
+		if len(c.Lines) > 0 && c.FillFact(e) == "" {
 			r.fail(0)
 		}
-	}
-}
-
-// partRules judge diagnoses, procedures and the care team.
-func partRules() []Rule {
-	diagnosed := []Profile{Inpatient, Outpatient, Professional}
-	types, onAdmission := profileSets[cpcds.DiagnosisType], oneOf(cpcds.PresentOnAdmission)
-	procedureSystem, procedureType := oneOf(cpcds.InpatientProcedureCodeType), oneOf(cpcds.InpatientProcedureType)
-	return []Rule{
-		claimRule("required-diagnosis", diagnosed, cpcds.DiagnosisCode, "the claim must have a diagnosis (diagnosis 1..*)",
-			func(c *cpcds.Claim, r *report) {
-				if len(c.Diagnoses) == 0 {
-					r.fail(-1)
-				}
-			}),
-		claimRule("code-diagnosis_code", allButRx, cpcds.DiagnosisCode,
-			"diagnosis_code must have the form of ICD-10-CM, or of ICD-9-CM where diagnosis_code_type is icd9, with its decimal point",
-			func(c *cpcds.Claim, r *report) {
-				for i := range c.Diagnoses {
-					d := &c.Diagnoses[i]
-					var ok bool
-					switch d.Get(cpcds.DiagnosisCodeType) {
-					case "", "icd10":
-						ok = ValidICD10CM(d.Get(cpcds.DiagnosisCode))
-					case "icd9":
-						ok = ValidICD9CM(d.Get(cpcds.DiagnosisCode))
-					case "masked":
-						ok = !r.version.Lacks(cpcds.DiagnosisCodeType, "masked")
-					default:
-						ok = false
-					}
-					if !ok {
-						r.fail(i)
-					}
-				}
-			}),
-		warning(claimRule("masked-with-code", allButRx, cpcds.DiagnosisCode, "a masked diagnosis must not have a code; it is not shown",
-			func(c *cpcds.Claim, r *report) {
-				for i := range c.Diagnoses {
-					if d := &c.Diagnoses[i]; d.Get(cpcds.DiagnosisCodeType) == "masked" && d.Get(cpcds.DiagnosisCode) != "" {
-						r.fail(i)
-					}
-				}
-			})),
-		claimRule("code-diagnosis_type", allButRx, cpcds.DiagnosisType, "diagnosis_type must be one that the profile knows",
-			func(c *cpcds.Claim, r *report) {
-				for i := range c.Diagnoses {
-					if !types[r.profile].Has(DiagnosisType(r.profile, c.Diagnoses[i].Get(cpcds.DiagnosisType), i == 0)) {
-						r.fail(i)
-					}
-				}
-			}),
-		claimRule("code-present_on_admission", []Profile{Inpatient}, cpcds.PresentOnAdmission, "present_on_admission must be Y, N, U, W or 1",
-			func(c *cpcds.Claim, r *report) {
-				for i := range c.Diagnoses {
-					if v := c.Diagnoses[i].Get(cpcds.PresentOnAdmission); v != "" && !onAdmission(v) {
-						r.fail(i)
-					}
-				}
-			}),
-		warning(claimRule("one-principal", allButRx, cpcds.DiagnosisType, "a claim should have one principal diagnosis",
-			func(c *cpcds.Claim, r *report) {
-				n := 0
-				for i := range c.Diagnoses {
-					if DiagnosisType(r.profile, c.Diagnoses[i].Get(cpcds.DiagnosisType), i == 0) == "principal" {
-						if n++; n == 2 {
-							r.fail(i)
-						}
-					}
-				}
-			})),
-		claimRule("code-inpatient_procedure_code", []Profile{Inpatient}, cpcds.InpatientProcedureCode,
-			"inpatient_procedure_code must have the form of ICD-10-PCS, or of ICD-9-CM volume 3 where its type is icd9",
-			func(c *cpcds.Claim, r *report) {
-				for i := range c.Procedures {
-					p := &c.Procedures[i]
-					ok := validICD10PCS
-					if p.Get(cpcds.InpatientProcedureCodeType) == "icd9" {
-						ok = validICD9PCS
-					}
-					if !ok(p.Get(cpcds.InpatientProcedureCode)) {
-						r.fail(i)
-					}
-				}
-			}),
-		claimRule("code-inpatient_procedure_code_type", []Profile{Inpatient}, cpcds.InpatientProcedureCodeType, "inpatient_procedure_code_type must be icd10 or icd9; without one it is icd10",
-			func(c *cpcds.Claim, r *report) {
-				for i := range c.Procedures {
-					if v := c.Procedures[i].Get(cpcds.InpatientProcedureCodeType); v != "" && !procedureSystem(v) {
-						r.fail(i)
-					}
-				}
-			}),
-		claimRule("code-inpatient_procedure_type", []Profile{Inpatient}, cpcds.InpatientProcedureType, "inpatient_procedure_type must be principal or other",
-			func(c *cpcds.Claim, r *report) {
-				for i := range c.Procedures {
-					if v := c.Procedures[i].Get(cpcds.InpatientProcedureType); v != "" && !procedureType(v) {
-						r.fail(i)
-					}
-				}
-			}),
-		claimRule("code-care_team_role", all, cpcds.CareTeamRole, "care_team_role must be one that the profile knows",
-			func(c *cpcds.Claim, r *report) {
-				for i := range c.CareTeam {
-					if !roles[r.profile].Has(c.CareTeam[i].Get(cpcds.CareTeamRole)) {
-						r.fail(i)
-					}
-				}
-			}),
-		claimRule("code-care_team_provider_npi", all, cpcds.CareTeamProviderNPI, "care_team_provider_npi must be filled, with ten digits and a valid check digit",
-			func(c *cpcds.Claim, r *report) {
-				for i := range c.CareTeam {
-					if !ValidNPI(c.CareTeam[i].Get(cpcds.CareTeamProviderNPI)) {
-						r.fail(i)
-					}
-				}
-			}),
 	}
 }

@@ -7,10 +7,9 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// identity says that two sums of amounts are the same, where the amounts of need
-// are there; those of the others that are not count as nothing. Real data often does
-// not hold them (noncovered is within memberliability and outside of eligible), so
-// they warn.
+// identity says that two sums of amounts are equal if the amounts of need are present; other
+// missing amounts count as zero. Real data often breaks them (noncovered is within memberliability
+// and outside of eligible), so they only warn.
 type identity struct {
 	id, text    string
 	profiles    []Profile
@@ -18,14 +17,14 @@ type identity struct {
 	left, right AmountSet
 }
 
-// identities are those that testers of the guide are asked to attest (requirements
-// 143, 154, 155, 190 to 196 of release 2.0.0).
+// identities are those that the guide asks testers to attest (requirements 143, 154, 155, 190 to
+// 196 of release 2.0.0).
 var identities = []identity{
-	{"amounts-eligible", "the eligible amount should be what was submitted less what is not covered and the discount", allButRx,
+	{"amounts-eligible", "the eligible amount should be the submitted amount less the noncovered amount and the discount", allButRx,
 		amountSet("submitted", "eligible"), amountSet("eligible", "noncovered", "discount"), amountSet("submitted")},
-	{"amounts-member-liability", "the member's liability should be deductible, coinsurance, copay and what is not covered", all,
+	{"amounts-member-liability", "the member's liability should be the sum of deductible, coinsurance, copay and the noncovered amount", all,
 		amountSet("memberliability"), amountSet("memberliability"), amountSet("deductible", "coinsurance", "copay", "noncovered")},
-	{"amounts-paid", "what is paid to provider and patient should be the eligible amount less the member's deductible, coinsurance and copay, and what another payer paid", all,
+	{"amounts-paid", "the amounts paid to provider and patient should be the eligible amount less deductible, coinsurance, copay and what another payer paid", all,
 		amountSet("eligible", "memberliability", "paidtoprovider"), amountSet("paidtoprovider", "paidtopatient", "deductible", "coinsurance", "copay", "priorpayerpaid"), amountSet("eligible")},
 }
 
@@ -37,7 +36,7 @@ func amountSet(codes ...string) (s AmountSet) {
 	return s
 }
 
-// holds reports whether an identity holds for a record, or cannot be judged.
+// holds reports whether an identity holds for a record or cannot be checked.
 func (x *identity) holds(r *AmountRecord) bool {
 	return !r.has(x.need) || r.sum(x.left) == r.sum(x.right)
 }
@@ -86,9 +85,9 @@ func identityRules() []Rule {
 		rules = append(rules, warning(claimRule(x.id, x.profiles, about.Header, x.text, x.check(about))))
 	}
 	return append(rules,
-		warning(claimRule("amounts-of-lines", all, cpcds.ClaimTotalSubmittedAmount, "an amount of the header should be the sum of the lines that have it",
+		warning(claimRule("amounts-of-lines", all, cpcds.ClaimTotalSubmittedAmount, "an amount of the header should be the sum of that amount on the lines",
 			amountsOfLines)),
-		warning(claimRule("amount-negative", all, cpcds.ClaimTotalSubmittedAmount, "an amount is negative: adjustments should replace a claim, not subtract from it",
+		warning(claimRule("amount-negative", all, cpcds.ClaimTotalSubmittedAmount, "an amount should not be negative: an adjustment should replace a claim, not subtract from it",
 			func(c *cpcds.Claim, r *report) {
 				if !r.amounts.negative {
 					return
@@ -106,7 +105,7 @@ func identityRules() []Rule {
 					}
 				}
 			})),
-		warning(claimRule("service-outside-statement", allButRx, cpcds.ServiceFromDate, "service_from_date should lie within the statement period",
+		warning(claimRule("service-outside-statement", allButRx, cpcds.ServiceFromDate, "service_from_date should be within the statement period",
 			func(c *cpcds.Claim, r *report) {
 				from, thru := c.Get(cpcds.StatementFromDate), c.Get(cpcds.StatementThruDate)
 				for i := range c.Lines {
@@ -116,17 +115,17 @@ func identityRules() []Rule {
 					}
 				}
 			})),
-		warning(claimRule("received-before-service", all, cpcds.ClaimReceivedDate, "claim_received_date should not lie before the first service",
+		warning(claimRule("received-before-service", all, cpcds.ClaimReceivedDate, "claim_received_date should not be before the first service",
 			func(c *cpcds.Claim, r *report) {
 				first := c.Get(cpcds.StatementFromDate)
-				if first == "" && len(c.Lines) > 0 {
-					first = c.Lines[0].Get(cpcds.ServiceFromDate)
+				if first == "" {
+					first = c.FirstService()
 				}
 				if d := c.Get(cpcds.ClaimReceivedDate); d != "" && d < first {
 					r.fail(-1)
 				}
 			})),
-		warning(claimRule("paid-before-adjudication", all, cpcds.ClaimPaidDate, "claim_paid_date should not lie before adjudication_date",
+		warning(claimRule("paid-before-adjudication", all, cpcds.ClaimPaidDate, "claim_paid_date should not be before adjudication_date",
 			func(c *cpcds.Claim, r *report) {
 				if d := c.Get(cpcds.ClaimPaidDate); d != "" && d < c.Get(cpcds.AdjudicationDate) {
 					r.fail(-1)
@@ -135,8 +134,7 @@ func identityRules() []Rule {
 	)
 }
 
-// amountsOfLines fails at the first amount of the header that its lines do not add up
-// to. Ingredients of a compound are within the amount of their parent.
+// amountsOfLines fails at the first amount of the header that the lines do not add up to.
 func amountsOfLines(c *cpcds.Claim, r *report) {
 	t := r.amounts
 	for i := range t.Header.Filled.All {
@@ -145,7 +143,7 @@ func amountsOfLines(c *cpcds.Claim, r *report) {
 		if t.Inexact {
 			var sum cpcds.Sum
 			for j := range c.Lines {
-				if !Ingredient(r.profile, &c.Lines[j]) {
+				if t.Lines[j].Summed&(1<<i) != 0 {
 					sum.Add(c.Lines[j].Get(a.Line))
 				}
 			}
@@ -153,7 +151,7 @@ func amountsOfLines(c *cpcds.Claim, r *report) {
 		} else {
 			sum, some := int64(0), false
 			for j := range t.Lines {
-				if t.Lines[j].has(1<<i) && !Ingredient(r.profile, &c.Lines[j]) {
+				if t.Lines[j].Summed&(1<<i) != 0 {
 					sum, some = sum+t.Lines[j].Units[i], true
 				}
 			}

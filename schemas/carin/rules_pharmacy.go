@@ -6,13 +6,13 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// fillFacts stand on the lines in practice and once in the profile: the first line
-// gives them.
+// fillFacts are on the lines in practice and occur once in the profile: the first line that has one
+// counts.
 var fillFacts = []cpcds.Element{cpcds.RxServiceReferenceNumber, cpcds.DaysSupply, cpcds.DawProductSelectionCode, cpcds.RefillNumber,
 	cpcds.RefillsAuthorized, cpcds.PrescriptionOriginCode, cpcds.PlanReportedBrandGenericCode, cpcds.CompoundCode}
 
-// ingredientFacts are what the row of an ingredient says of it; detailFacts may be
-// those of the compound too, which every row of a claim may repeat.
+// ingredientFacts describe the ingredient of a row; detailFacts may also be those of the compound,
+// which every row of a claim may repeat.
 var (
 	ingredientFacts = []cpcds.Element{cpcds.LineNumber, cpcds.CompoundParentLineNumber, cpcds.NationalDrugCode, cpcds.DrugDescription,
 		cpcds.QuantityDispensed, cpcds.QuantityQualifierCode}
@@ -26,27 +26,25 @@ var (
 	}()
 )
 
-// pharmacyRules warn of what the lines of a pharmacy claim say and the profile has
-// no second place for.
+// pharmacyRules warn of facts on the lines of a pharmacy claim that the profile has only one place
+// for.
 func pharmacyRules() []Rule {
 	rx := []Profile{Pharmacy}
 	return []Rule{
 		warning(claimRule("fill-facts-differ", rx, cpcds.DaysSupply,
-			"what a pharmacy claim has once (days supply, refills, codes and number of the prescription) must not differ from line to line; that of the first line counts",
+			"what a pharmacy claim has once (days supply, refills, codes and number of the prescription) must not differ from line to line; the first line counts",
 			func(c *cpcds.Claim, r *report) {
-				for i := 1; i < len(c.Lines); i++ {
-					if Ingredient(r.profile, &c.Lines[i]) {
-						continue
-					}
-					for _, e := range fillFacts {
-						if v := c.Lines[i].Get(e); v != "" && v != c.Lines[0].Get(e) {
+				for _, e := range fillFacts {
+					fact := c.FillFact(e)
+					for i := range c.Lines {
+						if v := c.Lines[i].Get(e); v != "" && v != fact && !Ingredient(r.profile, &c.Lines[i]) {
 							r.failAt(e, i)
 						}
 					}
 				}
 			})),
 		warning(claimRule("compound-drug-code", rx, cpcds.NationalDrugCode,
-			"a compound (compound_code 2) has no drug code of its own, its ingredients have; it is left out",
+			"a compound (compound_code 2) must not have a drug code, only its ingredients; it is left out",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Lines {
 					if l := &c.Lines[i]; l.Get(cpcds.CompoundCode) == "2" && l.Get(cpcds.NationalDrugCode) != "" && !Ingredient(r.profile, l) {
@@ -55,7 +53,7 @@ func pharmacyRules() []Rule {
 				}
 			})),
 		warning(claimRule("ingredient-facts", rx, cpcds.LineSubmittedAmount,
-			"the row of an ingredient becomes drug code, description and quantity of a detail; what else it says, other than its compound, is left out",
+			"the row of an ingredient becomes a detail with drug code, description and quantity; other values, unless the compound has them too, are left out",
 			func(c *cpcds.Claim, r *report) {
 				for i := range c.Lines {
 					l := &c.Lines[i]

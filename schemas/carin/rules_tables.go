@@ -2,7 +2,7 @@ package carin
 
 import "cpcds2fhir/schemas/cpcds"
 
-// rowRules judge the rows of the small tables.
+// rowRules check the rows of the small tables.
 func rowRules(v *Version) []Rule {
 	type get = func(cpcds.Element) string
 	races := each(oneOf(cpcds.MembersRaceCode))
@@ -13,7 +13,7 @@ func rowRules(v *Version) []Rule {
 		requiredRow(cpcds.Members, cpcds.MembersGenderCode, "Patient.gender is required"),
 		codeRow(cpcds.Members, cpcds.MembersGenderCode, "male, female, other or unknown", oneOf(cpcds.MembersGenderCode)),
 		codeRow(cpcds.Members, cpcds.MembersBirthSex, "M, F, UNK, ASKU or OTH", oneOf(cpcds.MembersBirthSex)),
-		codeRow(cpcds.Members, cpcds.MembersRaceCode, "OMB race categories; ASKU or UNK stand alone (us-core-23)", func(s string) bool {
+		codeRow(cpcds.Members, cpcds.MembersRaceCode, "OMB race categories; ASKU or UNK must be the only code (us-core-23)", func(s string) bool {
 			return races(s) && (len(s) <= 4 || !hasWord(s, "UNK") && !hasWord(s, "ASKU"))
 		}),
 		codeRow(cpcds.Members, cpcds.MembersEthnicity, "an OMB ethnicity category", oneOf(cpcds.MembersEthnicity)),
@@ -21,11 +21,15 @@ func rowRules(v *Version) []Rule {
 			return !v.Lacks(cpcds.MembersBirthSex, get(cpcds.MembersBirthSex))
 		})),
 		warning(codeRow(cpcds.Members, cpcds.MembersState, "a USPS state abbreviation", states)),
-		warning(rowRule("address-dates", cpcds.Members, cpcds.MembersAddressEndDate, "address_end_date must not lie before address_begin_date (per-1); it is left out", func(get get) bool {
+		warning(rowRule("address-dates", cpcds.Members, cpcds.MembersAddressEndDate, "address_end_date must not be before address_begin_date (per-1); otherwise it is left out", func(get get) bool {
 			end := get(cpcds.MembersAddressEndDate)
 			return end == "" || end >= get(cpcds.MembersAddressBeginDate)
 		})),
-		warning(rowRule("deceased", cpcds.Members, cpcds.MembersDeceased, "deceased must not be false beside date_of_death; the date counts", func(get get) bool {
+		rowRule("death-date", cpcds.Members, cpcds.MembersDateOfDeath, "date_of_death must not be before date_of_birth, nor in the year 2200 or later, such as 9999-12-31", func(get get) bool {
+			death := get(cpcds.MembersDateOfDeath)
+			return death == "" || death >= get(cpcds.MembersDateOfBirth) && death < "2200"
+		}),
+		warning(rowRule("deceased", cpcds.Members, cpcds.MembersDeceased, "deceased must not be false if there is a date_of_death; the date counts", func(get get) bool {
 			return get(cpcds.MembersDeceased) != "false" || get(cpcds.MembersDateOfDeath) == ""
 		})),
 
@@ -38,7 +42,7 @@ func rowRules(v *Version) []Rule {
 		requiredRow(cpcds.Coverages, cpcds.CoveragesRelationshipToSubscriber, "Coverage.relationship is required"),
 		codeRow(cpcds.Coverages, cpcds.CoveragesRelationshipToSubscriber, "a subscriber relationship", oneOf(cpcds.CoveragesRelationshipToSubscriber)),
 		requiredRow(cpcds.Coverages, cpcds.CoveragesCoverageLastUpdatedDate, "it becomes meta.lastUpdated, which must be the system of record's date"),
-		rowRule("period-order", cpcds.Coverages, cpcds.CoveragesEndDate, "end_date must not lie before start_date (per-1)", func(get get) bool {
+		rowRule("period-order", cpcds.Coverages, cpcds.CoveragesEndDate, "end_date must not be before start_date (per-1)", func(get get) bool {
 			end := get(cpcds.CoveragesEndDate)
 			return end == "" || end >= get(cpcds.CoveragesStartDate)
 		}),

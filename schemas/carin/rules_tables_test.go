@@ -55,6 +55,7 @@ var rowBreaks = map[string]map[cpcds.Element]string{
 	"members-code-race_code":                    {cpcds.MembersRaceCode: "2106-3 UNK"},
 	"members-address-dates":                     {cpcds.MembersAddressBeginDate: "2024-12-31", cpcds.MembersAddressEndDate: "2024-12-30"},
 	"members-deceased":                          {cpcds.MembersDateOfDeath: "2024-12-31", cpcds.MembersDeceased: "false"},
+	"members-death-date":                        {cpcds.MembersDateOfDeath: "9999-12-31"},
 	"members-birth-sex-unknown":                 {cpcds.MembersBirthSex: "OTH"},
 	"coverages-period-order":                    {cpcds.CoveragesEndDate: "2024-12-31"},
 	"providers-required-provider-identifier":    {cpcds.ProvidersProviderNPI: ""},

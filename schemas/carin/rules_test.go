@@ -118,7 +118,23 @@ var breaks = map[string]func(c *cpcds.Claim){
 		c.Lines[0].Set(cpcds.ServiceFromDate, "")
 		c.Lines[0].Set(cpcds.ServiceToDate, "2025-02-03")
 	},
-	"masked-with-code":   maskFirst,
+	"masked-with-code": maskFirst,
+	"code-drg_code": func(c *cpcds.Claim) {
+		c.Set(cpcds.DRGName, "MS-DRG")
+		c.Set(cpcds.DRGCode, "7204")
+	},
+	"drg-without-name": func(c *cpcds.Claim) {
+		c.Set(cpcds.DRGName, "")
+		c.Set(cpcds.DRGCode, "470")
+	},
+	"own-prior":       func(c *cpcds.Claim) { c.Set(cpcds.ClaimAdjustedFromIdentifier, c.Get(cpcds.ClaimUniqueIdentifier)) },
+	"line-renumbered": func(c *cpcds.Claim) { c.Lines[0].Set(cpcds.LineNumber, "0") },
+	"revenue-total-line": func(c *cpcds.Claim) {
+		l := c.Lines[0]
+		l.Set(cpcds.LineNumber, "2")
+		l.Set(cpcds.RevenueCenterCode, "0001")
+		c.Lines = append(c.Lines, l)
+	},
 	"compound-drug-code": func(c *cpcds.Claim) { c.Lines[0].Set(cpcds.CompoundCode, "2") },
 	"no-orthodontics": func(c *cpcds.Claim) {
 		c.Set(cpcds.OrthodonticsTreatmentIndicator, "false")
@@ -254,7 +270,7 @@ var onlyBefore22 = []string{"provider-type", "required-refills_authorized", "hea
 func judge(k *carin.Checker, c *cpcds.Claim, p carin.Profile) (errors, warnings []string) {
 	var v carin.Verdict
 	var amounts carin.AmountTable
-	amounts.Fill(c)
+	amounts.Fill(c, p)
 	k.Claim(c, &amounts, p, &v)
 	return ids(v.Errors), ids(v.Warnings)
 }
@@ -359,7 +375,7 @@ func TestProblemsNameTheirPlace(t *testing.T) {
 	c.Problems = []cpcds.Problem{{Rule: "value-date", Element: cpcds.ClaimPaidDate, Row: -1}}
 	var v carin.Verdict
 	var amounts carin.AmountTable
-	amounts.Fill(c)
+	amounts.Fill(c, carin.Professional)
 	k.Claim(c, &amounts, carin.Professional, &v)
 	want := []cpcds.Problem{
 		{Rule: "value-date", Element: cpcds.ClaimPaidDate, Row: -1},

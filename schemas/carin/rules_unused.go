@@ -6,15 +6,15 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// unseen are elements that become no value of a resource and are not lost: they
-// order records, hold claims together or say how another column is read.
+// unseen are elements that do not become a value of a resource but are not lost: they order
+// records, group claims or say how another column is read.
 var unseen = []cpcds.Element{cpcds.ClaimSourceVersion, cpcds.LineNumber}
 
 // UnusedRule begins the ids of the rules about columns without a place.
 const UnusedRule = "unused-"
 
-// unusedRules warn of columns that are filled although the resource of the profile
-// has no place for them, so that no value is lost without a word.
+// unusedRules warn of filled columns that the resource of the profile has no place for, so that no
+// value is lost silently.
 func unusedRules() []Rule {
 	var rules []Rule
 	for _, e := range cpcds.Columns(cpcds.Claims) {
@@ -36,8 +36,8 @@ func unusedRules() []Rule {
 	return rules
 }
 
-// filledIn fails at the first record of a claim in which the element is filled. A
-// flag that is false says nothing that is lost.
+// filledIn fails at the first record of a claim in which the element is filled. A false flag does
+// not count: nothing is lost with it.
 func filledIn(e cpcds.Element) func(c *cpcds.Claim, r *report) {
 	no := ""
 	if e.Info().Kind == cpcds.FlagKind {

@@ -67,10 +67,9 @@ const (
 	SysNAIC = "urn:oid:2.16.840.1.113883.6.300"
 )
 
-// ServiceSystem returns the code system of a service code by the form of the
-// code, "" if it has the form of none that the profile allows. revenue is the
-// line's revenue code: 0022 to 0024 announce a HIPPS rate code, which is never all
-// digits.
+// ServiceSystem returns the code system of a service code by its form, "" if the profile allows
+// none of that form. revenue is the line's revenue code: 0022 to 0024 announce a HIPPS rate code,
+// which is never all digits.
 func ServiceSystem(p Profile, code, revenue string) string {
 	if len(code) != 5 {
 		return ""
@@ -120,23 +119,28 @@ func ModifierSystem(code string) string {
 	return SysHCPCS
 }
 
-// DRGSystem returns the code system of a grouper's name; MS-DRG if it has none.
+// DRGSystem returns the code system of a grouper's name; "" if it has none.
 func DRGSystem(name string) string {
 	switch name {
+	case "MS-DRG":
+		return SysMSDRG
 	case "APR-DRG":
 		return SysAPRDRG
 	case "AP-DRG":
 		return SysAPDRG
 	}
-	return SysMSDRG
+	return ""
 }
 
-// OralArea reports whether the code is an area of the oral cavity.
-func OralArea(code string) bool { return oralAreas.Has(code) }
+// validDRG reports whether a DRG has the form of its grouper: three digits, and a fourth
+// for the severity of an APR-DRG.
+func validDRG(code, name string) bool {
+	return digits(code) && (len(code) == 3 || len(code) == 4 && name != "MS-DRG" && name != "AP-DRG")
+}
 
-// SiteSystem returns the code system of a tooth or an area of the oral cavity,
-// "" if the code is neither. The quadrants 10, 20 and 30 are teeth too; where a
-// tooth may stand, the tooth is meant.
+// SiteSystem returns the code system of a tooth or an area of the oral cavity, "" if the code is
+// neither. The quadrants 10, 20 and 30 are also teeth; where a tooth is allowed, the tooth is
+// meant.
 func SiteSystem(code string) string {
 	switch {
 	case toothCodes.Has(code):

@@ -29,8 +29,7 @@ func codes(list string) CodeSet {
 
 // Has reports whether the set has the code.
 func (s CodeSet) Has(code string) bool {
-	// Most codes are short, and looking one up in the map took a sixth of the time of
-	// mapping a dental claim.
+	// Most codes are short, and map lookups took a sixth of the time of mapping a dental claim.
 	if at, ok := shortCode(code); ok {
 		return s.short != nil && s.short[at/64]&(1<<(at%64)) != 0
 	}
@@ -38,8 +37,8 @@ func (s CodeSet) Has(code string) bool {
 	return ok
 }
 
-// shortCode is the place of a code of one or two ASCII characters. A first character
-// of zero would be a code of one.
+// shortCode is the place of a code of one or two ASCII characters. A NUL as the first character
+// would look like a code of one character.
 func shortCode(code string) (at uint, ok bool) {
 	switch len(code) {
 	case 1:
@@ -54,7 +53,7 @@ func shortCode(code string) (at uint, ok bool) {
 // not be changed.
 func (s CodeSet) Codes() []string { return s.list }
 
-// Value sets that several columns are bound to, or that are asked for by name.
+// Value sets that several columns are bound to, or that are used by name.
 var (
 	fmStatus      = codes("active cancelled draft entered-in-error")
 	benefitStatus = codes("innetwork outofnetwork other")
@@ -80,9 +79,9 @@ var (
 	}
 )
 
-// valueSets has the closed value sets that columns are bound to, and code systems
-// small enough to list. A list of codes may have any of them. A type of coverage
-// may also be a code of the source of payment typology, or a word.
+// valueSets has the closed value sets that columns are bound to, and code systems small enough to
+// list. A list of codes may have several of them. A coverage type may also be a code of the Source
+// of Payment Typology, or a word.
 var valueSets = map[cpcds.Element]CodeSet{
 	cpcds.ClaimProcessingStatusCode:       codes("active cancelled draft entered-in-error"),
 	cpcds.ClaimPaymentStatusCode:          codes("paid denied partiallypaid"),
@@ -118,7 +117,7 @@ var valueSets = map[cpcds.Element]CodeSet{
 	cpcds.CoveragesRelationshipToSubscriber: codes("child parent spouse common other self injured"),
 }
 
-// profileSets has those that differ from profile to profile.
+// profileSets has the value sets that differ between profiles.
 var profileSets = map[cpcds.Element][NumProfiles]CodeSet{
 	cpcds.ClaimType: {
 		Inpatient: codes("institutional"), Outpatient: codes("institutional"), Professional: codes("professional vision"),
@@ -134,18 +133,17 @@ var profileSets = map[cpcds.Element][NumProfiles]CodeSet{
 	cpcds.CareTeamRole: roles,
 }
 
-// lacking200 are the codes that came with a release after 2.0.0, some of them with
-// the release of US Core that it builds on.
+// lacking200 are the codes that a release after 2.0.0 added, some of them through its release of US
+// Core.
 var lacking200 = map[cpcds.Element]CodeSet{
 	cpcds.DiagnosisCodeType: codes("masked"),
 	cpcds.MembersBirthSex:   codes("ASKU OTH"),
 	cpcds.MembersRaceCode:   codes("2131-1"),
 }
 
-// ValueSet returns the closed set that the codes of an element come from in the
-// resource of a profile; of the small tables whatever the profile. It is empty if
-// the profile has no place for the element, or if codes are judged by their form
-// alone.
+// ValueSet returns the closed set of codes of an element in the resource of a profile; for the
+// small tables the profile does not matter. It is empty if the profile has no place for the
+// element, or if codes are checked only by their form.
 func ValueSet(e cpcds.Element, p Profile) CodeSet {
 	if e.Info().Level.Table() == cpcds.Claims && !Uses(p, e) {
 		return CodeSet{}
@@ -156,8 +154,7 @@ func ValueSet(e cpcds.Element, p Profile) CodeSet {
 	return valueSets[e]
 }
 
-// NewbornOrigins are the points of origin of newborn admissions, which have a code
-// system of their own.
+// NewbornOrigins are the points of origin of newborn admissions, which have their own code system.
 func NewbornOrigins() CodeSet { return newbornOrigin }
 
 // Lacks reports whether a code of an element's value set is unknown to the release.
@@ -178,7 +175,7 @@ func CoverageKind(code string) bool { return coverageKinds.Has(code) }
 // HasRole reports whether the profile's value set of care team roles has a role.
 func HasRole(p Profile, role cpcds.Role) bool { return hasRole[p][role] }
 
-// hasRole is roles by number: it is asked for every role of every claim.
+// hasRole is roles by number, because it is needed for every role of every claim.
 var hasRole = func() (has [NumProfiles][cpcds.NumRoles]bool) {
 	for p := range has {
 		for r := range cpcds.NumRoles {

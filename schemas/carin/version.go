@@ -1,9 +1,9 @@
-// Package carin is what the product knows of the CARIN Blue Button
-// implementation guide: its releases, profiles, code systems and rules.
+// Package carin holds the parts of the CARIN Blue Button implementation guide that the program
+// needs: releases, profiles, code systems and rules.
 //
 // Sources are the StructureDefinitions, ValueSets and CodeSystems of the guide,
-// http://hl7.org/fhir/us/carin-bb, releases 2.0.0 and 2.2.0. Where the guide's own
-// invariants cannot do what their text says, the rules here do what is meant.
+// http://hl7.org/fhir/us/carin-bb, releases 2.0.0 and 2.2.0. Where the guide's own invariants do
+// not do what their text says, the rules here implement what was meant.
 package carin
 
 import (
@@ -29,7 +29,7 @@ type Version struct {
 	IdentifierVersion   string // of v2-0203, which patterns of 2.2.0 demand
 	AbsentVersion       string // of data-absent-reason
 
-	lacking map[cpcds.Element]CodeSet // codes of value sets that the release does not know
+	lacking map[cpcds.Element]CodeSet // codes of value sets that the release does not have
 }
 
 // The releases.
@@ -57,7 +57,7 @@ var (
 	}
 )
 
-// ParseVersion returns the release of a name.
+// ParseVersion returns the release with a name.
 func ParseVersion(name string) (*Version, error) {
 	switch name {
 	case V220.Name:
@@ -68,19 +68,18 @@ func ParseVersion(name string) (*Version, error) {
 	return nil, fmt.Errorf("unknown CARIN version %q: use 2.2.0 or 2.0.0", name)
 }
 
-// v220Basis is 2.2.0 with the Basis profiles, which Provider Access and
-// Payer-to-Payer exchange: the same claims without their amounts.
+// v220Basis is 2.2.0 with the Basis profiles of Provider Access and Payer-to-Payer exchange: the
+// same claims without their amounts.
 var v220Basis = func() *Version {
 	v := *V220
 	v.Basis = true
 	return &v
 }()
 
-// Profiles are the words for which of the guide's ExplanationOfBenefit profiles a
-// load makes, the default first.
+// Profiles are the names of the guide's sets of ExplanationOfBenefit profiles, the default first.
 var Profiles = []string{"financial", "basis"}
 
-// WithProfiles returns the release with the profiles of a word.
+// WithProfiles returns the release with the named set of profiles.
 func (v *Version) WithProfiles(word string) (*Version, error) {
 	switch {
 	case word == Profiles[0]:
@@ -90,7 +89,7 @@ func (v *Version) WithProfiles(word string) (*Version, error) {
 	case v.Name == V220.Name:
 		return v220Basis, nil
 	}
-	return nil, fmt.Errorf("release %s of the guide has no Basis profiles: they came with a later one; use release %s", v.Name, V220.Name)
+	return nil, fmt.Errorf("release %s of the guide has no Basis profiles; use release %s", v.Name, V220.Name)
 }
 
 // Profile is one of the five kinds of ExplanationOfBenefit.

@@ -1,24 +1,22 @@
 package cpcds
 
-// Column is a column of text: row i has the value Values[Index[i]], or nothing
-// if Index[i] is negative. That is what a dictionary page of Parquet already is;
-// a plain column has a value of its own per row. Values are views: they hold
-// until the batch is filled again.
+// Column is a column of text: row i has the value Values[Index[i]], or nothing if Index[i] is
+// negative. A Parquet dictionary page already has this form; a plain column has one value per row.
+// Values are views: they are valid until the batch is filled again.
 type Column struct {
 	Index  []int32
 	Values []string
 
-	// Dict identifies Values while it stays the same over several batches, so
-	// that work on it need not be repeated. 0 means that Values is new each time.
+	// Dict identifies Values while they stay the same over several batches, so that work on them
+	// need not be repeated. 0 means that Values is new each time.
 	Dict uint64
 
-	// Bad names the rule that a value broke when it was read, by its place in
-	// Values, "" where it is good; nil if all are good. The text of a bad value is
-	// empty.
+	// Bad names the rule that a value broke when it was read, by its index in Values, "" if it is
+	// valid; nil if all are valid. The text of a bad value is empty.
 	Bad []string
 
-	// Repaired names the repair that made a value, by its place in Values, "" where
-	// none did; nil if none did anywhere.
+	// Repaired names the repair that made a value, by its index in Values, "" if none did; nil if
+	// there are none.
 	Repaired []string
 }
 
@@ -26,7 +24,15 @@ type Column struct {
 type Field struct {
 	Name  string // the header as written in the file
 	Group string // the list that holds the column in a nested file, "" at the top
-	Type  string // the type in the file, for people: "string", "decimal(12,2)", "date"
+	Type  string // the type in the file, for messages: "string", "decimal(12,2)", "date"
+
+	// Fault says why its values cannot become text, "" if they can: "is a map". Such a column can
+	// be named but not read.
+	Fault string
+
+	// Bulk marks a column that is not worth keeping with a rejected row: its values may be large or
+	// binary. It is read only if it is bound.
+	Bulk bool
 }
 
 // Value returns the value of row i, "" if there is none.
@@ -45,8 +51,8 @@ func (c *Column) Reset() {
 	c.Index, c.Values, c.Dict, c.Bad, c.Repaired = c.Index[:0], c.Values[:0], 0, nil, nil
 }
 
-// AppendPlain appends a row with a value of its own; "" appends an absent value.
-// The column must not be a dictionary column.
+// AppendPlain appends a row with its own value; "" appends an absent value. The column must not be
+// a dictionary column.
 func (c *Column) AppendPlain(v string) {
 	if v == "" {
 		c.Index = append(c.Index, -1)
@@ -56,23 +62,23 @@ func (c *Column) AppendPlain(v string) {
 	c.Values = append(c.Values, v)
 }
 
-// Rows is a slab of rows of one lane as the source has them: its own columns,
-// the values as text, not yet interpreted. A source fills it again and again.
+// Rows is a row batch of rows of one lane as the source has them: its own columns, the values as
+// text, not yet interpreted. A source refills it repeatedly.
 type Rows struct {
 	First   int64    // number of the first row within its input, counted from 0
-	N       int      // rows in this slab
+	N       int      // rows in this row batch
 	Columns []Column // in the order of the lane's schema
 
-	// Whole, where not empty, says for each row whether it begins an input row: a
-	// source that unfolds nested lists makes several rows of one. Empty: all do.
+	// Whole, if not empty, says for each row whether it begins an input row: a source that unfolds
+	// nested lists makes several rows from one. If empty, all rows do.
 	Whole []bool
 
-	// Numbers, where not empty, gives for each row the number of its input row:
-	// rows that were gathered from several places do not follow each other.
+	// Numbers, if not empty, has the number of each row's input row: rows that were gathered from
+	// several places are not consecutive.
 	Numbers []int64
 }
 
-// Reset empties the slab and keeps its memory.
+// Reset empties the row batch and keeps its memory.
 func (r *Rows) Reset() {
 	r.N, r.Whole, r.Numbers = 0, r.Whole[:0], r.Numbers[:0]
 	for i := range r.Columns {
@@ -97,7 +103,7 @@ func (r *Rows) InputRow(i int) int64 {
 	return n
 }
 
-// Batch is a slab of rows of one table as canonical text, one column per bound
+// Batch is a row batch of rows of one table as canonical text, one column per bound
 // element. Its rows are those of the Rows it was made from, which it may point
 // into.
 type Batch struct {

@@ -1,7 +1,7 @@
 package cpcds
 
-// The records of a claim: one string view per element of the level, empty where
-// the source has nothing.
+// The records of a claim: one string view per element of the level, empty if the source has no
+// value.
 type (
 	// Header holds what occurs once in a claim.
 	Header [numHeader]string
@@ -45,9 +45,9 @@ func (r *Coverage) Set(e Element, v string)     { r[e-firstCoverage] = v }
 func (r *Provider) Set(e Element, v string)     { r[e-firstProvider] = v }
 func (r *Organization) Set(e Element, v string) { r[e-firstOrganization] = v }
 
-// Claim is one adjudicated claim: the only thing that rules and mappers read.
-// It is flat and reused: strings are views into a batch or a spill partition and
-// hold only until the next claim is assembled. It is not safe for concurrent use.
+// Claim is one adjudicated claim: the only thing that rules and mappers read. It is flat and
+// reused: strings are views into a batch or a spill partition and are valid only until the next
+// claim is assembled. It is not safe for concurrent use.
 type Claim struct {
 	Header
 	Lines      []Line
@@ -56,11 +56,11 @@ type Claim struct {
 	CareTeam   []CareTeam
 	Refs       Refs
 
-	// Undivided are the header's amounts of which nothing can be said: they are those
-	// of a larger claim that this one is a part of, and its lines do not add up to them.
+	// Undivided are the header's amounts that are unknown for this claim: it is a part of a larger
+	// one, whose lines do not add up to them.
 	Undivided []Element
 
-	// Problems are what reading and assembling already found wrong.
+	// Problems are what reading and assembling found wrong.
 	Problems []Problem
 }
 
@@ -71,6 +71,38 @@ func (c *Claim) Reset() {
 	c.Refs.reset()
 	c.Problems = c.Problems[:0]
 	c.Undivided = c.Undivided[:0]
+}
+
+// FillFact returns what a pharmacy claim has once but its rows have on their lines, such as the
+// days' supply: the value of the first line that has one; an ingredient of a compound counts only
+// if no other line has one.
+func (c *Claim) FillFact(e Element) string {
+	fact := ""
+	for i := range c.Lines {
+		l := &c.Lines[i]
+		v := l.Get(e)
+		if v == "" {
+			continue
+		}
+		if l.Get(CompoundParentLineNumber) == "" {
+			return v
+		}
+		if fact == "" {
+			fact = v
+		}
+	}
+	return fact
+}
+
+// FirstService returns the first service date of the lines, "" if there is none.
+func (c *Claim) FirstService() string {
+	first := ""
+	for i := range c.Lines {
+		if d := c.Lines[i].Get(ServiceFromDate); d != "" && (first == "" || d < first) {
+			first = d
+		}
+	}
+	return first
 }
 
 // Clear empties an element in every record of the claim that has it.
@@ -97,7 +129,7 @@ func (c *Claim) Clear(e Element) {
 	}
 }
 
-// Version orders records of the same claim: the greater text is the newer record.
+// Version orders records of the same claim, as fhir.CompareVersions does.
 func (c *Claim) Version() string {
 	if v := c.Get(ClaimSourceVersion); v != "" {
 		return v
@@ -141,9 +173,9 @@ func ParseRole(code string) (Role, bool) {
 	return 0, false
 }
 
-// Refs are the resources that a claim refers to, as relative references such as
-// "Patient/p…". The resolver of the pipeline fills them in before the rules run;
-// an empty reference means that the claim names none, or one that is not known.
+// Refs are the resources that a claim refers to, as relative references such as "Patient/p…". The
+// resolver of the pipeline fills them in before the rules run; an empty reference means that the
+// claim names none, or an unknown one.
 type Refs struct {
 	Claim         string // id of the ExplanationOfBenefit itself, without type
 	Patient       string

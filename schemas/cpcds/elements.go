@@ -1,6 +1,5 @@
-// Package cpcds is the vocabulary of the product: the elements of the Common
-// Payer Consumer Data Set, the columns of text in which they travel, and the
-// flat claim that mappers and rules read.
+// Package cpcds is the vocabulary of the program: the elements of the Common Payer Consumer Data
+// Set, the columns of text in which they travel, and the flat claim that mappers and rules read.
 //
 // CPCDS is a logical model without a row format. elements.csv is ours: one row
 // per canonical column, with the MapIDs it stands for. The Element constants are
@@ -33,10 +32,10 @@ const (
 	CoverageLevel
 	ProviderLevel
 	OrganizationLevel
-	numLevels
+	NumLevels // how many there are
 )
 
-var levelNames = [numLevels]string{"header", "line", "diagnosis", "procedure", "care_team", "member", "coverage", "provider", "organization"}
+var levelNames = [NumLevels]string{"header", "line", "diagnosis", "procedure", "care_team", "member", "coverage", "provider", "organization"}
 
 func (l Level) String() string { return levelNames[l] }
 
@@ -46,14 +45,14 @@ type Kind uint8
 // The kinds. Canonical text is JSON-safe: what JSON must escape is escaped, and
 // there are no control characters and no space at either end. Empty means absent.
 const (
-	IDKind       Kind = iota // an identifier, as the source writes it
+	IDKind       Kind = iota // an identifier as the source writes it
 	CodeKind                 // one code, as its code system writes it
 	CodesKind                // codes separated by one space
 	DateKind                 // YYYY-MM-DD
 	InstantKind              // YYYY-MM-DDThh:mm:ssZ, or with an offset
 	MoneyKind                // a decimal with at least two places: -12.50
 	QuantityKind             // a decimal without trailing zeros: 2.5
-	NPIKind                  // an NPI; its form is judged by the rules
+	NPIKind                  // an NPI; the rules check its form
 	TextKind                 // any text
 	FlagKind                 // true or false
 	numKinds
@@ -68,12 +67,13 @@ type Table uint8
 
 // The tables.
 const (
-	Members Table = iota
-	Coverages
-	Providers
-	Organizations
-	Claims
-	NumTables
+	Members       Table = 0
+	Coverages     Table = 1
+	Providers     Table = 2
+	Organizations Table = 3
+	Claims        Table = 4
+
+	NumTables Table = 5
 )
 
 var tableNames = [NumTables]string{"members", "coverages", "providers", "organizations", "claims"}
@@ -105,7 +105,7 @@ func (l Level) Table() Table {
 	return Claims
 }
 
-// Info is what elements.csv says of an element.
+// Info is the row of an element in elements.csv.
 type Info struct {
 	Name       string // Go name of the constant
 	Column     string // canonical column name
@@ -123,7 +123,7 @@ func (e Element) Column() string { return infos[e].Column }
 
 func (e Element) String() string { return infos[e].Column }
 
-var firsts = [numLevels]Element{firstHeader, firstLine, firstDiagnosis, firstProcedure, firstCareTeam, firstMember, firstCoverage, firstProvider, firstOrganization}
+var firsts = [NumLevels]Element{firstHeader, firstLine, firstDiagnosis, firstProcedure, firstCareTeam, firstMember, firstCoverage, firstProvider, firstOrganization}
 
 // Slot is the place of the element in a record of its level.
 func (e Element) Slot() int { return int(e - firsts[infos[e].Level]) }

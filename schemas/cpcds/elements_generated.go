@@ -7,7 +7,7 @@ const (
 
 	// Level header.
 	ClaimUniqueIdentifier            Element = iota // claim_unique_identifier, MapID 35: The payer's own identifier of the claim; with the source version it names one adjudicated claim
-	ClaimSourceVersion                              // claim_source_version, no MapID: Orders two records of the same claim: the greater text is the newer record (a date or a zero-padded number)
+	ClaimSourceVersion                              // claim_source_version, no MapID: Orders two records of the same claim: the one with the greater number or the later day or time is the newer record (other texts are compared as texts)
 	ClaimLastUpdatedDate                            // claim_last_updated_date, MapID 163: When the system of record created or last changed the claim
 	MemberID                                        // member_id, MapID 1: The member whose claim this is; key of the members table
 	CoverageID                                      // coverage_id, no MapID: The coverage in effect at the date of service; key of the coverages table

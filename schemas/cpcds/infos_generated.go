@@ -4,7 +4,7 @@ package cpcds
 
 var infos = [NumElements]Info{
 	{Name: "ClaimUniqueIdentifier", Column: "claim_unique_identifier", MapIDs: "35", Level: HeaderLevel, Kind: IDKind, Definition: "The payer's own identifier of the claim; with the source version it names one adjudicated claim"},
-	{Name: "ClaimSourceVersion", Column: "claim_source_version", MapIDs: "", Level: HeaderLevel, Kind: TextKind, Definition: "Orders two records of the same claim: the greater text is the newer record (a date or a zero-padded number)"},
+	{Name: "ClaimSourceVersion", Column: "claim_source_version", MapIDs: "", Level: HeaderLevel, Kind: TextKind, Definition: "Orders two records of the same claim: the one with the greater number or the later day or time is the newer record (other texts are compared as texts)"},
 	{Name: "ClaimLastUpdatedDate", Column: "claim_last_updated_date", MapIDs: "163", Level: HeaderLevel, Kind: InstantKind, Definition: "When the system of record created or last changed the claim"},
 	{Name: "MemberID", Column: "member_id", MapIDs: "1", Level: HeaderLevel, Kind: IDKind, Definition: "The member whose claim this is; key of the members table"},
 	{Name: "CoverageID", Column: "coverage_id", MapIDs: "", Level: HeaderLevel, Kind: IDKind, Definition: "The coverage in effect at the date of service; key of the coverages table"},
@@ -189,7 +189,7 @@ var infos = [NumElements]Info{
 	{Name: "CoveragesSubscriberGivenName", Column: "subscriber_given_name", MapIDs: "132", Level: CoverageLevel, Kind: TextKind, Definition: "Given name of a subscriber who is another person"},
 	{Name: "CoveragesDependentNumber", Column: "dependent_number", MapIDs: "", Level: CoverageLevel, Kind: TextKind, Definition: "Number of the dependent under the subscriber"},
 	{Name: "CoveragesPayerIdentifier", Column: "payer_identifier", MapIDs: "2", Level: CoverageLevel, Kind: IDKind, Definition: "Payer of the coverage; a payer identifier of the organizations table"},
-	{Name: "CoveragesCoverageType", Column: "coverage_type", MapIDs: "3", Level: CoverageLevel, Kind: CodeKind, Definition: "Kind of the coverage: a code of the source of payment typology or of HL7's ActCode (HMO or PPO or POS or DENTAL and others); other words as text"},
+	{Name: "CoveragesCoverageType", Column: "coverage_type", MapIDs: "3", Level: CoverageLevel, Kind: TextKind, Definition: "Kind of the coverage: a code of the source of payment typology or of HL7's ActCode (HMO or PPO or POS or DENTAL and others); other words as text"},
 	{Name: "CoveragesCoverageStatus", Column: "coverage_status", MapIDs: "133", Level: CoverageLevel, Kind: CodeKind, Definition: "active or cancelled or draft or entered-in-error"},
 	{Name: "CoveragesStartDate", Column: "start_date", MapIDs: "74", Level: CoverageLevel, Kind: DateKind, Definition: "First day of the coverage"},
 	{Name: "CoveragesEndDate", Column: "end_date", MapIDs: "75", Level: CoverageLevel, Kind: DateKind, Definition: "Last day of the coverage"},

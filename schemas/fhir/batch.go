@@ -1,26 +1,29 @@
-// Package fhir holds what the product knows of FHIR R4 itself: batches of
-// encoded resources, the fragment encoder, ids and references, dates and money.
+// Package fhir holds the parts of FHIR R4 that the program needs: batches of encoded resources, the
+// fragment encoder, ids and references, dates and money.
 package fhir
 
 import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 )
 
 // Type is a resource type, in the order in which types must be loaded so that
 // references always point backwards.
 type Type uint8
 
-// The types that the product writes.
+// The types that the program writes. Their numbers are in the keys of stores, so a number is never
+// reused.
 const (
-	Organization Type = iota
-	Practitioner
-	Patient
-	RelatedPerson
-	Coverage
-	ExplanationOfBenefit
-	NumTypes
+	Organization         Type = 0
+	Practitioner         Type = 1
+	Patient              Type = 2
+	RelatedPerson        Type = 3
+	Coverage             Type = 4
+	ExplanationOfBenefit Type = 5
+
+	NumTypes Type = 6
 )
 
 var typeNames = [NumTypes]string{"Organization", "Practitioner", "Patient", "RelatedPerson", "Coverage", "ExplanationOfBenefit"}
@@ -40,29 +43,31 @@ func ParseType(name string) (Type, bool) {
 // Param is a search parameter for which a resource has index entries.
 type Param uint8
 
-// The search parameters of the CARIN CapabilityStatement, and payee, for which
-// it demands an _include but defines no parameter. Values are:
+// The search parameters of the CARIN CapabilityStatement, and payee, for which it requires an
+// _include but defines no parameter. Values are:
 //
 //	patient, coverage, insurer, provider, care-team, payee, payor   relative reference, "Type/id"
 //	identifier, type                                                "system|code" (identifier without system: "|value")
 //	service-date                                                    "start/end", both YYYY-MM-DD, end may be empty
 //	service-start-date, billable-period-start                       YYYY-MM-DD
 //
-// _lastUpdated is Resource.LastUpdated.
+// _lastUpdated is Resource.LastUpdated. Their numbers are in the rows of stores, so a number is
+// never reused.
 const (
-	ParamPatient Param = iota
-	ParamIdentifier
-	ParamType
-	ParamServiceDate
-	ParamServiceStartDate
-	ParamBillablePeriodStart
-	ParamCareTeam
-	ParamProvider
-	ParamCoverage
-	ParamInsurer
-	ParamPayee
-	ParamPayor
-	NumParams
+	ParamPatient             Param = 0
+	ParamIdentifier          Param = 1
+	ParamType                Param = 2
+	ParamServiceDate         Param = 3
+	ParamServiceStartDate    Param = 4
+	ParamBillablePeriodStart Param = 5
+	ParamCareTeam            Param = 6
+	ParamProvider            Param = 7
+	ParamCoverage            Param = 8
+	ParamInsurer             Param = 9
+	ParamPayee               Param = 10
+	ParamPayor               Param = 11
+
+	NumParams Param = 12
 )
 
 var paramNames = [NumParams]string{"patient", "identifier", "type", "service-date", "service-start-date",
@@ -92,13 +97,14 @@ type Resource struct {
 	Type          Type
 	ID            string // without the type
 	LastUpdated   string // meta.lastUpdated as encoded
-	SourceVersion string // orders two records of this resource; the greater text is newer; "" is oldest
-	JSON          []byte // one line, without the newline
+	SourceVersion string // orders two records of this resource, as fhir.CompareVersions does; "" is oldest
+	JSON          []byte // one line, without the newline; empty of a deletion
 	Keys          []Key
+	Deleted       bool // to be deleted, as the source says
 }
 
-// Batch is a sequence of encoded resources, whose lines stand together. It is reused;
-// it is not safe for concurrent use.
+// Batch is a sequence of encoded resources with contiguous lines. It is reused and not safe for
+// concurrent use.
 type Batch struct {
 	json []byte // a line for each resource
 	text []byte // ids, dates and keys
@@ -112,7 +118,8 @@ type record struct {
 	typ              Type
 	id, updated, ver span // in Batch.text
 	json             span // in Batch.json, without the newline
-	keys             int  // where its keys begin in Batch.keys; they end where those of the next do
+	deleted          bool
+	keys             int // where its keys begin in Batch.keys; they end where the next resource's begin
 }
 
 type keyRecord struct {
@@ -129,22 +136,22 @@ func (b *Batch) Reset() { b.Rewind(Mark{}) }
 func (b *Batch) Len() int  { return len(b.recs) }
 func (b *Batch) Size() int { return len(b.json) + len(b.text) }
 
-// Mark remembers the state of a batch, for Rewind.
+// Mark is a saved state of a batch, for Rewind.
 type Mark struct{ json, text, recs, keys, cuts int }
 
-// Mark returns the present end of the batch.
+// Mark returns the current end of the batch.
 func (b *Batch) Mark() Mark {
 	return Mark{len(b.json), len(b.text), len(b.recs), len(b.keys), len(b.cuts)}
 }
 
-// Rewind drops all that was added since the mark.
+// Rewind drops everything added since the mark.
 func (b *Batch) Rewind(m Mark) {
 	b.json, b.text, b.recs, b.keys, b.cuts, b.open = b.json[:m.json], b.text[:m.text], b.recs[:m.recs], b.keys[:m.keys], b.cuts[:m.cuts], false
 }
 
-// Cut ends a piece of the batch with the last resource. What a target compresses together
-// ends there, so that its bytes are the same whether a batch has one piece or several. Cut
-// returns how many pieces have ended.
+// Cut ends a piece of the batch with the last resource. Targets do not compress across a cut, so
+// their bytes are the same whether a batch has one piece or several. Cut returns how many pieces
+// have ended.
 func (b *Batch) Cut() int {
 	b.cuts = append(b.cuts, len(b.recs))
 	return len(b.cuts)
@@ -179,20 +186,41 @@ func (b *Batch) End(buf []byte) {
 	b.open = false
 }
 
-// Key adds an index entry to the last resource, after End. Its parts are joined.
+// Key adds an index entry to the last resource, after End. Its parts, which are canonical text as
+// in JSON, are joined; the entry is the unescaped text, as in a search.
 func (b *Batch) Key(p Param, parts ...string) {
 	from := len(b.text)
 	for _, s := range parts {
-		b.text = append(b.text, s...)
+		for {
+			before, after, escaped := strings.Cut(s, `\`)
+			b.text = append(b.text, before...)
+			if !escaped || after == "" {
+				break
+			}
+			b.text = append(b.text, after[0]) // canonical text escapes only quotes and backslashes
+			s = after[1:]
+		}
 	}
 	b.keys = append(b.keys, keyRecord{p, span{from, len(b.text)}})
 }
 
-// Add appends a resource that is encoded already. Everything is copied.
+// Delete appends a deletion. Everything is copied.
+func (b *Batch) Delete(t Type, id, lastUpdated, sourceVersion string) {
+	b.Begin(t, id, lastUpdated, sourceVersion)
+	r := &b.recs[len(b.recs)-1]
+	r.deleted, r.json.to = true, r.json.from
+	b.open = false
+}
+
+// Add appends an already encoded resource, or a deletion. Everything is copied.
 func (b *Batch) Add(r *Resource) {
+	if r.Deleted {
+		b.Delete(r.Type, r.ID, r.LastUpdated, r.SourceVersion)
+		return
+	}
 	b.End(append(b.Begin(r.Type, r.ID, r.LastUpdated, r.SourceVersion), r.JSON...))
 	for _, k := range r.Keys {
-		b.Key(k.Param, k.Value)
+		b.keys = append(b.keys, keyRecord{k.Param, b.put(k.Value)})
 	}
 }
 
@@ -205,8 +233,11 @@ func (b *Batch) put(s string) span {
 // Type is the type of a resource, counted from 0.
 func (b *Batch) Type(i int) Type { return b.recs[i].typ }
 
-// Lines returns the JSON of the resources [from, to), of one at least, each with its
-// newline. It is a view, as those of a Resource.
+// Deleted reports whether resource i, counted from 0, is a deletion.
+func (b *Batch) Deleted(i int) bool { return b.recs[i].deleted }
+
+// Lines returns the JSON of the resources [from, to), at least one and no deletions, each with its
+// newline. It is a view, like those of a Resource.
 func (b *Batch) Lines(from, to int) []byte {
 	first, last := b.recs[from].json.from, b.recs[to-1].json.to+1
 	return b.json[first:last:last]
@@ -220,7 +251,7 @@ func (b *Batch) All() iter.Seq2[int, *Resource] {
 		text := func(s span) string { return view(b.text[s.from:s.to]) }
 		for i := range b.recs {
 			rec := &b.recs[i]
-			r.Type = rec.typ
+			r.Type, r.Deleted = rec.typ, rec.deleted
 			r.ID, r.LastUpdated, r.SourceVersion = text(rec.id), text(rec.updated), text(rec.ver)
 			r.JSON = b.json[rec.json.from:rec.json.to:rec.json.to]
 			r.Keys = r.Keys[:0]
@@ -248,5 +279,5 @@ func SplitReference(ref string) (Type, string, error) {
 			return Type(t), ref[len(n)+1:], nil
 		}
 	}
-	return 0, "", fmt.Errorf("no relative reference to a known type")
+	return 0, "", fmt.Errorf("not a relative reference to a known type")
 }

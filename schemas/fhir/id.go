@@ -11,16 +11,15 @@ import (
 // IDLen is the length of the ids that Identity makes.
 const IDLen = 27
 
-// letters begin an id, so that a reader of a log sees what it names.
+// letters begin an id, so that a log shows what it names.
 var letters = [NumTypes]byte{'o', 'r', 'p', 'x', 'c', 'e'}
 
 var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// Identity turns source keys into resource ids: a type letter and 26 characters
-// of base32 of HMAC-SHA256(key, type, parts). Ids reach audit logs and URLs, so
-// they must not carry an identifier, and nobody without the key can test whether
-// an id belongs to a known identifier. An Identity is not safe for concurrent
-// use; Clone it per goroutine.
+// Identity turns source keys into resource ids: a type letter and 26 characters of base32 of
+// HMAC-SHA256(key, type, parts). Ids reach audit logs and URLs, so they must not contain an
+// identifier, and without the key it must be impossible to test whether an id belongs to a known
+// identifier. An Identity is not safe for concurrent use; Clone it per goroutine.
 type Identity struct {
 	key []byte
 	mac hash.Hash
@@ -37,8 +36,8 @@ func NewIdentity(key []byte) *Identity {
 // Clone returns an Identity with the same key for another goroutine.
 func (d *Identity) Clone() *Identity { return NewIdentity(d.key) }
 
-// Fingerprint names the key without giving it away: the first 16 hex digits of
-// an HMAC of a constant.
+// Fingerprint identifies the key without revealing it: the first 16 hex digits of an HMAC of a
+// constant.
 func (d *Identity) Fingerprint() string {
 	m := hmac.New(sha256.New, d.key)
 	m.Write([]byte("cpcds2fhir id key fingerprint"))
@@ -61,9 +60,6 @@ func (d *Identity) Raw(t Type, parts ...string) Raw {
 	d.sum = d.mac.Sum(d.sum[:0])
 	return Raw(d.sum[:16])
 }
-
-// ID returns the id of a resource.
-func (d *Identity) ID(t Type, parts ...string) string { return d.Raw(t, parts...).ID(t) }
 
 // ID encodes a raw id of type t.
 func (r Raw) ID(t Type) string {

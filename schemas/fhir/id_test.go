@@ -19,7 +19,7 @@ func TestIDIsTheHMAC(t *testing.T) {
 	m := hmac.New(sha256.New, []byte("key"))
 	m.Write([]byte("p\x1fcpcds\x1fM1"))
 	want := "p" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(m.Sum(nil)[:16]))
-	if got := id.ID(fhir.Patient, "cpcds", "M1"); got != want {
+	if got := id.Raw(fhir.Patient, "cpcds", "M1").ID(fhir.Patient); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if got := id.Raw(fhir.Patient, "cpcds", "M1").Reference(fhir.Patient); got != "Patient/"+want {
@@ -43,37 +43,37 @@ func TestIDsDiffer(t *testing.T) {
 		seen[got] = what
 	}
 	for typ := range fhir.NumTypes {
-		add(typ.String(), id.ID(typ, "cpcds", "1"))
+		add(typ.String(), id.Raw(typ, "cpcds", "1").ID(typ))
 	}
-	add("another source", id.ID(fhir.Patient, "synthea", "1"))
-	add("another key", other.ID(fhir.Patient, "cpcds", "1"))
-	add("parts joined", id.ID(fhir.Patient, "cpcds1"))
-	add("parts cut elsewhere", id.ID(fhir.Patient, "cpcd", "s1"))
-	add("an empty part", id.ID(fhir.Patient, "cpcds", "", "1"))
+	add("another source", id.Raw(fhir.Patient, "synthea", "1").ID(fhir.Patient))
+	add("another key", other.Raw(fhir.Patient, "cpcds", "1").ID(fhir.Patient))
+	add("parts joined", id.Raw(fhir.Patient, "cpcds1").ID(fhir.Patient))
+	add("parts cut elsewhere", id.Raw(fhir.Patient, "cpcd", "s1").ID(fhir.Patient))
+	add("an empty part", id.Raw(fhir.Patient, "cpcds", "", "1").ID(fhir.Patient))
 }
 
 func TestIdentityKeepsItsKey(t *testing.T) {
 	key := []byte("key")
 	id := fhir.NewIdentity(key)
-	want := id.ID(fhir.Patient, "1")
+	want := id.Raw(fhir.Patient, "1").ID(fhir.Patient)
 	copy(key, "xxx")
-	if got := id.Clone().ID(fhir.Patient, "1"); got != want {
+	if got := id.Clone().Raw(fhir.Patient, "1").ID(fhir.Patient); got != want {
 		t.Error("the identity changes with the caller's bytes")
 	}
-	if got := id.ID(fhir.Patient, "1"); got != want {
+	if got := id.Raw(fhir.Patient, "1").ID(fhir.Patient); got != want {
 		t.Error("the same key and parts give another id")
 	}
 }
 
 func TestClonesRunTogether(t *testing.T) {
 	id := fhir.NewIdentity([]byte("key"))
-	want := id.ID(fhir.Coverage, "cpcds", "C1")
+	want := id.Raw(fhir.Coverage, "cpcds", "C1").ID(fhir.Coverage)
 	var wg sync.WaitGroup
 	for range 4 {
 		c := id.Clone()
 		wg.Go(func() {
 			for range 100 {
-				if c.ID(fhir.Coverage, "cpcds", "C1") != want {
+				if c.Raw(fhir.Coverage, "cpcds", "C1").ID(fhir.Coverage) != want {
 					t.Error("a clone gives another id")
 					return
 				}

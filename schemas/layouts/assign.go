@@ -12,15 +12,15 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// File is an input file by its path and columns.
+// File is an input file: its path and columns.
 type File struct {
 	Path   string
 	Fields []cpcds.Field
 }
 
-// Placement says what a layout makes of a file.
+// Placement is how a layout reads a file.
 type Placement struct {
-	Tables  []*Table // what its rows are; the first one is the file's own table
+	Tables  []*Table // the tables of its rows; the first is the file's own table
 	LeftOut string   // why it is left out, "" if it is not
 }
 
@@ -28,11 +28,11 @@ type Placement struct {
 type Recognition struct {
 	Layout *Layout
 	Files  []Placement
-	Why    string // for people: what spoke for it
+	Why    string // the reason, for the user
 }
 
-// Assign finds the tables of each file. The error names every file that fits none,
-// with what is missing from the table that comes nearest.
+// Assign finds the tables of each file. The error names every file that fits none, with what the
+// closest table lacks in it.
 func (l *Layout) Assign(files []File) ([]Placement, error) {
 	a := l.assign(files, false)
 	if why := a.problem(l); why != "" {
@@ -41,7 +41,7 @@ func (l *Layout) Assign(files []File) ([]Placement, error) {
 	return a.files, nil
 }
 
-// assignment is what a layout makes of a set of files.
+// assignment is how a layout reads a set of files.
 type assignment struct {
 	files   []Placement
 	fits    int      // files that fit their table
@@ -51,8 +51,7 @@ type assignment struct {
 	foreign []string // those of them that have nothing to do with the layout
 }
 
-// assign finds the table of each file. strict refuses files of which most headers are
-// unknown.
+// assign finds the table of each file. strict rejects files whose headers are mostly unknown.
 func (l *Layout) assign(files []File, strict bool) assignment {
 	var a assignment
 	for _, f := range files {
@@ -80,7 +79,7 @@ func (l *Layout) assign(files []File, strict bool) assignment {
 	return a
 }
 
-// choose finds the table of a file, and says what keeps the file from fitting it.
+// choose finds the table of a file, and says why the file does not fit it.
 func (l *Layout) choose(f File, strict bool) (best Match, fault string) {
 	top, equal := Match{}, Match{}
 	for _, t := range l.all() {
@@ -100,12 +99,12 @@ func (l *Layout) choose(f File, strict bool) (best Match, fault string) {
 	}
 	switch {
 	case !top.Fits && top.Bound > best.Bound && top.known() && (!best.Fits || len(top.Unknown) < len(best.Unknown)):
-		// A typo in a required header must not make another table of the file.
+		// A typo in a required header must not turn the file into another table.
 		return top, fmt.Sprintf("%s looks like table %s, but %s", f.Path, top.Table, top.lacks(f.Fields))
 	case !best.Fits || strict && !best.known():
-		return best, fmt.Sprintf("%s fits no table; as %s: %s", f.Path, best.Table, best.lacks(f.Fields))
+		return best, fmt.Sprintf("%s fits no table; the closest is %s: %s", f.Path, best.Table, best.lacks(f.Fields))
 	case equal.formOf(best) && !best.better(equal):
-		return best, fmt.Sprintf("%s fits %s and %s equally well: name the file as one of them wants it", f.Path, best.Table, equal.Table)
+		return best, fmt.Sprintf("%s fits %s and %s equally well; give the file a name that matches one of them", f.Path, best.Table, equal.Table)
 	}
 	return best, ""
 }
@@ -121,11 +120,12 @@ func (l *Layout) leavesOut(file string) string {
 	return ""
 }
 
-// withRowsOf returns the table of a file and those that are read from its files too.
+// withRowsOf returns the table of a file and the tables that are also read from its files. If a
+// form of a table matches the file's name, forms that match only other names are left out.
 func (l *Layout) withRowsOf(own *Table, f File) (tables []*Table, fault string) {
 	tables = []*Table{own}
 	for _, t := range l.all() {
-		if !slices.Contains(t.RowsOf, own.Table) {
+		if !slices.Contains(t.RowsOf, own.Table) || len(t.Files) > 0 && !t.hint(f.Path) && l.wanted(t.Table, f.Path) {
 			continue
 		}
 		if m := t.Match(f.Path, f.Fields); !m.Fits {
@@ -134,6 +134,12 @@ func (l *Layout) withRowsOf(own *Table, f File) (tables []*Table, fault string) 
 		tables = append(tables, t)
 	}
 	return tables, ""
+}
+
+// wanted reports whether a form of a table that is read from the files of others matches a file's
+// name.
+func (l *Layout) wanted(t cpcds.Table, file string) bool {
+	return slices.ContainsFunc(l.tables[t], func(f *Table) bool { return f.RowsOf != nil && f.hint(file) })
 }
 
 // problem says what is wrong with the files that do not fit, "" if all do.
@@ -152,20 +158,43 @@ func (a *assignment) problem(l *Layout) string {
 	return s
 }
 
-// lacks says why a table does not fit, with the nearest header for what is missing.
+// lacks says why a table does not fit, with the closest header for what is missing.
 func (m Match) lacks(fields []cpcds.Field) string {
-	if m.Refused != "" || len(m.Missing) == 0 {
+	if m.Refused != "" {
+		return m.why()
+	}
+	parts := []string{m.lacking(fields)}
+	for _, u := range unreadable(fields) {
+		if !strings.Contains(parts[0], u) {
+			parts = append(parts, u)
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
+// unreadable names columns that cannot become text: one of them may be the missing one.
+func unreadable(fields []cpcds.Field) (out []string) {
+	const few = 3
+	for _, f := range fields {
+		if f.Fault != "" && len(out) < few {
+			out = append(out, fmt.Sprintf("the column %q %s", f.Name, f.Fault))
+		}
+	}
+	return out
+}
+
+func (m Match) lacking(fields []cpcds.Field) string {
+	if len(m.Missing) == 0 {
 		return m.why()
 	}
 	var parts []string
 	for _, e := range m.Missing {
-		parts = append(parts, missing(m.Table.column(e), fields))
+		parts = append(parts, m.Table.missing(e, fields))
 	}
 	return strings.Join(append(parts, m.faults...), "; ")
 }
 
-// Nearest returns the header that the table knows and that comes nearest to an
-// unknown one, "" if none is near.
+// Nearest returns the table's header that is closest to an unknown one, "" if none is close.
 func (t *Table) Nearest(header string) string {
 	var known []string
 	for _, c := range t.columns {
@@ -176,8 +205,8 @@ func (t *Table) Nearest(header string) string {
 	return Nearest(header, known)
 }
 
-// refuses returns why the layout refuses one of the files, "" if it does not: then
-// the files are of its family, and no other layout should have them.
+// refuses returns why the layout refuses one of the files, "" if it does not. If it does, the files
+// are of its family, and no other layout should be tried.
 func (l *Layout) refuses(files []File) string {
 	for _, f := range files {
 		for _, t := range l.all() {
@@ -189,9 +218,9 @@ func (l *Layout) refuses(files []File) string {
 	return ""
 }
 
-// Recognise picks the layout that fits all files: the one that leaves the fewest
-// headers unknown. It is an error if none fits, with what is missing from the one that
-// comes nearest, or if two fit equally well.
+// Recognise picks the layout that fits all files: the one that leaves the fewest headers unknown.
+// It is an error if none fits, with what is missing for the closest one, or if two fit equally
+// well.
 func Recognise(ls []*Layout, files []File) (*Recognition, error) {
 	if len(files) == 0 {
 		return nil, fmt.Errorf("recognise layout: no files")
@@ -222,7 +251,7 @@ func Recognise(ls []*Layout, files []File) (*Recognition, error) {
 		return nil, fmt.Errorf("recognise layout: no layout fits\n%s", nearestMisfit(ls, misfits, len(files)))
 	}
 	if len(equal) > 1 {
-		return nil, fmt.Errorf("recognise layout: %s fit equally well; say which one", strings.Join(equal, " and "))
+		return nil, fmt.Errorf("recognise layout: %s fit equally well; choose one with --layout", strings.Join(equal, " and "))
 	}
 	n, read := 0, 0
 	for i, f := range files {
@@ -231,12 +260,12 @@ func Recognise(ls []*Layout, files []File) (*Recognition, error) {
 			read++
 		}
 	}
-	best.Why = fmt.Sprintf("knows %d of the %d columns of %d files", n-fewest, n, read)
+	best.Why = fmt.Sprintf("knows %d of the %d columns of %s", n-fewest, n, count(read, "file"))
 	return best, nil
 }
 
-// nearestMisfit says what is wrong with the layout that comes nearest, and of the
-// others no more than that they do not.
+// nearestMisfit says what is wrong with the closest layout, and only counts the fitting files for
+// the others.
 func nearestMisfit(ls []*Layout, misfits map[*Layout]assignment, files int) string {
 	order := slices.Clone(ls)
 	slices.SortStableFunc(order, func(x, y *Layout) int {
@@ -246,7 +275,7 @@ func nearestMisfit(ls []*Layout, misfits map[*Layout]assignment, files int) stri
 	a := misfits[order[0]]
 	lines := []string{a.problem(order[0])}
 	for _, l := range order[1:] {
-		lines = append(lines, fmt.Sprintf("layout %s is further away: %d of %d files fit it", l.Name, misfits[l].fits, files))
+		lines = append(lines, fmt.Sprintf("layout %s is a worse match: it fits %d of %s", l.Name, misfits[l].fits, count(files, "file")))
 	}
 	return strings.Join(lines, "\n")
 }

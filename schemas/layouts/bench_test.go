@@ -7,8 +7,8 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// slab returns 4096 rows of the Synthea claims and a binding for them.
-func slab(b *testing.B) (*Binding, *cpcds.Rows) {
+// rowBatch returns 4096 rows of the Synthea claims and a binding for them.
+func rowBatch(b *testing.B) (*Binding, *cpcds.Rows) {
 	file := filepath.Join(shared(b, "data", "synthea-cpcds", "csv"), "CPCDS_Claims.csv")
 	l, err := Open("synthea")
 	if err != nil {
@@ -33,7 +33,7 @@ func slab(b *testing.B) (*Binding, *cpcds.Rows) {
 }
 
 func BenchmarkConvertDictionary(b *testing.B) {
-	bind, rows := slab(b)
+	bind, rows := rowBatch(b)
 	rows = encoded(rows, 1)
 	var dst cpcds.Batch
 	bind.Convert(&dst, rows)
@@ -44,7 +44,7 @@ func BenchmarkConvertDictionary(b *testing.B) {
 }
 
 func BenchmarkConvertNewDictionary(b *testing.B) {
-	bind, rows := slab(b)
+	bind, rows := rowBatch(b)
 	rows = encoded(rows, 1)
 	var dst cpcds.Batch
 	b.ReportAllocs()
@@ -57,7 +57,7 @@ func BenchmarkConvertNewDictionary(b *testing.B) {
 }
 
 func BenchmarkConvertPlain(b *testing.B) {
-	bind, rows := slab(b)
+	bind, rows := rowBatch(b)
 	var dst cpcds.Batch
 	b.ReportAllocs()
 	for b.Loop() {

@@ -12,7 +12,7 @@ import (
 // Options say how a layout is applied.
 type Options struct {
 	Lenient  bool            // apply the repairs
-	NoRepair map[string]bool // but not those named here
+	NoRepair map[string]bool // except those named here
 }
 
 func (o Options) repairs(name string) bool { return o.Lenient && name != "" && !o.NoRepair[name] }
@@ -26,7 +26,7 @@ type Binding struct {
 	elements []cpcds.Element
 	reps     []int
 	names    map[cpcds.Element][]string
-	plans    []*plan
+	plans    []*columnPlan
 }
 
 // BindError says why the columns of a file cannot be bound to a table.
@@ -50,15 +50,15 @@ func (l *Layout) Bind(t cpcds.Table, fields []cpcds.Field, o Options) (*Binding,
 	return tab.Bind(fields, o)
 }
 
-// Bind joins the table to the columns of a file. A *BindError names required elements
-// without a column, columns that stand twice, columns that mean the same element, and
-// a column for which the layout refuses the file.
+// Bind joins the table to the columns of a file. A *BindError names required elements without a
+// column, duplicate columns, columns that mean the same element, and a column that makes the layout
+// refuse the file.
 func (t *Table) Bind(fields []cpcds.Field, o Options) (*Binding, error) {
 	b := &Binding{table: t, names: map[cpcds.Element][]string{}}
 	h := newHeaders(fields)
 	faults := t.without(h)
 	for _, f := range fields {
-		if reason := t.refused[fold(f.Name)]; reason != "" {
+		if reason := t.refused[cpcds.FoldHeader(f.Name)]; reason != "" {
 			faults = append(faults, fmt.Sprintf("refused because of the column %q: %s", f.Name, reason))
 		}
 	}
@@ -75,7 +75,7 @@ func (t *Table) Bind(fields []cpcds.Field, o Options) (*Binding, error) {
 	}
 	for _, el := range t.Required {
 		if !has[el] {
-			faults = append(faults, missing(t.column(el), fields))
+			faults = append(faults, t.missing(el, fields))
 		}
 	}
 	if !keyed && faults == nil {
@@ -89,13 +89,12 @@ func (t *Table) Bind(fields []cpcds.Field, o Options) (*Binding, error) {
 	return b, nil
 }
 
-// Absent returns headers that the table cannot do without, one for each column that
-// the fields lack: of required elements, and of values that are made of several columns.
-// Rejects keep only what is filled.
+// Absent returns headers that the table needs, one for each missing column: of required elements,
+// and of values made from several columns. Rejects keep only filled columns.
 func (t *Table) Absent(fields []cpcds.Field) (out []string) {
 	h := newHeaders(fields)
 	for _, x := range t.Headers {
-		if h.names[fold(x)] == nil {
+		if h.names[cpcds.FoldHeader(x)] == nil {
 			out = append(out, x)
 		}
 	}
@@ -114,16 +113,20 @@ func (t *Table) Absent(fields []cpcds.Field) (out []string) {
 }
 
 // missing describes a required element that found no column.
-func missing(c *column, fields []cpcds.Field) string {
+func (t *Table) missing(el cpcds.Element, fields []cpcds.Field) string {
+	c := t.column(el)
+	s := fmt.Sprintf("no column for %s, which is %s", c.element.Describe(), c.describe())
+	if t.headerless(fields) {
+		return s + "; the first line of the file does not look like a header"
+	}
 	present := make([]string, len(fields))
 	for i, f := range fields {
 		present[i] = f.Name
 	}
-	s := fmt.Sprintf("no column for %s, which is %s", c.element.Describe(), c.describe())
 	for _, group := range c.headers {
 		for _, alias := range group {
 			if n := Nearest(alias, present); n != "" {
-				return s + fmt.Sprintf("; the nearest one is %q", n)
+				return s + fmt.Sprintf("; the closest is %q", n)
 			}
 		}
 	}
@@ -171,7 +174,7 @@ func (b *Binding) add(c *column, found []bound, h *headers, o Options, faults *[
 	}
 }
 
-// number replaces the field numbers of the plans by places in Source.
+// number replaces the field numbers of the plans by indices into Source.
 func (b *Binding) number() {
 	place := map[int]int{}
 	for _, p := range b.plans {
@@ -198,8 +201,8 @@ func (b *Binding) Table() *Table { return b.table }
 // changed.
 func (b *Binding) Source() []int { return b.source }
 
-// Elements returns the element of each column that Convert makes, in order. An
-// element that repeats in a row stands several times. It must not be changed.
+// Elements returns the element of each column that Convert makes, in order. An element that repeats
+// in a row occurs several times. It must not be changed.
 func (b *Binding) Elements() []cpcds.Element { return b.elements }
 
 // Reps returns, for each column that Convert makes, the repetition of its level it
@@ -212,8 +215,7 @@ func (b *Binding) Reps() []int { return b.reps }
 // for messages.
 func (b *Binding) Columns(e cpcds.Element) []string { return b.names[e] }
 
-// Only returns a binding of its own memory that makes the columns of these elements and
-// needs no columns but theirs.
+// Only returns a binding with its own memory that makes only the columns of these elements.
 func (b *Binding) Only(elements []cpcds.Element) *Binding {
 	c := &Binding{table: b.table, names: b.names}
 	for i, p := range b.plans {
@@ -232,10 +234,10 @@ func (b *Binding) Only(elements []cpcds.Element) *Binding {
 	return c
 }
 
-// Clone returns a binding of its own memory for another goroutine.
+// Clone returns a binding with its own memory for another goroutine.
 func (b *Binding) Clone() *Binding {
 	c := *b
-	c.plans = make([]*plan, len(b.plans))
+	c.plans = make([]*columnPlan, len(b.plans))
 	for i, p := range b.plans {
 		c.plans[i] = newPlan(p.conv, p.constant, p.source)
 	}

@@ -17,7 +17,7 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// codeMap is a code map of a layout: codes of the source and what they become.
+// codeMap is a code map of a layout: it maps codes of the source to canonical ones.
 type codeMap struct {
 	declared entry
 	codes    map[string]string
@@ -29,7 +29,7 @@ type codeMap struct {
 func (p *layoutParser) codeMapsBlock(n ast.Node) {
 	for _, e := range p.entries(n, "code_maps") {
 		if _, ok := p.codeMaps[e.key]; ok {
-			p.at(e.node, "", "%s stands twice", e.key)
+			p.at(e.node, "", "%s is duplicated", e.key)
 			continue
 		}
 		m := &codeMap{declared: e}
@@ -52,7 +52,7 @@ func (p *layoutParser) codeMap(n ast.Node, el cpcds.Element) map[string]string {
 	name := p.text(n, "code_map")
 	m, ok := p.codeMaps[name]
 	if !ok {
-		p.unknown(entry{key: name, node: n}, "code map", "the layout: name it and its file under code_maps", slices.Sorted(maps.Keys(p.codeMaps)))
+		p.unknown(entry{key: name, node: n}, "code map", "the layout; declare it with its file under code_maps", slices.Sorted(maps.Keys(p.codeMaps)))
 		return nil
 	}
 	m.used = true
@@ -65,17 +65,17 @@ func (p *layoutParser) codeMap(n ast.Node, el cpcds.Element) map[string]string {
 	return m.codes
 }
 
-// unusedCodeMaps finds code maps that no column names.
+// unusedCodeMaps finds code maps that no column uses.
 func (p *layoutParser) unusedCodeMaps() {
 	for _, name := range slices.Sorted(maps.Keys(p.codeMaps)) {
 		if m := p.codeMaps[name]; !m.used {
-			p.at(m.declared.node, "", "no column uses the code map %s", name)
+			p.at(m.declared.node, "", "no column uses code map %s", name)
 		}
 	}
 }
 
-// readCodeMap reads a code map: a CSV file with the columns from and to; other
-// columns are for people. Findings carry the line of the file.
+// readCodeMap reads a code map: a CSV file with the columns from and to; other columns are
+// comments. Findings have the line of the file.
 func readCodeMap(name string, src []byte) (map[string]string, []Finding) {
 	var findings []Finding
 	add := func(line int, format string, args ...any) {
@@ -90,7 +90,7 @@ func readCodeMap(name string, src []byte) (map[string]string, []Finding) {
 	}
 	from, to := -1, -1
 	for i, h := range header {
-		switch fold(h) {
+		switch cpcds.FoldHeader(h) {
 		case "from":
 			from = i
 		case "to":
@@ -119,9 +119,9 @@ func readCodeMap(name string, src []byte) (map[string]string, []Finding) {
 		key := strings.TrimSpace(row[from])
 		switch before, ok := lines[key]; {
 		case key == "":
-			add(line, "the column from is empty")
+			add(line, "column from is empty")
 		case ok:
-			add(line, "the code stands in line %d already", before)
+			add(line, "the code is already in line %d", before)
 		default:
 			lines[key], codes[key] = line, strings.TrimSpace(row[to])
 		}

@@ -28,8 +28,8 @@ var closedCodes = sync.OnceValue(func() map[cpcds.Element][]string {
 // has none. It must not be changed.
 func Codes(e cpcds.Element) []string { return closedCodes()[e] }
 
-// foreign returns the first code of a text that the element does not have, "" if it
-// has all of them or no closed list.
+// foreign returns the first code in a text that is not one of the element's, "" if all are or the
+// element has no closed list.
 func foreign(el cpcds.Element, text string) string {
 	codes := closedCodes()[el]
 	if codes == nil {
@@ -43,13 +43,13 @@ func foreign(el cpcds.Element, text string) string {
 	return ""
 }
 
-// closed adds a finding if a text of the layout is no code of the element.
+// closed adds a finding if a text of the layout is not a code of the element.
 func (d *decoder) closed(el cpcds.Element, n ast.Node, text string) {
 	if code := foreign(el, text); code != "" {
 		hint := meant(code, closedCodes()[el])
 		if hint == "" {
 			hint = "its codes are " + strings.Join(closedCodes()[el], ", ")
 		}
-		d.at(n, hint, "%q is no code of %s", code, el)
+		d.at(n, hint, "%q is not a code of %s", code, el)
 	}
 }

@@ -78,7 +78,7 @@ func refusals(k *carin.Checker, el cpcds.Element, code string) carin.Profile {
 		}
 		var v carin.Verdict
 		var amounts carin.AmountTable
-		amounts.Fill(&c)
+		amounts.Fill(&c, p)
 		k.Claim(&c, &amounts, p, &v)
 		if refused(&v) {
 			n++

@@ -18,28 +18,27 @@ const (
 	fromConst               // the layout itself
 )
 
-// column is what a layout says of one element.
+// column is what a layout says about one element.
 type column struct {
 	element  cpcds.Element
-	rep      int // the repetition that it belongs to, -1 if it is of no repeat block
+	rep      int // the repetition that it belongs to, -1 outside of repeat blocks
 	origin   origin
 	headers  [][]string // groups of aliases: one; one per value; one per repetition
 	constant string     // canonical
-	standby  string     // canonical, where the source has nothing
+	standby  string     // canonical, used where the source has no value
 	nulls    map[string]struct{}
 	plain    reading
-	lenient  *lenient // nil if the lenient reading is the plain one
+	lenient  *lenient // nil if lenient mode reads the same
 	form     form
 	invalid  string // repair that drops unreadable values in lenient mode, "" if they are rejected
 }
 
-// reading turns the text of the source into the words of the element, before the
-// form of the element is read.
+// reading maps the source's text to the element's words, before the form of the element is read.
 type reading struct {
 	expression *expression
 	codes      map[string]string
 	otherwise  otherwise
-	other      string // what a code that is not known becomes if otherwise is replace
+	other      string // what an unknown code becomes if otherwise is replace
 }
 
 type otherwise uint8
@@ -50,23 +49,23 @@ const (
 	refuse
 )
 
-// lenient is another reading, which counts as a repair. A value that its codes do
-// not know is read plainly, unless the reading has a column of its own.
+// lenient is another reading, which counts as a repair. A value that is not among its codes is read
+// the normal way, unless this reading has its own column.
 type lenient struct {
 	repair  string
 	headers []string // aliases of that column, nil if it is the same one
 	reading
 }
 
-// result is what became of one value.
+// result is the outcome of one value.
 type result struct {
 	text     string // canonical, "" if absent or bad
 	bad      string // rule
 	repaired string // repair
 }
 
-// apply reads one value. known says that an expression or the codes had an answer;
-// rule is the rule that the value breaks.
+// apply reads one value. known says that an expression or the codes gave a result; rule is the rule
+// that the value breaks.
 func (r *reading) apply(value string, values []string) (out string, known bool, rule string) {
 	out = value
 	if r.expression != nil {
@@ -98,15 +97,15 @@ func (p *tableParser) column(e entry) {
 		return
 	}
 	if slices.ContainsFunc(p.table.columns, func(c *column) bool { return c.element == el && c.rep < 0 }) {
-		p.at(e.node, "", "%s stands twice", e.key)
+		p.at(e.node, "", "%s is duplicated", e.key)
 		return
 	}
 	p.table.columns = append(p.table.columns, p.newColumn(el, e))
 }
 
-// newColumn reads what an entry says of an element.
+// newColumn reads the entry of an element.
 func (p *tableParser) newColumn(el cpcds.Element, e entry) *column {
-	c := &column{element: el, rep: -1, form: form{kind: el.Info().Kind, round: -1}, nulls: p.nulls}
+	c := &column{element: el, rep: -1, form: form{kind: el.Info().Kind, round: -1, zone: p.layout.Zone}, nulls: p.nulls}
 	if headers, ok := p.shorthand(e); ok {
 		c.headers = [][]string{headers}
 		return c
@@ -192,14 +191,14 @@ func (b *columnParser) origin(o origin) {
 	b.origins++
 }
 
-// finish checks what only the whole block can show, and compiles expressions.
+// finish checks what needs the whole block, and compiles expressions.
 func (b *columnParser) finish(e entry) {
 	c := b.c
 	switch {
 	case b.origins == 0 && c.standby == "":
-		b.at(e.node, "", "%s needs one of from, all, each and const", e.key)
+		b.at(e.node, "", "%s needs one of from, all, each or const", e.key)
 	case b.origins > 1:
-		b.at(e.node, "", "%s must have only one of from, all, each and const", e.key)
+		b.at(e.node, "", "%s must have only one of from, all, each or const", e.key)
 	case b.origins == 0:
 		c.origin, c.constant = fromConst, c.standby
 	}
@@ -209,19 +208,19 @@ func (b *columnParser) finish(e entry) {
 			c.invalid = "invalid-dropped"
 		}
 	} else if b.repair != "" {
-		b.at(e.node, "", `repair of %s names what "invalid: null" does, which is not there`, e.key)
+		b.at(e.node, "", `repair of %s has an effect only with "invalid: null"`, e.key)
 	}
 	if c.origin == fromAll && c.plain.expression == nil {
-		b.at(e.node, "", "%s joins several columns: it needs an expr", e.key)
+		b.at(e.node, "", "%s reads several columns, so it needs an expr", e.key)
 	}
 	if c.origin == fromAll && c.lenient != nil && c.lenient.expression == nil {
-		b.at(e.node, "", "lenient of %s reads several columns: it needs an expr", e.key)
+		b.at(e.node, "", "lenient of %s reads several columns, so it needs an expr", e.key)
 	}
 	if c.lenient != nil && c.lenient.headers != nil && c.origin != fromOne {
-		b.at(e.node, "", "lenient of %s can only have a column of its own if the element has one", e.key)
+		b.at(e.node, "", "lenient of %s can have its own column only if the element reads exactly one", e.key)
 	}
 	if c.origin == fromConst && (c.lenient != nil || c.plain.expression != nil || c.plain.codes != nil) {
-		b.at(e.node, "", "%s is constant: there is nothing to read", e.key)
+		b.at(e.node, "", "%s is a constant, so it cannot have a reading", e.key)
 	}
 }
 
@@ -292,19 +291,19 @@ func (b *columnParser) lenient(x entry, kind cpcds.Kind) {
 	case l.repair == "":
 		b.at(x.node, "", "lenient of %s needs the name of its repair", b.c.element.Column())
 	case l.headers == nil && l.expression == nil && l.codes == nil:
-		b.at(x.node, "", "lenient of %s says nothing: it needs from, expr, map or code_map", b.c.element.Column())
+		b.at(x.node, "", "lenient of %s is empty: it needs from, expr, map or code_map", b.c.element.Column())
 	}
 	b.c.lenient = l
 }
 
-// groups reads a list of which each item is a header or a list of aliases.
+// groups reads a list whose items are headers or lists of aliases.
 func (b *columnParser) groups(x entry) [][]string {
 	var out [][]string
 	for _, item := range b.items(x.val) {
 		out = append(out, b.texts(item, x.key))
 	}
 	if len(out) < 2 {
-		b.at(x.val, "use from for one column", "%s must be a list of two columns or more", x.key)
+		b.at(x.val, "use from for one column", "%s must be a list of at least two columns", x.key)
 	}
 	return out
 }
@@ -318,7 +317,7 @@ func (b *columnParser) repeats(x entry) {
 
 func (b *columnParser) formats(x entry, kind cpcds.Kind) {
 	if kind != cpcds.DateKind && kind != cpcds.InstantKind {
-		b.at(x.node, "", "%s is a %s: it has no date formats", b.c.element.Column(), kind)
+		b.at(x.node, "", "%s is a %s, so it has no date formats", b.c.element.Column(), kind)
 	}
 	for _, item := range b.items(x.val) {
 		f, err := parseFormat(b.text(item, "formats"))
@@ -332,7 +331,7 @@ func (b *columnParser) formats(x entry, kind cpcds.Kind) {
 
 func (b *columnParser) numeric(x entry, kind cpcds.Kind) {
 	if kind != cpcds.MoneyKind && kind != cpcds.QuantityKind {
-		b.at(x.node, "", "%s is a %s: %s is for money and quantity", b.c.element.Column(), kind, x.key)
+		b.at(x.node, "", "%s is a %s, but %s is only for money and quantity", b.c.element.Column(), kind, x.key)
 	}
 }
 

@@ -28,12 +28,12 @@ func (b *Binding) Convert(dst *cpcds.Batch, src *cpcds.Rows) {
 	}
 }
 
-// conversion says what becomes of one value. It is immutable and shared by clones.
+// conversion says how one value is converted. It is immutable and shared by clones.
 type conversion struct {
 	nulls         map[string]struct{}
 	plain         *reading
 	lenient       *lenient // nil if it is off
-	replaces      bool     // the lenient reading has a column of its own
+	replaces      bool     // the lenient reading has its own column
 	form          *form
 	standby       string
 	repairInvalid string // repair that drops unreadable values, "" if they are bad
@@ -50,7 +50,7 @@ func (c *conversion) value(raw string) result {
 	return c.words(s, nil)
 }
 
-// canonical reports whether a value is what it becomes, by a look at its bytes.
+// canonical reports whether a value is already canonical, by a look at its bytes.
 func (c *conversion) canonical(s string) bool { return c.form.plain(s) && !c.absent(s) }
 
 // values converts the texts of several columns into one value.
@@ -89,7 +89,7 @@ func (c *conversion) words(s string, values []string) result {
 		}
 	}
 	if !c.replaces {
-		// What the plain reading says too is no repair.
+		// If the normal reading gives the same, it is not a repair.
 		if t, _, r := c.plain.apply(s, values); repair == "" || t == out && r == rule {
 			out, rule, repair = t, r, ""
 		}

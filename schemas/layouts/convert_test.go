@@ -99,7 +99,9 @@ func TestConvertValues(t *testing.T) {
 
 	ok(cpcds.ClaimLastUpdatedDate, "updated", "2024-01-31", "2024-01-31T00:00:00Z")
 	ok(cpcds.ClaimLastUpdatedDate, "updated", "2024-01-31T10:00", "2024-01-31T10:00:00Z")
-	ok(cpcds.ClaimLastUpdatedDate, "updated", "2024-01-31T10:00:00.123+05:30", "2024-01-31T10:00:00+05:30")
+	ok(cpcds.ClaimLastUpdatedDate, "updated", "2024-01-31T10:00:00.123+05:30", "2024-01-31T04:30:00.123Z")
+	ok(cpcds.ClaimLastUpdatedDate, "updated", "2024-01-31T10:00:00.120000000Z", "2024-01-31T10:00:00.12Z")
+	ok(cpcds.ClaimLastUpdatedDate, "updated", "2024-01-31 10:00:00.000", "2024-01-31T10:00:00Z")
 	ok(cpcds.ClaimLastUpdatedDate, "updated", "2024-01-31T10:00:01Z", "2024-01-31T10:00:01Z")
 	bad(cpcds.ClaimLastUpdatedDate, "updated", "2024-01-31T10:00:00+25:00", RuleInstant)
 
@@ -281,8 +283,8 @@ func TestDictionaryIsConvertedOnce(t *testing.T) {
 	}
 }
 
-// TestNotesStayWithTheirValues mixes good, bad and repaired values in one slab, and
-// then a slab without any.
+// TestNotesStayWithTheirValues mixes good, bad and repaired values in one row batch, and
+// then a row batch without any.
 func TestNotesStayWithTheirValues(t *testing.T) {
 	l := compileText(t, testLayout)
 	b, err := l.Bind(cpcds.Claims, fieldsOf("Claim", "Service", "Submitted"), Options{Lenient: true})

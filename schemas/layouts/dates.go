@@ -1,11 +1,13 @@
 package layouts
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
+	"time"
 )
 
-// plainDate reports whether s is a day of the calendar as YYYY-MM-DD.
+// plainDate reports whether s is a valid date as YYYY-MM-DD.
 func plainDate(s string) bool {
 	if len(s) != 10 || s[4] != '-' || s[7] != '-' {
 		return false
@@ -16,7 +18,7 @@ func plainDate(s string) bool {
 	return ok1 && ok2 && ok3 && validDay(y, m, d)
 }
 
-// number reads digits alone.
+// number reads a number of digits only.
 func number(s string) (int, bool) {
 	n := 0
 	for i := range len(s) {
@@ -43,10 +45,12 @@ func validDay(y, m, d int) bool {
 // clock is a time of day with its offset from UTC.
 type clock struct {
 	hms    string // hh:mm:ss, or hh:mm
+	parts  string // of a second: a point and digits without trailing zeros; or ""
 	offset string // Z, +hh:mm, -hh:mm, or "" if the text has none
 }
 
-// parseClock reads hh:mm[:ss[.fraction]], then Z or an offset or nothing.
+// parseClock reads hh:mm[:ss[.fraction]], then Z or an offset or nothing. Offsets may be
+// written +hh:mm, +hhmm or +hh.
 func parseClock(s string) (c clock, ok bool) {
 	n := 5
 	if len(s) >= 8 && s[5] == ':' {
@@ -70,13 +74,22 @@ func parseClock(s string) (c clock, ok bool) {
 		if digits == 1 {
 			return c, false
 		}
+		c.parts = strings.TrimRight(strings.TrimRight(rest[:digits], "0"), ".")
 		rest = rest[digits:]
 	}
 	switch {
 	case rest == "" || rest == "Z":
 		c.offset = rest
 		return c, true
-	case len(rest) != 6 || rest[0] != '+' && rest[0] != '-' || rest[3] != ':':
+	case rest == "+00" || rest == "+0000":
+		c.offset = "Z"
+		return c, true
+	case len(rest) == 3:
+		rest += ":00"
+	case len(rest) == 5:
+		rest = rest[:3] + ":" + rest[3:]
+	}
+	if len(rest) != 6 || rest[0] != '+' && rest[0] != '-' || rest[3] != ':' {
 		return c, false
 	}
 	h, ok1 := number(rest[1:3])
@@ -85,7 +98,7 @@ func parseClock(s string) (c clock, ok bool) {
 	return c, ok1 && ok2 && h <= 14 && m <= 59
 }
 
-// splitISO cuts a text into day and clock; a day alone has no clock.
+// splitISO splits a text into day and clock; a date without time has no clock.
 func splitISO(s string) (day string, c clock, ok bool) {
 	if len(s) < 10 || !plainDate(s[:10]) {
 		return "", c, false
@@ -100,22 +113,51 @@ func splitISO(s string) (day string, c clock, ok bool) {
 	return s[:10], c, ok
 }
 
-// instant joins a day and a clock. What the text does not say is midnight, and UTC.
-func instant(day string, c clock) string {
-	hms, offset := c.hms, c.offset
+// instant joins a day and a clock to a point in time in UTC, so that it has one spelling however
+// the source writes it. A missing time is midnight; a missing zone is the layout's, or UTC if it
+// has none.
+func instant(zone *time.Location, day string, c clock) string {
+	hms := c.hms
 	switch len(hms) {
 	case 0:
 		hms = "00:00:00"
 	case 5:
 		hms += ":00"
 	}
-	if offset == "" {
-		offset = "Z"
+	text := day + "T" + hms
+	if c.offset == "Z" || c.offset == "" && zone == nil {
+		return text + c.parts + "Z"
 	}
-	return day + "T" + hms + offset
+	var at time.Time
+	var err error
+	if c.offset == "" {
+		at, err = time.ParseInLocation("2006-01-02T15:04:05", text, zone)
+	} else {
+		at, err = time.Parse("2006-01-02T15:04:05Z07:00", text+c.offset)
+	}
+	if err != nil {
+		return text + c.parts + cmp.Or(c.offset, "Z")
+	}
+	if utc := at.UTC(); utc.Year() > 0 && utc.Year() < 10000 { // otherwise FHIR cannot express it in UTC
+		at = utc
+	}
+	return at.Format("2006-01-02T15:04:05") + c.parts + at.Format("Z07:00")
 }
 
-// plainInstant reports whether s is canonical already, in UTC.
+// dayIn returns the day of an instant in a zone. Without a zone, or if the text has no offset, it
+// is the day as written.
+func dayIn(zone *time.Location, day string, c clock) string {
+	if zone == nil || c.offset == "" {
+		return day
+	}
+	at, err := time.Parse(time.RFC3339, instant(nil, day, c))
+	if err != nil {
+		return day
+	}
+	return at.In(zone).Format(time.DateOnly)
+}
+
+// plainInstant reports whether s is already canonical, in UTC.
 func plainInstant(s string) bool {
 	if len(s) != 20 || s[10] != 'T' || s[19] != 'Z' || !plainDate(s[:10]) {
 		return false
@@ -127,7 +169,7 @@ func plainInstant(s string) bool {
 // dateFormat is a compiled pattern such as DD-Mon-YYYY: tokens and literal text.
 type dateFormat []string
 
-// dateTokens are what a pattern is made of, longer ones first.
+// dateTokens are the tokens of a pattern, longer ones first.
 var dateTokens = []string{"YYYY", "Mon", "MM", "DD", "hh", "mm", "ss", "M", "D"}
 
 const months = "janfebmaraprmayjunjulaugsepoctnovdec"
@@ -152,7 +194,7 @@ func parseFormat(pattern string) (dateFormat, error) {
 		switch {
 		case letter && token == "T" || letter && token == "Z":
 		case letter && len(token) == 1 && token != "M" && token != "D":
-			return nil, fmt.Errorf("date format %q has %q: known are YYYY, MM, Mon, M, DD, D, hh, mm and ss", pattern, token)
+			return nil, fmt.Errorf("date format %q has %q; use YYYY, MM, Mon, M, DD, D, hh, mm and ss", pattern, token)
 		case letter && seen[c]:
 			return nil, fmt.Errorf("date format %q has %s twice", pattern, token)
 		case letter:
@@ -200,6 +242,9 @@ func (f dateFormat) parse(s string) (day string, c clock, ok bool) {
 			if part != t {
 				return "", c, false
 			}
+			if t == "Z" {
+				c.offset = t
+			}
 			continue
 		}
 		switch t {
@@ -222,6 +267,8 @@ func (f dateFormat) parse(s string) (day string, c clock, ok bool) {
 	}
 	if timed {
 		c.hms = fmt.Sprintf("%02d:%02d:%02d", hh, mm, ss)
+	} else {
+		c.offset = "" // a date without time is not an instant
 	}
 	return fmt.Sprintf("%04d-%02d-%02d", y, m, d), c, true
 }

@@ -2,8 +2,8 @@ package layouts
 
 import "strings"
 
-// Limits of a number. FHIR decimals carry 18 digits at most in practice; beyond 15
-// before the point no amount of a claim is real.
+// Limits of a number. FHIR decimals have at most 18 digits in practice; no real amount of a claim
+// has more than 15 before the point.
 const (
 	maxDigits   = 40
 	maxInteger  = 15
@@ -18,10 +18,9 @@ type decimal struct {
 	neg    bool
 }
 
-// parseDecimal reads an optional sign and digits with at most one point. The sign
-// may trail if trailing is set, and an exponent may follow if exponent is set.
-// Separators of thousands and decimal commas are not read: they mean different
-// things in different places.
+// parseDecimal reads an optional sign and digits with at most one point. The sign may trail if
+// trailing is set, and an exponent may follow if exponent is set. Thousands separators and decimal
+// commas are rejected, because their meaning differs between countries.
 func parseDecimal(s string, trailing, exponent bool) (d decimal, ok bool) {
 	if trailing && s != "" && (s[len(s)-1] == '-' || s[len(s)-1] == '+') {
 		d.neg = s[len(s)-1] == '-'
@@ -92,7 +91,7 @@ func parseExponent(s string) (int, bool) {
 	return e, true
 }
 
-// trim cuts zeros at the end.
+// trim removes zeros at the end.
 func (d *decimal) trim() {
 	for d.n > 0 && d.digits[d.n-1] == '0' {
 		d.n--
@@ -102,7 +101,7 @@ func (d *decimal) trim() {
 	}
 }
 
-// round keeps the given decimal places; a half goes away from zero.
+// round rounds to the given decimal places, halves away from zero.
 func (d *decimal) round(places int) {
 	keep := d.point + places
 	if keep >= d.n {
@@ -161,9 +160,8 @@ func (d *decimal) digit(i int) byte {
 	return d.digits[i]
 }
 
-// plainDecimal reports whether s is canonical already: no sign but a minus, no
-// zeros in front, between least and most decimal places, and no zero at the end
-// beyond least.
+// plainDecimal reports whether s is already canonical: no plus sign, no leading zeros, between
+// least and most decimal places, and no trailing zeros beyond least.
 func plainDecimal(s string, least, most int) bool {
 	zero := true
 	neg := s != "" && s[0] == '-'

@@ -8,12 +8,11 @@ import (
 	"cel.dev/cel-go/ext"
 )
 
-// maxCost bounds what one evaluation may do, so that no expression can hang a
-// run. Splitting a long name costs some hundred.
+// maxCost limits one evaluation, so that no expression can hang a run. Splitting a long name costs
+// a few hundred.
 const maxCost = 100_000
 
-// expression is a compiled CEL expression that makes text of text. It is safe for
-// concurrent use.
+// expression is a compiled CEL expression from text to text. It is safe for concurrent use.
 type expression struct {
 	program cel.Program
 	list    bool // it reads "values", a list, instead of "value"
@@ -46,7 +45,7 @@ func compile(source string, list bool) (*expression, error) {
 		return nil, fmt.Errorf("expression, line %d, character %d: %s", first.Location.Line(), first.Location.Column()+1, first.Message)
 	}
 	if !tree.OutputType().IsExactType(cel.StringType) {
-		return nil, fmt.Errorf("the expression makes a %s, it must make a string", tree.OutputType())
+		return nil, fmt.Errorf("the expression returns a %s; it must return a string", tree.OutputType())
 	}
 	program, err := env.Program(tree, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost))
 	if err != nil {
@@ -55,7 +54,7 @@ func compile(source string, list bool) (*expression, error) {
 	return &expression{program: program, list: list}, nil
 }
 
-// eval returns the text that the expression makes; false if it cannot.
+// eval returns the expression's text; false if it fails.
 func (e *expression) eval(value string, values []string) (string, bool) {
 	vars := map[string]any{"value": value}
 	if e.list {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"cpcds2fhir/schemas/cpcds"
 )
 
 // Finding is one fault of a layout file.
@@ -13,7 +15,8 @@ type Finding struct {
 	Column  int // in characters from 1; 0 if the fault concerns a whole line
 	Message string
 	Hint    string // what to do, "" if there is nothing to say
-	Warning bool   // the layout can be read all the same
+	Warning bool   // the layout can still be read
+	Refused bool   // of a warning: an error for a check, while a load continues without the part
 }
 
 // String returns "file:line:column: message; hint", with "warning: " before the
@@ -28,7 +31,7 @@ func (f Finding) String() string {
 		}
 	}
 	b.WriteString(": ")
-	if f.Warning {
+	if f.Warning && !f.Refused {
 		b.WriteString("warning: ")
 	}
 	b.WriteString(f.Message)
@@ -38,7 +41,7 @@ func (f Finding) String() string {
 	return b.String()
 }
 
-// faults returns the findings that are no warnings.
+// faults returns the findings other than warnings.
 func faults(findings []Finding) []Finding {
 	return slices.DeleteFunc(slices.Clone(findings), func(f Finding) bool { return f.Warning })
 }
@@ -56,13 +59,13 @@ func (e *FileError) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Nearest returns the candidate that is most like name, "" if none is alike: at
-// most a third of its letters differ, or one holds the other.
+// Nearest returns the candidate most similar to name, "" if none is similar: at most a third of its
+// letters differ, or one contains the other.
 func Nearest(name string, candidates []string) string {
 	best, found := "", len(name)/3+1
-	folded := fold(name)
+	folded := cpcds.FoldHeader(name)
 	for _, c := range candidates {
-		if d := distance(folded, fold(c), found); d < found || d == found && best == "" {
+		if d := distance(folded, cpcds.FoldHeader(c), found); d < found || d == found && best == "" {
 			best, found = c, d
 		}
 	}
@@ -70,7 +73,7 @@ func Nearest(name string, candidates []string) string {
 		return best
 	}
 	for _, c := range candidates {
-		f := fold(c)
+		f := cpcds.FoldHeader(c)
 		if len(folded) > 3 && len(f) > 3 && (strings.Contains(f, folded) || strings.Contains(folded, f)) && (best == "" || len(c) < len(best)) {
 			best = c
 		}
@@ -78,7 +81,7 @@ func Nearest(name string, candidates []string) string {
 	return best
 }
 
-// meant returns the hint that offers the nearest candidate, "" if there is none.
+// meant returns a hint with the nearest candidate, "" if there is none.
 func meant(name string, candidates []string) string {
 	if n := Nearest(name, candidates); n != "" {
 		return fmt.Sprintf("did you mean %q?", n)
@@ -86,8 +89,7 @@ func meant(name string, candidates []string) string {
 	return ""
 }
 
-// distance is the number of bytes to insert, delete or replace to make b of a; any
-// number above limit means more than limit.
+// distance is the edit distance of a and b in bytes; any number above limit means more than limit.
 func distance(a, b string, limit int) int {
 	if len(a)-len(b) > limit || len(b)-len(a) > limit {
 		return limit + 1

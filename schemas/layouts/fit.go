@@ -1,18 +1,19 @@
 package layouts
 
 import (
+	"fmt"
 	"slices"
 
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// Fit says what becomes of the columns of a set of files under a layout.
+// Fit says how a layout reads the columns of a set of files.
 type Fit struct {
 	Files  []FileFit
 	Absent []AbsentColumn // columns of the layout that no file has
 }
 
-// FileFit says what becomes of the columns of one file.
+// FileFit says how the columns of one file are read.
 type FileFit struct {
 	Path    string
 	Table   cpcds.Table
@@ -22,8 +23,8 @@ type FileFit struct {
 	Columns int
 	Bound   []BoundColumn
 	Missing []AbsentColumn  // required elements without a column
-	Ignored []string        // headers that the layout leaves out knowingly
-	Unknown []UnknownHeader // headers that nobody reads
+	Ignored []string        // headers that the layout ignores on purpose
+	Unknown []UnknownHeader // headers that are not read
 }
 
 // BoundColumn is an element with the headers that it is read from.
@@ -40,12 +41,12 @@ type AbsentColumn struct {
 	Headers []string
 }
 
-// UnknownHeader is a header that a layout does not know, with what comes nearest
-// among those that the file does not have.
+// UnknownHeader is a header that a layout does not know, with the closest one among those that the
+// file lacks.
 type UnknownHeader struct {
 	Header  string
-	Nearest string        // the header that the layout knows, "" if none is near
-	Element cpcds.Element // the element that Nearest is of, or that the header seems to be
+	Nearest string        // the layout's closest header, "" if none is close
+	Element cpcds.Element // the element of Nearest, or that the header seems to be
 	Likely  bool          // there is such an element
 }
 
@@ -67,7 +68,7 @@ func (l *Layout) Fit(files []File) *Fit {
 				have[t.Table] = map[string]bool{}
 			}
 			for _, field := range f.Fields {
-				have[t.Table][fold(field.Name)] = true
+				have[t.Table][cpcds.FoldHeader(field.Name)] = true
 			}
 		}
 		out.Files = append(out.Files, x)
@@ -78,7 +79,7 @@ func (l *Layout) Fit(files []File) *Fit {
 		}
 		for _, c := range tab.columns {
 			for _, group := range c.headers {
-				if !slices.ContainsFunc(group, func(h string) bool { return have[tab.Table][fold(h)] }) {
+				if !slices.ContainsFunc(group, func(h string) bool { return have[tab.Table][cpcds.FoldHeader(h)] }) {
 					out.Absent = append(out.Absent, AbsentColumn{tab.Table, c.element, group})
 				}
 			}
@@ -102,7 +103,7 @@ func (l *Layout) fitFile(f File) (FileFit, []*Table) {
 	}
 	x.Fault = fault
 	h := newHeaders(f.Fields)
-	var faults []string // Match has them already
+	var faults []string // Match already has them
 	var free []string   // headers of the layout that the file does not have
 	for _, c := range tab.columns {
 		for _, group := range c.headers {
@@ -137,6 +138,12 @@ func (l *Layout) fitFile(f File) (FileFit, []*Table) {
 			x.Ignored = append(x.Ignored, field.Name)
 		}
 	}
+	if tab.headerless(f.Fields) {
+		for i := range f.Fields {
+			x.Unknown = append(x.Unknown, UnknownHeader{Header: fmt.Sprintf("column %d", i+1)})
+		}
+		return x, tables
+	}
 	guesses := l.guessUnknown(table, m.Unknown)
 	for _, header := range m.Unknown {
 		u := UnknownHeader{Header: header, Nearest: Nearest(header, free)}
@@ -150,7 +157,7 @@ func (l *Layout) fitFile(f File) (FileFit, []*Table) {
 	return x, tables
 }
 
-// guessUnknown returns the elements that headers seem to be by their words.
+// guessUnknown guesses the elements of headers from their words.
 func (l *Layout) guessUnknown(t cpcds.Table, unknown []string) map[string]cpcds.Element {
 	cols := make([]seen, len(unknown))
 	for i, h := range unknown {

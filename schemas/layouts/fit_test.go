@@ -40,7 +40,7 @@ tables:
 			},
 			{
 				Path: "b.csv", Table: cpcds.Claims, Columns: 3,
-				Fault:   `b.csv fits no table; as claims: no column for member_id (CPCDS 1), which is "Member"; the nearest one is "Membr"`,
+				Fault:   `b.csv fits no table; the closest is claims: no column for member_id (CPCDS 1), which is "Member"; the closest is "Membr"`,
 				Bound:   []BoundColumn{{cpcds.Claims, cpcds.ClaimUniqueIdentifier, []string{"Claim"}}, {cpcds.Claims, cpcds.DiagnosisCode, []string{"Dx 1"}}},
 				Missing: []AbsentColumn{{cpcds.Claims, cpcds.MemberID, []string{"Member"}}},
 				Unknown: []UnknownHeader{{"Membr", "Member", cpcds.MemberID, true}},
@@ -63,10 +63,10 @@ func TestForeignFile(t *testing.T) {
 	notes := File{"in/notes.csv", fieldsOf("when", "who")}
 	_, err := Recognise(Builtins(), []File{members, notes})
 	want := `recognise layout: no layout fits
-layout cpcds: in/notes.csv fits no table; as members: no column for member_id (CPCDS 1, 184), which is "member_id"
+layout cpcds: in/notes.csv fits no table; the closest is members: no column for member_id (CPCDS 1, 184), which is "member_id"
 in/notes.csv: to leave it out, name the other files instead of the folder
-layout synthea is further away: 0 of 2 files fit it
-layout rif is further away: 0 of 2 files fit it`
+layout synthea is a worse match: it fits 0 of 2 files
+layout rif is a worse match: it fits 0 of 2 files`
 	if d := cmp.Diff(want, err.Error()); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}

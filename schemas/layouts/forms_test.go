@@ -108,7 +108,7 @@ func TestForms(t *testing.T) {
 	f(File{"LT01.csv", stay}, "claims (long-stay)")
 	f(File{"other.csv", stay}, "claims (long-stay)") // it knows more of the headers
 	f(File{"other.csv", fieldsOf("Claim", "Member", "Admitted")},
-		"other.csv fits claims (stay) and claims (long-stay) equally well: name the file as one of them wants it")
+		"other.csv fits claims (stay) and claims (long-stay) equally well; give the file a name that matches one of them")
 	f(File{"rx.csv", fieldsOf("Fill", "Member", "Batch")}, "claims (fill)")
 	f(File{"m.csv", fieldsOf("Member", "Sex", "A", "B")}, "members, coverages (a), coverages (b)")
 	f(File{"m.csv", fieldsOf("Member", "Sex", "A")}, "members, coverages (a), coverages (b)")
@@ -225,29 +225,29 @@ func TestFormFindings(t *testing.T) {
 	const head = "layout: x\ntables:\n  claims:\n    key: [claim_unique_identifier]\n    columns:\n      claim_unique_identifier: Id\n"
 	f(head+"    forms: {}\n", "7:5: forms must not be empty")
 	f(head+"    forms:\n      A b: {columns: {drg_code: D}}\n      c: {key: [drg_code], colums: {}}\n",
-		"8:7: the name of a form must be of lower-case letters, digits, hyphens and points",
-		`9:11: unknown key "key" in form c; known are columns, files, headers, ignore, line_when, refuse, repeat, required, row_when, rows_of`,
+		"8:7: the name of a form must consist of lower-case letters, digits, hyphens and dots",
+		`9:11: unknown key "key" in form c; use one of columns, files, headers, ignore, line_when, refuse, repeat, required, row_when, rows_of`,
 		`9:28: unknown key "colums" in form c; did you mean "columns"?`)
 	f(head+"    forms:\n      a: {required: [drg_code]}\n      b: {columns: {drg_cod: D}, ignore: {Id: why}}\n",
 		"8:7: table claims (a) has no column for drg_code",
-		`9:7: the header "Id" of claim_unique_identifier is ignored too`,
+		`9:7: header "Id" of claim_unique_identifier is also under ignore`,
 		`9:21: unknown element "drg_cod" in table claims; did you mean "drg_code"?`)
 	f(head+"    rows_of: members\n    row_when: [drg_code]\n",
 		"3:3: table claims has no column for drg_code",
-		"3:3: table claims has the rows of members, which has no files of its own",
-		"7:5: rows_of is not for table claims",
-		"8:5: row_when is not for table claims")
+		"3:3: table claims has the rows of members, which does not have its own files",
+		"7:5: rows_of is not allowed in table claims",
+		"8:5: row_when is not allowed in table claims")
 	f(strings.ReplaceAll(strings.ReplaceAll(head, "claims", "members"), "claim_unique_identifier", "member_id")+"    rows_of: members\n",
 		"7:14: rows_of must name other tables")
 	f(head+"    repeat:\n      - {n: 3..1, columns: {diagnosis_code: \"D{n}\"}}\n      - {n: 1..2, columns: {diagnosis_code: D}}\n      - columns: {diagnosis_code: \"E{n}\"}\n      - {n: 1..2}\n",
-		"8:13: n must be two numbers like 1..25",
+		"8:13: n must be a range like 1..25",
 		"9:9: no header of the set has {n}",
-		"10:9: the headers have {n}, so the set needs n, like n: 1..25",
+		"10:9: the headers have {n}, so the set needs n, such as n: 1..25",
 		"11:9: repeat needs columns")
 	f(head+"    repeat:\n      - columns:\n          drg_code: D\n          diagnosis_code: {each: [A, B]}\n          care_team_role: R\n          care_team_rol: R\n",
 		"9:11: drg_code is of level header: only diagnosis, procedure and care_team elements repeat in a row",
-		"10:11: diagnosis_code is of level diagnosis, the set is of level header; give it a set of its own",
-		"11:11: care_team_role is of level care_team, the set is of level header; give it a set of its own",
+		"10:11: diagnosis_code is of level diagnosis, the set is of level header; put it in its own set",
+		"11:11: care_team_role is of level care_team, the set is of level header; put it in its own set",
 		`12:11: unknown element "care_team_rol" in table claims; did you mean "care_team_role"?`)
 	f(head+"leave_out: {\"*\": all, \"a[\": broken, \"b*\": \"\"}\n",
 		`7:13: "*" is not a pattern of file names`, `7:23: "a[" is not a pattern of file names`, `7:37: say why "b*" is left out`)
@@ -299,5 +299,45 @@ func TestRecogniseRIF(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got\n%s", d)
+	}
+}
+
+// TestFilesOfRowsOf reads a table with the rows of another in the form whose names a file
+// has.
+func TestFilesOfRowsOf(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "x.yaml")
+	yaml := `layout: x
+tables:
+  members: {key: [member_id], columns: {member_id: Id, gender_code: Sex, member_last_updated_date: {const: "2009-12-31"}}}
+  coverages:
+    rows_of: members
+    key: [coverage_id]
+    columns: {coverage_id: Id, member_id: Id, subscriber_id: Id, payer_identifier: {const: P}, coverage_status: {const: active}, relationship_to_subscriber: {const: self}}
+    forms:
+      y2008: {files: ["*_2008*"], columns: {coverage_last_updated_date: {const: "2008-12-31"}}}
+      y2009: {files: ["*_2009*"], columns: {coverage_last_updated_date: {const: "2009-12-31"}}}
+      all: {columns: {coverage_last_updated_date: {const: "2010-12-31"}}}
+`
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, findings := Check(file)
+	if l == nil {
+		t.Fatal(findings)
+	}
+	fields := []cpcds.Field{{Name: "Id"}, {Name: "Sex"}}
+	for name, want := range map[string]string{"bene_2008.csv": "members coverages (y2008) coverages (all)", "bene_2009.csv": "members coverages (y2009) coverages (all)",
+		"bene.csv": "members coverages (y2008) coverages (y2009) coverages (all)"} {
+		places, err := l.Assign([]File{{Path: name, Fields: fields}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, tab := range places[0].Tables {
+			got = append(got, tab.String())
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%s is read as %s, want %s", name, s, want)
+		}
 	}
 }

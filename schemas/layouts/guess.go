@@ -10,7 +10,7 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// seen is a column of an extract for which an element is wanted.
+// seen is a column of an extract that needs an element.
 type seen struct {
 	header string
 	values []string
@@ -19,20 +19,20 @@ type seen struct {
 	files  int        // how many files have it
 }
 
-// proposal is one element in the making.
+// proposal is a proposed element.
 type proposal struct {
 	columns []int // places among the columns that were seen; several are repetitions
 	exact   bool  // the header is one that is known to mean the element
 	score   float64
-	or      cpcds.Element // another element that the header fits as well
+	or      cpcds.Element // another element that the header fits equally well
 	open    bool          // there is such an element
 }
 
-// enough is how alike a header and a phrase must be. It is high on purpose: a wrong
-// column costs more than one that is still to be bound.
+// enough is the similarity that a header and a phrase need. It is high on purpose: a wrong binding
+// costs more than a missing one.
 const enough = 0.74
 
-// sure is how alike they are if they have the same words.
+// sure is their similarity if they have the same words.
 const sure = 0.99
 
 // guesser finds elements for the columns of one table.
@@ -45,8 +45,8 @@ type guesser struct {
 	used  map[int]bool
 }
 
-// guess finds the elements that the columns seem to be. No column is two elements,
-// and no element has two columns but repetitions.
+// guess finds the likely elements of the columns. No column is two elements, and no element has two
+// columns except repetitions.
 func guess(v *vocabulary, cols []seen) *guesser {
 	g := &guesser{v: v, cols: cols, bound: map[cpcds.Element]*proposal{}, used: map[int]bool{}}
 	for i, c := range cols {
@@ -56,7 +56,7 @@ func guess(v *vocabulary, cols []seen) *guesser {
 			c.form = &f
 		}
 		g.forms = append(g.forms, *c.form)
-		el, ok := v.exact[fold(c.header)]
+		el, ok := v.exact[cpcds.FoldHeader(c.header)]
 		if number, _ := numbered(g.words[i]); ok && g.bound[el] == nil && (number == 0 || !repeats(el)) {
 			g.bind(el, &proposal{columns: []int{i}, exact: true, score: 1})
 		}
@@ -77,7 +77,7 @@ func (g *guesser) bind(el cpcds.Element, p *proposal) {
 	}
 }
 
-// hint adds what the values say of a column whose header does not.
+// hint adds what the values tell about a column if its header does not.
 func (g *guesser) hint(i int) {
 	has := func(w string) bool { return slices.Contains(g.words[i], w) }
 	switch f := &g.forms[i]; {
@@ -98,7 +98,7 @@ type candidate struct {
 // candidates lists what a column could be by its words, the likeliest first.
 func (g *guesser) candidates(i int, words []string) []candidate {
 	best := map[cpcds.Element]float64{}
-	typo := closest(fold(g.cols[i].header), g.v.known)
+	typo := closest(cpcds.FoldHeader(g.cols[i].header), g.v.known)
 	for k := range g.v.phrases {
 		p := &g.v.phrases[k]
 		score := g.v.alike(words, p) - misplaced(p, words)
@@ -123,8 +123,8 @@ func (g *guesser) candidates(i int, words []string) []candidate {
 	return out
 }
 
-// misplaced takes off what says that a header is of lines and a phrase of the claim, or
-// the other way round.
+// misplaced is the penalty if the header is about lines and the phrase about the claim, or the
+// other way round.
 func misplaced(p *phrase, words []string) float64 {
 	line, claim := slices.Contains(words, "line"), slices.Contains(words, "claim")
 	switch level := p.element.Info().Level; {
@@ -139,7 +139,7 @@ func likelier(a, b candidate) int {
 	return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.column, b.column), cmp.Compare(a.element, b.element))
 }
 
-// levelled prefers lines in a file of lines and headers in one without, where the
+// levelled prefers line elements in a file with lines and header elements in one without, if the
 // words of the header leave it open.
 func (g *guesser) levelled(i int, el cpcds.Element, words []string) float64 {
 	line := g.cols[i].lined
@@ -155,8 +155,8 @@ func (g *guesser) levelled(i int, el cpcds.Element, words []string) float64 {
 	return 0
 }
 
-// suits reports whether the kind of an element agrees with the words of a header and
-// with the form of values.
+// suits reports whether the kind of an element agrees with the words of a header and the form of
+// its values.
 func suits(el cpcds.Element, words []string, f *valueForm) bool {
 	kind := el.Info().Kind
 	day := kind == cpcds.DateKind || kind == cpcds.InstantKind
@@ -210,15 +210,14 @@ func repeats(el cpcds.Element) bool {
 	return false
 }
 
-// series are columns whose headers differ in a number alone.
+// series are columns whose headers differ only in a number.
 type series struct {
 	element cpcds.Element
 	score   float64
 	columns map[int]int // number -> column
 }
 
-// repetitions binds columns that are numbered and that an element with repetitions
-// fits: Dx 1, Dx 2 and so on.
+// repetitions binds numbered columns that fit a repeating element: Dx 1, Dx 2 and so on.
 func (g *guesser) repetitions() {
 	found := map[string]*series{}
 	for i := range g.cols {
@@ -257,7 +256,7 @@ func (g *guesser) serial(s *series) {
 	}
 	var columns []int
 	if _, ok := s.columns[1]; !ok {
-		// The first one may have a name of its own: Principal Dx, Dx 2, Dx 3.
+		// The first one may have its own name: Principal Dx, Dx 2, Dx 3.
 		for i := range g.cols {
 			words := slices.DeleteFunc(slices.Clone(g.words[i]), func(w string) bool { return w == "principal" })
 			number, _ := numbered(words)
@@ -290,7 +289,7 @@ func numbered(words []string) (number int, base []string) {
 	return number, base
 }
 
-// singles binds the other columns, the surest first.
+// singles binds the other columns, the best matches first.
 func (g *guesser) singles() {
 	var all []candidate
 	for i := range g.cols {
@@ -322,8 +321,8 @@ var mains = map[cpcds.Level]cpcds.Element{
 	cpcds.DiagnosisLevel: cpcds.DiagnosisCode, cpcds.ProcedureLevel: cpcds.InpatientProcedureCode, cpcds.CareTeamLevel: cpcds.CareTeamProviderNPI,
 }
 
-// align takes back guesses that would belong to another repetition than their numbers
-// say, or to all of them.
+// align undoes guesses that would end up in a different repetition than their numbers say, or in
+// all of them.
 func (g *guesser) align() {
 	for el, p := range g.bound {
 		main, ok := mains[el.Info().Level]
@@ -346,8 +345,7 @@ func (g *guesser) align() {
 	}
 }
 
-// looksLike returns the element that comes nearest to a column without one, if any
-// does.
+// looksLike returns the element closest to an unbound column, if any is close.
 func (g *guesser) looksLike(i int) (cpcds.Element, bool) {
 	_, base := numbered(g.words[i])
 	for _, words := range [][]string{g.words[i], base} {

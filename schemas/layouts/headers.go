@@ -2,33 +2,11 @@ package layouts
 
 import (
 	"fmt"
-	"strings"
 
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// fold makes headers comparable: case is ignored, and runs of spaces, hyphens and
-// underscores are one underscore, none at the ends.
-func fold(header string) string {
-	var b strings.Builder
-	b.Grow(len(header))
-	gap := false
-	for _, r := range strings.ToLower(header) {
-		switch r {
-		case ' ', '-', '_', '\t', '\u00a0', '\ufeff':
-			gap = b.Len() > 0
-			continue
-		}
-		if gap {
-			b.WriteByte('_')
-			gap = false
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
-// headers finds the columns of one file by their folded names.
+// headers finds the columns of one file by folded names.
 type headers struct {
 	fields []cpcds.Field
 	names  map[string][]int
@@ -37,29 +15,32 @@ type headers struct {
 func newHeaders(fields []cpcds.Field) *headers {
 	h := &headers{fields: fields, names: make(map[string][]int, len(fields))}
 	for i, f := range fields {
-		k := fold(f.Name)
+		k := cpcds.FoldHeader(f.Name)
 		h.names[k] = append(h.names[k], i)
 	}
 	return h
 }
 
-// find returns the one field that bears one of the aliases. Two fields that do are
-// a fault: which one is meant is not for us to guess.
+// find returns the one field with one of the aliases. Two such fields are a fault, because it is
+// unclear which one is meant. So is a field that cannot become text.
 func (h *headers) find(el cpcds.Element, aliases []string, faults *[]string) (int, bool) {
 	found := -1
 	for _, a := range aliases {
-		for _, i := range h.names[fold(a)] {
+		for _, i := range h.names[cpcds.FoldHeader(a)] {
 			switch {
 			case found < 0:
 				found = i
 			case found != i && h.fields[found].Name == h.fields[i].Name:
-				*faults = append(*faults, fmt.Sprintf("the column %q stands twice", h.fields[i].Name))
+				*faults = append(*faults, fmt.Sprintf("there are two columns %q", h.fields[i].Name))
 				return found, true
 			case found != i:
 				*faults = append(*faults, fmt.Sprintf("the columns %q and %q both mean %s", h.fields[found].Name, h.fields[i].Name, el))
 				return found, true
 			}
 		}
+	}
+	if found >= 0 && h.fields[found].Fault != "" {
+		*faults = append(*faults, fmt.Sprintf("the column %q %s", h.fields[found].Name, h.fields[found].Fault))
 	}
 	return found, found >= 0
 }
@@ -70,8 +51,8 @@ type bound struct {
 	fields []int
 }
 
-// columns returns the fields that a column finds: nothing, one binding, or one for
-// each repetition that is there. A column of several fields needs all of them.
+// columns returns the fields of a column: none, one binding, or one for each repetition that is
+// present. A column of several fields needs all of them.
 func (h *headers) columns(c *column, faults *[]string) []bound {
 	switch c.origin {
 	case fromOne:

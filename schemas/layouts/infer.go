@@ -11,20 +11,19 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// Sample is a file for which a layout is wanted: its columns, and some values of
-// each, in the order of the columns.
+// Sample is a file that needs a layout: its columns, with some values of each.
 type Sample struct {
 	Path      string
 	Fields    []cpcds.Field
 	Values    [][]string // may be shorter than Fields
-	Delimiter string     // of a text file, as csv in a layout names it; "" if it is not known
+	Delimiter string     // of a text file, as in a layout's csv block; "" if unknown
 	Fault     string     // what is wrong with the form of the file, "" if nothing is
 }
 
-// Infer proposes a layout for one or more files that no layout fits. It goes by headers first
-// and by values where headers leave something open. Its comments say what was
-// guessed and what is still to be done; it holds no value but well-known sentinels.
-// It passes Check if every table has its key and the elements that all its rows need.
+// Infer proposes a layout for one or more files that no layout fits. It uses the headers first, and
+// the values where the headers leave something open. Comments say what was guessed and what is
+// still to do; it contains no values except well-known sentinels. It passes Check if every table
+// has its key and the elements that all its rows need.
 func Infer(name string, samples []Sample) []byte {
 	drafts := map[cpcds.Table]*draft{}
 	for _, s := range samples {
@@ -35,13 +34,14 @@ func Infer(name string, samples []Sample) []byte {
 		drafts[t].add(s)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Proposed from the headers and some values. Read it line by line: what is marked\n# \"guess\" is one. Then run \"layout check\" on it.\n")
+	fmt.Fprintf(&b, "# Proposed from the headers and some values. Review every line, above all those marked\n# \"guess\". Then run \"layout check\" on it.\n")
 	for _, s := range samples {
 		if s.Fault != "" {
 			fmt.Fprintf(&b, "# %s\n", strings.ReplaceAll(s.Fault, "\n", " "))
 		}
 	}
 	fmt.Fprintf(&b, "layout: %s\nabout: proposed from %s\n", layoutNameOf(name), count(len(samples), "file"))
+	writeSystems(&b, layoutNameOf(name), drafts)
 	writeCSV(&b, samples)
 	nulls := map[string]bool{}
 	for _, d := range drafts {
@@ -49,7 +49,7 @@ func Infer(name string, samples []Sample) []byte {
 		maps.Copy(nulls, d.nulls())
 	}
 	if len(nulls) > 0 {
-		fmt.Fprintf(&b, "# Texts that were seen where nothing seems to be meant.\nnull: [%s]\n", quoteAll(slices.Sorted(maps.Keys(nulls))))
+		fmt.Fprintf(&b, "# Texts that seem to mean a missing value.\nnull: [%s]\n", quoteAll(slices.Sorted(maps.Keys(nulls))))
 	}
 	b.WriteString("tables:\n")
 	for _, t := range slices.Sorted(maps.Keys(drafts)) {
@@ -66,6 +66,18 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+// writeSystems proposes systems for the identifiers of the tables.
+func writeSystems(b *strings.Builder, name string, drafts map[cpcds.Table]*draft) {
+	b.WriteString("# Examples: replace them with your own, because apps tell identifiers apart by them.\nsystems:\n")
+	seen := map[string]bool{}
+	for _, x := range identified {
+		if drafts[x.element.Info().Level.Table()] != nil && !seen[x.key] {
+			seen[x.key] = true
+			fmt.Fprintf(b, "  %s: https://example.org/%s/%s\n", x.key, name, strings.ReplaceAll(x.key, "_", "-"))
+		}
+	}
+}
+
 // writeCSV names the delimiter of the text files.
 func writeCSV(b *strings.Builder, samples []Sample) {
 	var all []string
@@ -78,13 +90,12 @@ func writeCSV(b *strings.Builder, samples []Sample) {
 		return
 	}
 	if len(all) > 1 {
-		b.WriteString("# The text files have different delimiters, and a layout has one: make a layout for each kind.\n")
+		b.WriteString("# The text files have different delimiters, but a layout has only one: make a layout for each.\n")
 	}
 	fmt.Fprintf(b, "csv: {delimiter: %q}\n", all[0])
 }
 
-// guessTable picks the table that most columns fit; between equals the one that the
-// file is named after.
+// guessTable picks the table that fits most columns; the file's name breaks ties.
 func guessTable(s Sample) cpcds.Table {
 	best, most := cpcds.Claims, -1.0
 	cols := columnsOfSample(s)
@@ -118,7 +129,7 @@ func columnsOfSample(s Sample) []seen {
 			cols[i].values = s.Values[i]
 		}
 		form := formOf(cols[i].values)
-		cols[i].form = &form // for all tables that the file could be
+		cols[i].form = &form // shared by all tables that the file could be
 		lined = lined || claims.names(f.Name, cpcds.LineNumber)
 	}
 	for i := range cols {
@@ -133,7 +144,7 @@ func (v *vocabulary) names(header string, el cpcds.Element) bool {
 	return slices.ContainsFunc(v.phrases, func(p phrase) bool { return p.element == el && v.alike(words, &p) > sure })
 }
 
-// draft is a table in the making.
+// draft is a table being proposed.
 type draft struct {
 	table  cpcds.Table
 	files  []string
@@ -142,12 +153,12 @@ type draft struct {
 	*guesser
 }
 
-// add adds the columns of a file. One that another file has too is the same column.
+// add adds the columns of a file. A column that another file also has is the same column.
 func (d *draft) add(s Sample) {
 	d.files = append(d.files, filepath.Base(s.Path))
 	own := map[string]bool{}
 	for _, c := range columnsOfSample(s) {
-		folded := fold(c.header)
+		folded := cpcds.FoldHeader(c.header)
 		if own[folded] {
 			continue
 		}
@@ -186,7 +197,7 @@ var tableKeys = [cpcds.NumTables][]cpcds.Element{
 	cpcds.Claims:        {cpcds.ClaimUniqueIdentifier},
 }
 
-// requiredOf are the elements that tell the files of a table from others.
+// requiredOf are the elements that distinguish the files of a table.
 var requiredOf = [cpcds.NumTables][]cpcds.Element{
 	cpcds.Members:   {cpcds.MembersMemberID},
 	cpcds.Coverages: {cpcds.CoveragesCoverageID, cpcds.CoveragesMemberID},
@@ -202,7 +213,7 @@ func (d *draft) write(b *strings.Builder) {
 		}
 	}
 	for _, el := range requiredOf[d.table] {
-		// A file of headers or lines alone has not all columns of the table.
+		// A file with only headers or only lines does not have all columns of the table.
 		if p := d.bound[el]; p != nil && d.cols[p.columns[0]].files == len(d.files) {
 			required = append(required, el)
 		}
@@ -216,10 +227,10 @@ func (d *draft) write(b *strings.Builder) {
 	if len(key) > 0 {
 		fmt.Fprintf(b, "    key: [%s]\n", names(key))
 	} else {
-		fmt.Fprintf(b, "    # No column looks like the key (%s): bind one and name it under key.\n", names(tableKeys[d.table]))
+		fmt.Fprintf(b, "    # No column looks like the key (%s): bind one and add it under key.\n", names(tableKeys[d.table]))
 	}
 	if d.table == cpcds.Claims && d.bound[cpcds.LineNumber] == nil {
-		b.WriteString("    # No column looks like line_number: say under line_when which rows are service lines.\n")
+		b.WriteString("    # No column looks like line_number: set line_when to say which rows are service lines.\n")
 	}
 	var lacking []cpcds.Element
 	for _, n := range needs[d.table] {
@@ -228,7 +239,7 @@ func (d *draft) write(b *strings.Builder) {
 		}
 	}
 	if len(lacking) > 0 {
-		fmt.Fprintf(b, "    # Still to be bound, or given by const: %s.\n", names(lacking))
+		fmt.Fprintf(b, "    # Still to be bound, or set with const: %s.\n", names(lacking))
 	}
 	if len(d.bound) == 0 {
 		b.WriteString("    # Nothing looks like an element of this table: bind its columns.\n    columns: {}\n")
@@ -241,7 +252,7 @@ func (d *draft) write(b *strings.Builder) {
 	d.unbound(b)
 }
 
-// column writes one column with what its values tell.
+// column writes one column with the options that its values suggest.
 func (d *draft) column(b *strings.Builder, el cpcds.Element) {
 	p := d.bound[el]
 	f := d.forms[p.columns[0]]
@@ -298,7 +309,7 @@ func (d *draft) otherOrder(format string) string {
 	return ""
 }
 
-// unbound writes the columns that nothing was found for, with the form of their values.
+// unbound writes the columns without an element, with the form of their values.
 func (d *draft) unbound(b *strings.Builder) {
 	first := true
 	for i, c := range d.cols {
@@ -306,7 +317,7 @@ func (d *draft) unbound(b *strings.Builder) {
 			continue
 		}
 		if first {
-			b.WriteString("    # Bind these or say why they are not needed.\n    ignore:\n")
+			b.WriteString("    # Bind these, or say why they are not needed.\n    ignore:\n")
 			first = false
 		}
 		reason := "not bound yet: " + d.forms[i].String()
@@ -328,7 +339,7 @@ func quoteAll(list []string) string {
 	return strings.Join(out, ", ")
 }
 
-// layoutNameOf makes a valid name of a layout.
+// layoutNameOf makes a valid layout name.
 func layoutNameOf(name string) string {
 	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') })
 	s := strings.Join(words, "-")

@@ -20,18 +20,24 @@ func TestInfer(t *testing.T) {
 		},
 		{Path: "members.csv", Fields: fieldsOf("member_id", "gender_code", "date_of_birth"), Values: [][]string{{"M1"}, {"M", "F"}, {"2024-01-01"}}},
 	}))
-	want := `# Proposed from the headers and some values. Read it line by line: what is marked
-# "guess" is one. Then run "layout check" on it.
+	want := `# Proposed from the headers and some values. Review every line, above all those marked
+# "guess". Then run "layout check" on it.
 layout: my-extract
 about: proposed from 2 files
-# Texts that were seen where nothing seems to be meant.
+# Examples: replace them with your own, because apps tell identifiers apart by them.
+systems:
+  claim: https://example.org/my-extract/claim
+  member: https://example.org/my-extract/member
+  unique_member: https://example.org/my-extract/unique-member
+  payer: https://example.org/my-extract/payer
+# Texts that seem to mean a missing value.
 null: ["~"]
 tables:
   members:
     files: ["members.csv"]
     required: [member_id]
     key: [member_id]
-    # Still to be bound, or given by const: member_last_updated_date.
+    # Still to be bound, or set with const: member_last_updated_date.
     columns:
       member_id: "member_id"
       date_of_birth: "date_of_birth"
@@ -40,18 +46,18 @@ tables:
     files: ["claims_2024.csv"]
     required: [claim_unique_identifier, member_id]
     key: [claim_unique_identifier]
-    # Still to be bound, or given by const: claim_type, claim_last_updated_date, claim_processing_status_code, adjudication_date, billing_provider_npi, statement_from_date, claim_benefit_payment_status, procedure_code, diagnosis_code.
+    # Still to be bound, or set with const: claim_type, claim_last_updated_date, claim_processing_status_code, adjudication_date, billing_provider_npi, statement_from_date, claim_benefit_payment_status, procedure_code, diagnosis_code.
     columns:
       claim_unique_identifier: "CLAIM_UNIQUE_IDENTIFYER" # guess
       member_id: "Member ID"
       claim_paid_date: {from: ["Claim paid date"], formats: [MM/DD/YYYY]} # guess: DD/MM/YYYY would fit too
       line_number: "Line Number"
-      service_from_date: {from: ["Service From Date"], null: ["12/31/9999"], formats: [MM/DD/YYYY]} # guess: these days mean that there is none
+      service_from_date: {from: ["Service From Date"], null: ["12/31/9999"], formats: [MM/DD/YYYY]} # guess: these dates mean a missing value
       line_copay_amount: {from: ["Line Copay Amount"], round: 2} # guess: more decimal places than cents
       line_payment_amount: {from: ["Line Payment Amount"], sign: trailing, decimals: 2} # guess: padded digits without a point hold cents
-    # Bind these or say why they are not needed.
+    # Bind these, or say why they are not needed.
     ignore:
-      "WEIRD: \"one\"": "not bound yet: no value was seen"
+      "WEIRD: \"one\"": "not bound yet: no values seen"
 `
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got\n%s", d)
@@ -129,12 +135,19 @@ func TestInferAbbreviations(t *testing.T) {
 			"2024002|M1|C1|P|03/22/2024|1234567893|1|03/22/2024|11|99214|25||0012500|0001000-|J06.9|Z23|A8|03/22/2024",
 			"2024002|M1|C1|P|13/22/2024|1234567893|2|03/22/2024|11|99214|25||0012500|0001000-|J06.9|Z23|A8|03/22/2024"),
 	}))
-	want := `# Proposed from the headers and some values. Read it line by line: what is marked
-# "guess" is one. Then run "layout check" on it.
+	want := `# Proposed from the headers and some values. Review every line, above all those marked
+# "guess". Then run "layout check" on it.
 layout: mmis
 about: proposed from 3 files
+# Examples: replace them with your own, because apps tell identifiers apart by them.
+systems:
+  claim: https://example.org/mmis/claim
+  member: https://example.org/mmis/member
+  unique_member: https://example.org/mmis/unique-member
+  coverage: https://example.org/mmis/coverage
+  payer: https://example.org/mmis/payer
 csv: {delimiter: "|"}
-# Texts that were seen where nothing seems to be meant.
+# Texts that seem to mean a missing value.
 null: ["~"]
 tables:
   members:
@@ -158,35 +171,35 @@ tables:
       member_id: "Member ID"
       subscriber_id: "Subscriber ID"
       payer_identifier: "Payer"
-      coverage_status: "Coverage Status" # its codes are others: add a map to active, cancelled, draft, entered-in-error
+      coverage_status: "Coverage Status" # its codes differ: add a map to active, cancelled, draft, entered-in-error
       start_date: {from: ["Start Date"], formats: [MM/DD/YYYY]}
-      end_date: {from: ["End Date"], null: ["12/31/9999"], formats: [MM/DD/YYYY]} # guess: these days mean that there is none
+      end_date: {from: ["End Date"], null: ["12/31/9999"], formats: [MM/DD/YYYY]} # guess: these dates mean a missing value
       relationship_to_subscriber: "Relationship" # guess
       coverage_last_updated_date: {from: ["Last Updated"], formats: [MM/DD/YYYY]} # guess
   claims:
     files: ["claims.txt"]
     required: [claim_unique_identifier, member_id, coverage_id]
     key: [claim_unique_identifier]
-    # Still to be bound, or given by const: claim_last_updated_date, claim_processing_status_code, adjudication_date, claim_benefit_payment_status.
+    # Still to be bound, or set with const: claim_last_updated_date, claim_processing_status_code, adjudication_date, claim_benefit_payment_status.
     columns:
       claim_unique_identifier: "Claim Unique ID" # guess
       member_id: "Recip ID" # guess
       coverage_id: "Cov ID" # guess
-      claim_type: "Clm Type" # guess; its codes are others: add a map to institutional, professional, vision, pharmacy, oral
+      claim_type: "Clm Type" # guess; its codes differ: add a map to institutional, professional, vision, pharmacy, oral
       statement_from_date: {from: ["Stmt From Dt"], formats: [MM/DD/YYYY]} # guess; 1 of 3 values do not fit
       billing_provider_npi: "Billing NPI" # guess
       line_number: "Line No" # guess
       service_from_date: {from: ["Svc From Dt"], formats: [MM/DD/YYYY]} # guess
       procedure_code: "Proc Code" # guess
       procedure_modifier_code_1: "Mod 1" # guess
-      procedure_modifier_code_2: "Mod 2" # guess; no value was seen
+      procedure_modifier_code_2: "Mod 2" # guess; no values seen
       place_of_service_code: "POS" # guess
       line_submitted_amount: {from: ["Chrg Amt"], decimals: 2} # guess: or claim_total_submitted_amount; padded digits without a point hold cents
       line_payment_amount: {from: ["Paid Amt"], sign: trailing, decimals: 2} # guess; padded digits without a point hold cents
       diagnosis_code: {each: ["Dx 1", "Dx 2"]} # guess
-    # Bind these or say why they are not needed.
+    # Bind these, or say why they are not needed.
     ignore:
-      "Clerk": "not bound yet: codes, 2 different"
+      "Clerk": "not bound yet: codes, 2 distinct"
       "Keyed": "not bound yet: dates MM/DD/YYYY"
 `
 	if d := cmp.Diff(want, got); d != "" {

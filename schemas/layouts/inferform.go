@@ -8,14 +8,14 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// anySentinels are texts that mean nothing in columns of all kinds.
+// anySentinels are texts that mean no value in columns of any kind.
 var anySentinels = []string{"~", "NULL", "null", "N/A", "NA", `\N`, "?"}
 
 // dateSentinels are days that mean "not known" or "not ended".
 var dateSentinels = []string{"0", "00000000", "88888888", "99999999", "99991231", "18000101", "19000101", "00010101",
 	"0000-00-00", "0001-01-01", "1900-01-01", "9999-12-31", "12/31/9999", "01/01/1900", "01/01/0001", "31-Dec-9999", "31-DEC-9999"}
 
-// commonFormats are the forms of dates that are tried, the likelier first.
+// commonFormats are the date formats to try, the likelier first.
 var commonFormats = []string{"YYYYMMDD", "MM/DD/YYYY", "M/D/YYYY", "DD/MM/YYYY", "DD-Mon-YYYY", "D-Mon-YYYY", "DDMonYYYY",
 	"YYYY/MM/DD", "MM-DD-YYYY", "DD.MM.YYYY", "MMDDYYYY", "MM/DD/YYYY hh:mm:ss", "YYYYMMDDhhmmss"}
 
@@ -24,7 +24,7 @@ type valueKind uint8
 
 const (
 	noForm    valueKind = iota // no values
-	nullForm                   // sentinels alone
+	nullForm                   // only sentinels
 	dateForm                   // days
 	moneyForm                  // numbers with two decimal places
 	centsForm                  // padded digits, as amounts with implied decimals are
@@ -38,9 +38,9 @@ const (
 // valueForm is what the values of a column look like.
 type valueForm struct {
 	kind   valueKind
-	date   string // dates: the format, ISO for the one that needs none
+	date   string // dates: the format; ISO needs none in the layout
 	misses int    // dates: values that the format does not fit
-	either bool   // dates: day and month could be the other way round
+	either bool   // dates: day and month could be swapped
 	values []string
 	nulls  []string // sentinels that are days, sorted
 }
@@ -68,7 +68,7 @@ func formOf(values []string) valueForm {
 		f.nulls = slices.Compact(f.nulls)
 		return f
 	}
-	f.values = append(f.values, f.nulls...) // a 0 is a number like any other
+	f.values = append(f.values, f.nulls...) // 0 is also a number
 	f.nulls = nil
 	switch {
 	case len(f.values) == 0 && marked:
@@ -79,8 +79,8 @@ func formOf(values []string) valueForm {
 	return f
 }
 
-// dates reports whether the values are days, and finds their format. A column of
-// sentinels is one of days in their format, unless they could be mere numbers.
+// dates reports whether the values are days, and finds their format. A column of only sentinels
+// counts as days in their format, unless they could be plain numbers.
 func (f *valueForm) dates() bool {
 	values := f.values
 	if len(values) == 0 {
@@ -113,8 +113,8 @@ func (f *valueForm) dates() bool {
 	return true
 }
 
-// fitsDate reports whether a text is a day in a format, with or without a time behind
-// it. Digits alone are only a day if their year is one that claims can have.
+// fitsDate reports whether a text is a day in a format, with or without a time after it. Digits
+// alone are a day only if the year is one that claims can have.
 func fitsDate(f dateFormat, v string) bool {
 	if day, _, ok := splitISO(v); ok {
 		v = day
@@ -164,11 +164,11 @@ func (f *valueForm) numeric() bool {
 	return false
 }
 
-// String says what the values look like, without one of them.
+// String says what the values look like, without showing any.
 func (f *valueForm) String() string {
 	switch f.kind {
 	case noForm, nullForm:
-		return "no value was seen"
+		return "no values seen"
 	case dateForm:
 		return "dates " + f.date
 	case moneyForm:
@@ -180,7 +180,7 @@ func (f *valueForm) String() string {
 	case otherForm:
 		return "numbers"
 	case npiForm:
-		return "numbers of ten digits, as NPIs are"
+		return "ten-digit numbers, like NPIs"
 	case codeForm:
 		return "codes, " + f.different()
 	}
@@ -193,15 +193,15 @@ func (f *valueForm) different() string {
 		distinct[v] = true
 	}
 	if len(distinct) > 50 {
-		return "more than 50 different"
+		return "more than 50 distinct"
 	}
-	return fmt.Sprintf("%d different", len(distinct))
+	return fmt.Sprintf("%d distinct", len(distinct))
 }
 
-// inferForm returns the options of a column that its values ask for, and notes.
+// inferForm returns the options that a column's values suggest, and notes.
 func inferForm(el cpcds.Element, f *valueForm) (options, notes []string) {
 	if f.kind == noForm || f.kind == nullForm {
-		return nil, []string{"no value was seen"}
+		return nil, []string{"no values seen"}
 	}
 	switch el.Info().Kind {
 	case cpcds.DateKind, cpcds.InstantKind:
@@ -217,7 +217,7 @@ func inferForm(el cpcds.Element, f *valueForm) (options, notes []string) {
 		return []string{"map: {M: male, F: female, U: unknown}"}, nil
 	}
 	if codes := Codes(el); codes != nil && slices.ContainsFunc(f.values, func(v string) bool { return foreign(el, v) != "" }) {
-		notes = append(notes, "its codes are others: add a map to "+strings.Join(codes, ", "))
+		notes = append(notes, "its codes differ: add a map to "+strings.Join(codes, ", "))
 	}
 	return nil, notes
 }
@@ -225,7 +225,7 @@ func inferForm(el cpcds.Element, f *valueForm) (options, notes []string) {
 func inferDate(f *valueForm) (options, notes []string) {
 	if len(f.nulls) > 0 {
 		options = append(options, fmt.Sprintf("null: [%s]", quoteAll(f.nulls)))
-		notes = append(notes, "guess: these days mean that there is none")
+		notes = append(notes, "guess: these dates mean a missing value")
 	}
 	switch {
 	case f.date == "":

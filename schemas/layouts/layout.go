@@ -3,6 +3,7 @@ package layouts
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"cpcds2fhir/schemas/cpcds"
 )
@@ -15,16 +16,20 @@ type Layout struct {
 	Hash    string     // hex SHA-256 of the YAML file and of its code maps
 	Systems Systems    // Identifier.system of the source's identifiers
 	CSV     CSVOptions // how its text files are written
-	Claims  ClaimRules // what is done with whole claims
+	Claims  ClaimRules // rules about whole claims
 
-	// Constants are rows that the layout itself adds to a table, in canonical text:
-	// payers that no file names. A row of a file with the same key is worth more.
+	// Zone is the time zone of the source's dates and times; nil if the layout does not set it. An
+	// instant becomes the date that it is in this zone.
+	Zone *time.Location
+
+	// Constants are rows that the layout itself adds to a table, in canonical text: payers that no
+	// file names. A row of a file with the same key takes precedence.
 	Constants map[cpcds.Table][]map[cpcds.Element]string
 
 	tables  [cpcds.NumTables][]*Table // the forms of each table
 	leftOut []leftOut
 	sources []source  // the YAML file first, then its code maps
-	lacking []Finding // why rows of a table cannot be loaded, whatever they hold
+	lacking []Finding // why no row of a table can be loaded
 }
 
 // Systems are the URIs of the source's identifier systems, "" where the layout has
@@ -35,15 +40,19 @@ type Systems struct {
 
 // CSVOptions says how the text files of a layout are written.
 type CSVOptions struct {
-	Delimiter rune
+	Delimiter rune   // 0: the one that the header has most of
 	Quote     rune   // 0: nothing is quoted
-	Encoding  string // utf-8, windows-1252 or iso-8859-1
+	Encoding  string // one of csvEncodings
 	ShortRows bool   // rows may have fewer fields than the header; the rest is absent
+
+	Escape      rune // a backslash, or the quote if quotes are only doubled; 0: a backslash before a quote is refused
+	Trim        bool // blanks next to quotes are skipped
+	ExcelGuards bool // ="00123" means 00123
+	NullMark    bool // \N means no value in every column that is read
 }
 
-// Table is what a layout says of one table, or of one form of it: files that hold
-// the same table in different columns. All forms of a table have the same key, split
-// and collapse.
+// Table is what a layout says about one table, or about one form of it: files that hold the same
+// table in different columns. All forms of a table have the same key, split and collapse.
 type Table struct {
 	Table    cpcds.Table
 	Form     string          // "" if the table has no forms
@@ -51,7 +60,7 @@ type Table struct {
 	Files    []string        // name patterns of its files, a hint only
 	Headers  []string        // headers that a file must have, whatever is read from them
 	Required []cpcds.Element // elements whose column must exist
-	Key      []cpcds.Element // what tells its records apart; an absent part is part of the key
+	Key      []cpcds.Element // identifies its records; an absent part counts as part of the key
 	LineWhen []cpcds.Element // claims: a row is a service line if one of these is filled
 	RowWhen  []cpcds.Element // small tables: a row is a record if one of these is filled; none: always
 	Split    *Split          // claims: nil if claims are not split
@@ -61,7 +70,7 @@ type Table struct {
 	columns []*column
 	ignored []ignored
 	refused map[string]string // folded header -> reason
-	lent    map[string]bool   // folded headers that tables with the rows of this one read
+	lent    map[string]bool   // folded headers that tables reading these rows use
 }
 
 // String names the table and its form.
@@ -72,33 +81,33 @@ func (t *Table) String() string {
 	return t.Table.String() + " (" + t.Form + ")"
 }
 
-// leftOut is a pattern of names of files that hold no table of the layout.
+// leftOut is a pattern of names of files that hold no table of the layout, with the reason.
 type leftOut struct{ pattern, reason string }
 
-// Split makes a claim of its own of each value of a line element: the fills that
-// stand among the lines of other claims. It is a repair.
+// Split makes a separate claim for each value of a line element: fills that are listed among the
+// lines of other claims. It is a repair.
 type Split struct {
 	Element   cpcds.Element
 	ClaimType string // the claim_type of the new claims
 	Repair    string
 }
 
-// Collapse makes one record of all rows that agree in some elements. References to
-// any of their keys mean that record. It is a repair.
+// Collapse merges all rows that agree in some elements into one record. References to any of their
+// keys mean that record. It is a repair.
 type Collapse struct {
 	By     []cpcds.Element
 	Repair string
 }
 
-// ignored is a header, or a header's beginning, that a layout leaves out knowingly.
+// ignored is a header, or a prefix of headers, that a layout ignores on purpose.
 type ignored struct {
 	header string // folded, without the asterisk
 	prefix bool
 	reason string
 }
 
-// Table returns what the layout says of a table, nil if it has no such table. If the
-// table has forms it is the first, which has the key, split and collapse of all.
+// Table returns the layout's table, nil if it has no such table. If the table has forms it is the
+// first, which has the key, split and collapse of all.
 func (l *Layout) Table(t cpcds.Table) *Table {
 	if len(l.tables[t]) == 0 {
 		return nil
@@ -109,7 +118,7 @@ func (l *Layout) Table(t cpcds.Table) *Table {
 // Forms returns the forms of a table. It must not be changed.
 func (l *Layout) Forms(t cpcds.Table) []*Table { return l.tables[t] }
 
-// Form returns the form of a table that has a name, nil if there is none.
+// Form returns the form of a table by name, nil if there is none.
 func (l *Layout) Form(t cpcds.Table, name string) *Table {
 	for _, f := range l.tables[t] {
 		if f.Form == name {
@@ -151,7 +160,7 @@ func (l *Layout) Repairs() []string {
 
 // Reason returns why the layout leaves out a header, "" if it does not.
 func (t *Table) Reason(header string) string {
-	f := fold(header)
+	f := cpcds.FoldHeader(header)
 	for _, i := range t.ignored {
 		if i.matches(f) {
 			return i.reason
@@ -160,9 +169,8 @@ func (t *Table) Reason(header string) string {
 	return ""
 }
 
-// Lends reports whether a header is read for another table that has the rows of this
-// one.
-func (t *Table) Lends(header string) bool { return t.lent[fold(header)] }
+// Lends reports whether a header is used by another table that reads this table's rows.
+func (t *Table) Lends(header string) bool { return t.lent[cpcds.FoldHeader(header)] }
 
 func (i ignored) matches(folded string) bool {
 	if i.prefix {

@@ -44,7 +44,7 @@ func fieldsOf(headers ...string) []cpcds.Field {
 	return out
 }
 
-// rowsOf makes a slab of plain columns of rows of text.
+// rowsOf makes a row batch of plain columns of rows of text.
 func rowsOf(columns int, rows ...[]string) *cpcds.Rows {
 	r := &cpcds.Rows{N: len(rows), Columns: make([]cpcds.Column, columns)}
 	for _, row := range rows {
@@ -59,7 +59,7 @@ func rowsOf(columns int, rows ...[]string) *cpcds.Rows {
 	return r
 }
 
-// encoded returns the slab with a dictionary per column.
+// encoded returns the row batch with a dictionary per column.
 func encoded(r *cpcds.Rows, first uint64) *cpcds.Rows {
 	out := &cpcds.Rows{First: r.First, N: r.N, Columns: make([]cpcds.Column, len(r.Columns))}
 	for i := range r.Columns {
@@ -84,7 +84,7 @@ func encoded(r *cpcds.Rows, first uint64) *cpcds.Rows {
 	return out
 }
 
-// pick returns the columns of a slab that a binding needs.
+// pick returns the columns of a row batch that a binding needs.
 func pick(r *cpcds.Rows, source []int) *cpcds.Rows {
 	out := &cpcds.Rows{First: r.First, N: r.N}
 	for _, i := range source {
@@ -257,13 +257,41 @@ tables:
 	}
 }
 
+// TestNullMark: \N may pass a reader of text only if no column would take it for a value.
+func TestNullMark(t *testing.T) {
+	f := func(want bool, global, member, name string) {
+		t.Helper()
+		l := compileText(t, "layout: x"+global+`
+tables:
+  members:
+    key: [member_id]
+    required: [member_id]
+    columns:
+      member_id: {from: [ID]`+member+`}
+      member_family_name: {from: [NAME]`+name+`}
+      member_given_name: {const: None}
+`)
+		if l.CSV.NullMark != want {
+			t.Errorf("global %q, columns %q and %q: got %t", global, member, name, l.CSV.NullMark)
+		}
+	}
+	const null = `, null: ['\N']`
+	f(false, "", "", "")
+	f(false, "", null, "")
+	f(false, "", "", null)
+	f(true, "", null, null)
+	f(true, "\nnull: ['\\N', none]", "", "")
+	f(true, "\nnull: ['\\N']", "", `, null: ["-"]`)
+	f(false, "\nnull: ['NULL']", "", null)
+}
+
 // convertOne binds one column, with the key, and converts one value.
 func convertOne(t testing.TB, l *Layout, table cpcds.Table, el cpcds.Element, header, value string, o Options) result {
 	t.Helper()
 	headers, row := []string{header}, []string{value}
 	tab := l.Table(table)
 	for _, need := range append(tab.Key, tab.Required...) {
-		if c := tab.column(need); c.origin != fromConst && fold(c.headers[0][0]) != fold(header) {
+		if c := tab.column(need); c.origin != fromConst && cpcds.FoldHeader(c.headers[0][0]) != cpcds.FoldHeader(header) {
 			headers, row = append(headers, c.headers[0][0]), append(row, "1")
 		}
 	}

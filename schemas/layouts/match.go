@@ -16,7 +16,7 @@ type Match struct {
 	Bound    int             // elements that have a column
 	Missing  []cpcds.Element // required elements without a column
 	Unknown  []string        // headers that are neither bound nor ignored
-	NameHint bool            // the name of the file speaks for the table
+	NameHint bool            // the file's name matches the table
 	Table    *Table          // the table, in the form that fits best; nil if the layout has none
 	Refused  string          // why the layout refuses the file, "" if it does not
 
@@ -31,8 +31,8 @@ func (l *Layout) Match(t cpcds.Table, file string, fields []cpcds.Field) Match {
 	return m
 }
 
-// best finds the form of a table that fits a file best, nil if there is no such table.
-// Forms that are read from the files of another table count only if there are no others.
+// best finds the form of a table that fits a file best, nil if there is no such table. Forms that
+// are read from another table's files count only if there are no others.
 func (l *Layout) best(t cpcds.Table, file string, fields []cpcds.Field) (tab *Table, best Match) {
 	for _, own := range []bool{true, false} {
 		for _, f := range l.tables[t] {
@@ -77,13 +77,15 @@ func (t *Table) Match(file string, fields []cpcds.Field) Match {
 			keyed = keyed || c.origin != fromConst && slices.Contains(t.Key, c.element)
 		}
 	}
+	slices.Sort(m.faults)
+	m.faults = slices.Compact(m.faults)
 	for _, el := range t.Required {
 		if !has[el] {
 			m.Missing = append(m.Missing, el)
 		}
 	}
 	for i, f := range fields {
-		folded := fold(f.Name)
+		folded := cpcds.FoldHeader(f.Name)
 		if reason := t.refused[folded]; reason != "" && m.Refused == "" {
 			m.Refused = fmt.Sprintf("%q: %s", f.Name, reason)
 		}
@@ -95,22 +97,26 @@ func (t *Table) Match(file string, fields []cpcds.Field) Match {
 	return m
 }
 
-// without lists the headers that a file of the table must have and this one lacks.
+// without lists the headers that the table requires and the file lacks.
 func (t *Table) without(h *headers) (faults []string) {
 	for _, x := range t.Headers {
-		if h.names[fold(x)] == nil {
+		if h.names[cpcds.FoldHeader(x)] == nil {
 			faults = append(faults, fmt.Sprintf("no column %q", x))
 		}
 	}
 	return faults
 }
 
-// hint reports whether the file's own name, or that of its folder, has a pattern
-// of the table.
+// hint reports whether the name of the file or its folder matches a pattern of the table. Partition
+// folders, key=value, do not count: the one above them does.
 func (t *Table) hint(file string) bool {
 	file = strings.ToLower(filepath.ToSlash(file))
+	dir := path.Dir(file)
+	for strings.IndexByte(path.Base(dir), '=') > 0 {
+		dir = path.Dir(dir)
+	}
 	for _, p := range t.Files {
-		for _, name := range []string{path.Base(file), path.Base(path.Dir(file))} {
+		for _, name := range []string{path.Base(file), path.Base(dir)} {
 			if ok, _ := path.Match(p, name); ok {
 				return true
 			}
@@ -119,9 +125,9 @@ func (t *Table) hint(file string) bool {
 	return false
 }
 
-// better reports whether m fits a file better than o does. Fitting comes first,
-// then few unknown headers, many bound ones and the name of the file. Between forms of
-// one table the name comes before headers: it may be all that tells them apart.
+// better reports whether m fits a file better than o. Fitting comes first, then fewer unknown
+// headers, more bound ones and the file's name. Between forms of one table the name comes before
+// headers, because it may be the only difference.
 func (m Match) better(o Match) bool {
 	switch {
 	case m.Fits != o.Fits:
@@ -136,16 +142,16 @@ func (m Match) better(o Match) bool {
 	return m.NameHint && !o.NameHint
 }
 
-// formOf reports whether both are forms of one table that fit.
+// formOf reports whether both are fitting forms of one table.
 func (m Match) formOf(o Match) bool {
 	return m.Fits && o.Fits && m.Table != nil && o.Table != nil && m.Table.Table == o.Table.Table
 }
 
-// known reports whether most headers mean something to the table: at least two of
-// three. A few equal names do not make a file one of the layout's.
+// known reports whether the table knows at least two thirds of the headers. A few common names do
+// not make a file one of the layout's.
 func (m Match) known() bool { return 3*len(m.Unknown) <= m.columns }
 
-// why says in words why a file does not fit.
+// why says why a file does not fit.
 func (m Match) why() string {
 	var parts []string
 	if m.Refused != "" {

@@ -66,7 +66,7 @@ func TestRecogniseErrors(t *testing.T) {
 	own := compileText(t, "layout: own\ntables: {members: {key: [member_id], columns: canonical}}")
 	members := columnsOf(cpcds.Columns(cpcds.Members)...)
 	f(append(Builtins(), own), []File{{"m.csv", members}}, "cpcds and own fit equally well")
-	f(Builtins(), []File{{"m.csv", fieldsOf("SUBJECT", "SEX", "CLM_NO")}}, "no layout fits", "layout cpcds: m.csv fits no table", "no column for", "layout synthea is further away: 0 of 1 files fit it")
+	f(Builtins(), []File{{"m.csv", fieldsOf("SUBJECT", "SEX", "CLM_NO")}}, "no layout fits", "layout cpcds: m.csv fits no table", "no column for", "layout synthea is a worse match: it fits 0 of 1 file")
 	f(Builtins(), nil, "no files")
 	// A few equal names do not make a file one of the layout's.
 	f([]*Layout{own}, []File{{"m.csv", fieldsOf("member_id", "A", "B", "C")}}, "3 of 4 columns are unknown")
@@ -95,9 +95,9 @@ tables:
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}
-	f(fieldsOf("MEMBER-ID", "Birth dat"), `no column for date_of_birth (CPCDS 70), which is "Birth date"; the nearest one is "Birth dat"`)
+	f(fieldsOf("MEMBER-ID", "Birth dat"), `no column for date_of_birth (CPCDS 70), which is "Birth date"; the closest is "Birth dat"`)
 	f(fieldsOf("Member id", "beneficiary_id", "birth date"), `the columns "Member id" and "beneficiary_id" both mean member_id`)
-	f(fieldsOf("Member id", "birth date", "sex", "sex"), `the column "sex" stands twice`)
+	f(fieldsOf("Member id", "birth date", "sex", "sex"), `there are two columns "sex"`)
 	f(fieldsOf("birth date"), `no column for the key member_id`)
 	f(fieldsOf("member id", "birth date", "version_1"), `refused because of the column "version_1": it is too old`)
 	if _, err := l.Bind(cpcds.Claims, nil, Options{}); err == nil || !strings.Contains(err.Error(), "no such table") {
@@ -105,17 +105,6 @@ tables:
 	}
 	if m := l.Match(cpcds.Claims, "x", nil); m.Fits || m.Bound != 0 {
 		t.Errorf("a table that is not there fits: %+v", m)
-	}
-}
-
-func TestFold(t *testing.T) {
-	for _, s := range []string{"Home_Zip code", "home zip-code", "HOME__ZIP_CODE ", "\ufeffhome zip code"} {
-		if got := fold(s); got != "home_zip_code" {
-			t.Errorf("fold(%q) is %q", s, got)
-		}
-	}
-	if fold("Diagnosis code - 1") != "diagnosis_code_1" || fold("ab") == fold("a b") {
-		t.Error("folding joins or parts words")
 	}
 }
 
@@ -139,4 +128,24 @@ func tablesOf(places []Placement) (out []cpcds.Table) {
 		out = append(out, p.Tables[0].Table)
 	}
 	return out
+}
+
+// TestHint: the folder that counts is the nearest one that is no partition.
+func TestHint(t *testing.T) {
+	tab := &Table{Files: []string{"*claim*"}}
+	for file, want := range map[string]bool{
+		"x/Claims.csv":                              true,
+		"x/claims/part-0.parquet":                   true,
+		"x/claims/year=2024/month=1/part-0.parquet": true,
+		"claims/year=2024/part-0.parquet":           true,
+		"x/members/claim=1/part-0.parquet":          false,
+		"claims/members/year=1/part-0.parquet":      false,
+		"year=2024/part-0.parquet":                  false,
+		"=/part-0.parquet":                          false,
+		"part-0.parquet":                            false,
+	} {
+		if got := tab.hint(file); got != want {
+			t.Errorf("%s: %t, want %t", file, got, want)
+		}
+	}
 }

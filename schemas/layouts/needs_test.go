@@ -49,7 +49,9 @@ func TestCheckFindsUselessLayouts(t *testing.T) {
 		l, findings := Check(file)
 		var got []string
 		for _, f := range findings {
-			got = append(got, strings.TrimPrefix(f.String(), file+":"))
+			if !f.Refused { // TestAnonymousIdentifiers is about those
+				got = append(got, strings.TrimPrefix(f.String(), file+":"))
+			}
 		}
 		if l != nil {
 			got = append(got, "compiled")
@@ -61,21 +63,58 @@ func TestCheckFindsUselessLayouts(t *testing.T) {
 	f("layout: x\ntables:\n  members: {columns: {member_id: Id}}\n",
 		"3:3: table members has no key; add key: [member_id]")
 	f("layout: x\ntables:\n  members: {key: [member_id], columns: {member_id: {const: a}}}\n",
-		"3:3: table members: the key member_id is constant, so that all rows would be one record")
+		"3:3: table members: the key member_id is constant, so all rows would be one record")
 	f("layout: x\ntables:\n  members: {key: [member_id], columns: {member_id: Id, gender_code: Sex}}\n",
-		"3:3: table members: nothing is bound to member_last_updated_date: every row would be rejected; bind a column, or give a const")
+		"3:3: table members: nothing is bound to member_last_updated_date: every row would be rejected; bind a column, or set a const")
 	const claims = "layout: x\ntables:\n  claims:\n    key: [claim_unique_identifier]\n    columns:\n" +
 		"      claim_unique_identifier: Id\n      member_id: M\n      claim_last_updated_date: D\n      adjudication_date: D\n" +
 		"      service_from_date: D\n      statement_from_date: D\n      line_submitted_amount: A\n      procedure_code: P\n" +
 		"      claim_benefit_payment_status: {const: other}\n      billing_provider_npi: B\n"
 	f(claims+"      claim_processing_status_code: {from: [S], map: {F: actve}}\n",
-		`16:58: "actve" is no code of claim_processing_status_code; did you mean "active"?`)
+		`16:58: "actve" is not a code of claim_processing_status_code; did you mean "active"?`)
 	f(claims+"      claim_processing_status_code: {const: active}\n",
-		"3:3: table claims: nothing is bound to claim_type: every row would be rejected; bind a column, or give a const",
+		"3:3: table claims: nothing is bound to claim_type: every row would be rejected; bind a column, or set a const",
 		"3:3: warning: table claims: nothing is bound to diagnosis_code, which claims other than pharmacy and oral claims need")
 	f(claims+"      claim_processing_status_code: {const: active}\n      claim_type: T\n",
 		"3:3: warning: table claims: nothing is bound to diagnosis_code, which claims other than pharmacy and oral claims need",
 		"compiled")
 	f(claims+"      claim_processing_status_code: {const: active}\n      claim_type: {from: [T], else: profesional}\n      diagnosis_code: D1\n",
-		`17:37: "profesional" is no code of claim_type; did you mean "professional"?`)
+		`17:37: "profesional" is not a code of claim_type; did you mean "professional"?`)
+}
+
+// TestAnonymousIdentifiers finds identifiers that would have no system: a check refuses the
+// layout, and it can be used all the same.
+func TestAnonymousIdentifiers(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "x.yaml")
+	yaml := "layout: x\nsystems: {claim: \"https://x/claim\"}\ntables:\n  members: {key: [member_id], columns: {member_id: Id, gender_code: Sex, member_last_updated_date: D}}\n"
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, findings := Check(file)
+	if l == nil || len(findings) != 1 || !findings[0].Refused || !strings.Contains(findings[0].String(), "systems has no member") {
+		t.Errorf("findings %v, compiled %v", findings, l != nil)
+	}
+}
+
+// TestCopiesOfBuiltins: a built-in layout is the starting point of a user's own.
+func TestCopiesOfBuiltins(t *testing.T) {
+	for _, l := range Builtins() {
+		src, err := builtin.ReadFile("builtin/" + l.Name + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), l.Name+".yaml")
+		if err := os.WriteFile(file, src, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, findings := Check(file)
+		for _, f := range findings {
+			if !f.Warning {
+				t.Errorf("%s: %s", l.Name, f)
+			}
+		}
+		if _, err := Open(file); err != nil {
+			t.Errorf("a copy of %s: %v", l.Name, err)
+		}
+	}
 }

@@ -15,7 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"unicode/utf8"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -25,8 +25,8 @@ import (
 //go:embed builtin
 var builtin embed.FS
 
-// Builtins returns the layouts that are part of the product, sorted by name. They
-// are compiled once; the slice is the caller's.
+// Builtins returns the built-in layouts, sorted by name. They are compiled once; the slice is the
+// caller's.
 func Builtins() []*Layout { return slices.Clone(builtins()) }
 
 var builtins = sync.OnceValue(func() []*Layout {
@@ -52,8 +52,8 @@ func readBuiltin(file string) (*Layout, []Finding) {
 	return parse(file, src, func(name string) ([]byte, error) { return builtin.ReadFile(path.Join("builtin", name)) })
 }
 
-// Open returns the layout of a name, if it is a built-in one, or else compiles the
-// YAML file at a path. The error is a *FileError if the file is at fault.
+// Open returns the built-in layout of that name, or else compiles the YAML file at the path. The
+// error is a *FileError if the file is at fault.
 func Open(nameOrPath string) (*Layout, error) {
 	var names []string
 	for _, l := range builtins() {
@@ -69,7 +69,7 @@ func Open(nameOrPath string) (*Layout, error) {
 			if n := Nearest(nameOrPath, names); n != "" {
 				hint = fmt.Sprintf("; did you mean %q?", n)
 			}
-			return nil, fmt.Errorf("unknown layout %q: built in are %s; a path ends in .yaml%s", nameOrPath, strings.Join(names, ", "), hint)
+			return nil, fmt.Errorf("unknown layout %q; built-in layouts are %s, and files end in .yaml%s", nameOrPath, strings.Join(names, ", "), hint)
 		}
 	}
 	l, findings := Check(nameOrPath)
@@ -79,8 +79,8 @@ func Open(nameOrPath string) (*Layout, error) {
 	return l, nil
 }
 
-// Check compiles the layout file at a path and returns all findings, in the order
-// of the file. The layout is nil if there are others than warnings.
+// Check compiles the layout file at a path and returns all findings, in the order of the file. The
+// layout is nil if any finding is not a warning.
 func Check(file string) (*Layout, []Finding) {
 	l, findings := read(file)
 	if l == nil {
@@ -98,7 +98,7 @@ func read(file string) (*Layout, []Finding) {
 	if err != nil {
 		return nil, []Finding{{File: file, Message: fmt.Sprintf("read layout: %v", err)}}
 	}
-	// A code map lies beside the layout, or is one that comes with the product.
+	// A code map is next to the layout, or built in.
 	return parse(file, src, func(name string) ([]byte, error) {
 		b, err := os.ReadFile(filepath.Join(filepath.Dir(file), filepath.FromSlash(name)))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -124,7 +124,7 @@ type layoutParser struct {
 func parse(file string, src []byte, open func(string) ([]byte, error)) (*Layout, []Finding) {
 	p := &layoutParser{
 		decoder:  decoder{file: file, anchors: map[string]ast.Node{}},
-		layout:   &Layout{CSV: CSVOptions{Delimiter: ',', Quote: '"', Encoding: "utf-8"}},
+		layout:   &Layout{CSV: CSVOptions{Quote: '"', Encoding: "utf-8"}},
 		nulls:    map[string]struct{}{},
 		open:     open,
 		codeMaps: map[string]*codeMap{},
@@ -139,6 +139,7 @@ func parse(file string, src []byte, open func(string) ([]byte, error)) (*Layout,
 		return nil, p.findings
 	}
 	p.lacks()
+	p.anonymous()
 	p.sort()
 	p.layout.lacking = p.findings
 	sum := sha256.Sum256(p.hash)
@@ -146,7 +147,7 @@ func parse(file string, src []byte, open func(string) ([]byte, error)) (*Layout,
 	return p.layout, nil
 }
 
-// sort puts the findings in the order of the file, and those of code maps after them.
+// sort sorts the findings in the order of the file, with those of code maps last.
 func (p *layoutParser) sort() {
 	slices.SortStableFunc(p.findings, func(a, b Finding) int {
 		switch {
@@ -159,7 +160,7 @@ func (p *layoutParser) sort() {
 	})
 }
 
-// keep notes a file that the layout is made of.
+// keep records a file of the layout.
 func (p *layoutParser) keep(name string, src []byte) {
 	s := sha256.Sum256(src)
 	p.hash = append(p.hash, s[:]...)
@@ -170,7 +171,7 @@ var layoutName = regexp.MustCompile(`^[a-z][a-z0-9]*([.-][a-z0-9]+)*$`)
 
 func (p *layoutParser) parse(body ast.Node) {
 	l := p.layout
-	// Sentinels and code maps are known before any column is read, wherever they stand.
+	// Sentinels, code maps and the zone are read before any column, wherever they are in the file.
 	for _, e := range p.entries(body, "the layout") {
 		switch e.key {
 		case "null":
@@ -179,12 +180,14 @@ func (p *layoutParser) parse(body ast.Node) {
 			}
 		case "code_maps":
 			p.codeMapsBlock(e.val)
+		case "time_zone":
+			p.timeZone(e)
 		}
 	}
 	p.fields(body, "the layout", map[string]func(entry){
 		"layout": func(e entry) {
 			if l.Name = p.text(e.val, "layout"); !layoutName.MatchString(l.Name) {
-				p.at(e.val, "", "layout must be a name of lower-case letters, digits, hyphens and points")
+				p.at(e.val, "", "layout must be a name of lower-case letters, digits, hyphens and dots")
 			}
 		},
 		"about":     func(e entry) { l.About = p.text(e.val, "about") },
@@ -193,6 +196,7 @@ func (p *layoutParser) parse(body ast.Node) {
 		"csv":       func(e entry) { p.csv(e.val) },
 		"null":      func(entry) {},
 		"code_maps": func(entry) {},
+		"time_zone": func(entry) {},
 		"tables":    func(e entry) { p.tablesBlock(e.val) },
 		"claims":    func(e entry) { p.claimRules(e.val, &l.Claims) },
 		"constants": func(e entry) { p.constants(e.val) },
@@ -208,9 +212,38 @@ func (p *layoutParser) parse(body ast.Node) {
 	for _, t := range l.all() {
 		t.layout = l.Name
 	}
+	l.CSV.NullMark = l.knowsNullMark()
 	if len(l.all()) == 0 {
 		p.at(body, "", "a layout needs tables")
 	}
+}
+
+// knowsNullMark reports whether \N means no value in every column that is read from a file. In any
+// other column it would become a value.
+func (l *Layout) knowsNullMark() bool {
+	known := false
+	for _, t := range l.all() {
+		for _, c := range t.columns {
+			if len(c.headers) == 0 && (c.lenient == nil || len(c.lenient.headers) == 0) {
+				continue
+			}
+			if _, known = c.nulls[`\N`]; !known {
+				return false
+			}
+		}
+	}
+	return known
+}
+
+// timeZone reads a name of the time zone database.
+func (p *layoutParser) timeZone(e entry) {
+	name := p.text(e.val, e.key)
+	zone, err := time.LoadLocation(name)
+	if err != nil || name == "" || name == "Local" {
+		p.at(e.val, "", "%q is not a time zone; use one such as America/New_York or UTC", name)
+		return
+	}
+	p.layout.Zone = zone
 }
 
 func (p *layoutParser) systems(n ast.Node) {
@@ -227,37 +260,6 @@ func (p *layoutParser) systems(n ast.Node) {
 		"claim": uri(&s.Claim), "member": uri(&s.Member), "unique_member": uri(&s.UniqueMember),
 		"provider": uri(&s.Provider), "organization": uri(&s.Organization), "payer": uri(&s.Payer),
 		"coverage": uri(&s.Coverage),
-	})
-}
-
-func (p *layoutParser) csv(n ast.Node) {
-	c := &p.layout.CSV
-	one := func(to *rune, none bool) func(entry) {
-		return func(e entry) {
-			s := p.text(e.val, e.key)
-			r, size := utf8.DecodeRuneInString(s)
-			switch {
-			case s == "" && none:
-				*to = 0
-			case s == `\t` || strings.EqualFold(s, "tab"):
-				*to = '\t'
-			case size != len(s) || s == "" || r == utf8.RuneError:
-				p.at(e.val, "", "%s must be one character", e.key)
-			default:
-				*to = r
-			}
-		}
-	}
-	encodings := []string{"utf-8", "windows-1252", "iso-8859-1"}
-	p.fields(n, "csv", map[string]func(entry){
-		"delimiter": one(&c.Delimiter, false),
-		"quote":     one(&c.Quote, true),
-		"encoding": func(e entry) {
-			if c.Encoding = strings.ToLower(p.text(e.val, e.key)); !slices.Contains(encodings, c.Encoding) {
-				p.at(e.val, "", "encoding must be one of %s", strings.Join(encodings, ", "))
-			}
-		},
-		"short_rows": func(e entry) { c.ShortRows = p.flag(e.val, e.key) },
 	})
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // plan makes one column of a batch. It keeps memory between batches.
-type plan struct {
+type columnPlan struct {
 	conv     *conversion
 	source   []int // places in Rows.Columns; none: constant
 	constant string
@@ -24,12 +24,12 @@ type plan struct {
 	joined joinMemo
 }
 
-// dictionaries numbers the converted dictionaries of the process, so that no two
-// columns share a number by chance.
+// dictionaries numbers the converted dictionaries of the process, so that no two columns share a
+// number.
 var dictionaries atomic.Uint64
 
-func newPlan(c *conversion, constant string, source []int) *plan {
-	p := &plan{conv: c, constant: constant, source: slices.Clone(source)}
+func newPlan(c *conversion, constant string, source []int) *columnPlan {
+	p := &columnPlan{conv: c, constant: constant, source: slices.Clone(source)}
 	if len(source) == 0 {
 		p.id = dictionaries.Add(1)
 		p.cells.add(result{text: constant})
@@ -38,16 +38,16 @@ func newPlan(c *conversion, constant string, source []int) *plan {
 }
 
 // repeat makes a constant column: its index is all zeros.
-func (p *plan) repeat(n int) cpcds.Column {
+func (p *columnPlan) repeat(n int) cpcds.Column {
 	if len(p.index) < n {
 		p.index = make([]int32, n)
 	}
 	return p.cells.column(p.index[:n], p.id)
 }
 
-// convert makes a column of one column. A dictionary is converted when it is new;
-// its texts are copied, because the source may move them while it keeps its number.
-func (p *plan) convert(src *cpcds.Column, n int) cpcds.Column {
+// convert makes a column from one column. A new dictionary is converted once; its texts are copied,
+// because the source may move them without changing the number.
+func (p *columnPlan) convert(src *cpcds.Column, n int) cpcds.Column {
 	if src.Dict == 0 {
 		p.dict = 0
 		return p.each(src, n)
@@ -66,9 +66,9 @@ func (p *plan) convert(src *cpcds.Column, n int) cpcds.Column {
 	return p.cells.column(p.rows(src, n), p.id)
 }
 
-// each converts a column without a dictionary. Most values are canonical as they
-// stand: while all are, the source's own values serve.
-func (p *plan) each(src *cpcds.Column, n int) cpcds.Column {
+// each converts a column without a dictionary. Most values are already canonical: as long as all
+// are, the source's own values are used.
+func (p *columnPlan) each(src *cpcds.Column, n int) cpcds.Column {
 	c, values := p.conv, src.Values
 	i := 0
 	if c.simple && c.standby == "" {
@@ -101,7 +101,7 @@ func (p *plan) each(src *cpcds.Column, n int) cpcds.Column {
 
 // rows returns the index of the result: the source's own, unless the layout has a
 // standby for rows without a value. The standby is the last value.
-func (p *plan) rows(src *cpcds.Column, n int) []int32 {
+func (p *columnPlan) rows(src *cpcds.Column, n int) []int32 {
 	if p.conv.standby == "" {
 		return src.Index
 	}
@@ -117,9 +117,9 @@ func (p *plan) rows(src *cpcds.Column, n int) []int32 {
 	return p.index
 }
 
-// join makes a column of several columns. Rows of one claim mostly agree with the
-// row before, so that is looked at first.
-func (p *plan) join(src *cpcds.Rows) cpcds.Column {
+// join makes a column from several columns. Rows of one claim are mostly like the row before, so
+// that is checked first.
+func (p *columnPlan) join(src *cpcds.Rows) cpcds.Column {
 	p.cells.reset()
 	p.index = p.index[:0]
 	for i := range src.N {
@@ -138,8 +138,8 @@ func (p *plan) join(src *cpcds.Rows) cpcds.Column {
 	return p.cells.column(p.index, 0)
 }
 
-// same reports whether row i has the values of the row before by their places.
-func (p *plan) same(src *cpcds.Rows, i int) bool {
+// same reports whether row i has the same value indices as the row before.
+func (p *columnPlan) same(src *cpcds.Rows, i int) bool {
 	for _, s := range p.source {
 		x := src.Columns[s].Index
 		if i < len(x) && x[i] != x[i-1] || i == len(x) && x[i-1] >= 0 {
@@ -149,7 +149,7 @@ func (p *plan) same(src *cpcds.Rows, i int) bool {
 	return true
 }
 
-// joinMemo remembers what joined values became.
+// joinMemo caches the results of joined values.
 type joinMemo struct {
 	results map[string]result
 	key     []byte
@@ -158,7 +158,7 @@ type joinMemo struct {
 
 const maxJoined = 4096
 
-func (m *joinMemo) value(p *plan, src *cpcds.Rows, row int) result {
+func (m *joinMemo) value(p *columnPlan, src *cpcds.Rows, row int) result {
 	m.key = m.key[:0]
 	for _, s := range p.source {
 		v := src.Columns[s].Value(row)
@@ -180,7 +180,7 @@ func (m *joinMemo) value(p *plan, src *cpcds.Rows, row int) result {
 	return r
 }
 
-// memo remembers what some recent values became. It holds one value per slot.
+// memo caches the results of some recent values. It holds one value per slot.
 type memo struct {
 	seed  maphash.Seed
 	slots []slot
@@ -209,7 +209,7 @@ func (m *memo) value(c *conversion, v string) result {
 	return s.result
 }
 
-// cells are converted values with what is wrong or new about them.
+// cells are converted values with the rules they break and the repairs they had.
 type cells struct {
 	values, bad, repaired []string
 	someBad, someRepaired bool
@@ -237,7 +237,7 @@ func note(notes []string, some bool, n int, s string) ([]string, bool) {
 	return append(notes, s), true
 }
 
-// own copies all texts into memory of their own.
+// own copies all texts into its own memory.
 func (c *cells) own() {
 	n := 0
 	for _, v := range c.values {

@@ -2,6 +2,7 @@ package layouts
 
 import (
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -12,13 +13,13 @@ import (
 const (
 	RuleText       = "value-text"       // not UTF-8, or with control characters
 	RuleCode       = "value-code"       // a code with a space inside
-	RuleDate       = "value-date"       // no day of the calendar in the layout's form
-	RuleInstant    = "value-instant"    // no point in time in the layout's form
-	RuleMoney      = "value-money"      // no amount in the layout's form
-	RuleQuantity   = "value-quantity"   // no number in the layout's form
+	RuleDate       = "value-date"       // not a valid date in the layout's form
+	RuleInstant    = "value-instant"    // not a point in time in the layout's form
+	RuleMoney      = "value-money"      // not an amount in the layout's form
+	RuleQuantity   = "value-quantity"   // not a number in the layout's form
 	RuleFlag       = "value-flag"       // not true or false in any known spelling
 	RuleUnmapped   = "value-unmapped"   // not in a map whose else is bad
-	RuleExpression = "value-expression" // the layout's expression cannot work on it
+	RuleExpression = "value-expression" // the layout's expression fails on it
 )
 
 // ValueRules returns the ids of all rules that a value can break when it is read.
@@ -26,19 +27,19 @@ func ValueRules() []string {
 	return []string{RuleText, RuleCode, RuleDate, RuleInstant, RuleMoney, RuleQuantity, RuleFlag, RuleUnmapped, RuleExpression}
 }
 
-// ValueRuleText says what a rule of ValueRules demands, for people.
+// ValueRuleText is the text of a rule of ValueRules.
 func ValueRuleText(id string) string { return valueTexts[id] }
 
 var valueTexts = map[string]string{
 	RuleText:       "UTF-8 without control characters",
 	RuleCode:       "a code without spaces inside",
-	RuleDate:       "a day of the calendar, in the form that the layout says",
-	RuleInstant:    "a point in time, in the form that the layout says",
-	RuleMoney:      "an amount, in the form that the layout says",
-	RuleQuantity:   "a number, in the form that the layout says",
+	RuleDate:       "a valid date in the layout's format",
+	RuleInstant:    "a date and time in the layout's format",
+	RuleMoney:      "an amount in the layout's format",
+	RuleQuantity:   "a number in the layout's format",
 	RuleFlag:       "true or false, 1 or 0, y or n",
-	RuleUnmapped:   "a code that the layout's map knows",
-	RuleExpression: "a value that the layout's expression can work on",
+	RuleUnmapped:   "a code in the layout's map",
+	RuleExpression: "a value that the layout's expression can handle",
 }
 
 // form says how the values of one column are written. It is immutable and safe for
@@ -49,10 +50,14 @@ type form struct {
 	decimals int  // implied decimal places; 0: the point is written
 	round    int  // decimal places to round to; -1: not rounded
 	trailing bool // the sign may stand at the end
+
+	// zone is the layout's time zone: an instant becomes its day in that zone. Without one it
+	// becomes the day as written.
+	zone *time.Location
 }
 
-// plain reports whether s is canonical as it stands, by a look at its bytes. False
-// means only that read must decide.
+// plain reports whether s is already canonical, by a look at its bytes. False means only that read
+// must decide.
 func (f *form) plain(s string) bool {
 	switch f.kind {
 	case cpcds.DateKind:
@@ -65,13 +70,15 @@ func (f *form) plain(s string) bool {
 		return f.decimals == 0 && plainDecimal(s, 0, f.places())
 	case cpcds.FlagKind:
 		return s == "true" || s == "false"
-	case cpcds.CodeKind, cpcds.CodesKind:
+	case cpcds.CodeKind:
 		return plainText(s, '!')
+	case cpcds.CodesKind:
+		return plainText(s, '!') && !strings.ContainsFunc(s, separatesCodes)
 	}
 	return plainText(s, ' ')
 }
 
-// places is the most decimal places that a canonical number of the form has.
+// places is the maximum number of decimal places of a canonical number of the form.
 func (f *form) places() int {
 	if f.round >= 0 {
 		return f.round
@@ -90,18 +97,22 @@ func plainText(s string, lowest byte) bool {
 	return s != "" && s[0] != ' ' && s[len(s)-1] != ' '
 }
 
-// read makes canonical text of a text that is trimmed and not empty. The second
-// result is the rule that it breaks, "" if it breaks none.
+// separatesCodes reports whether r separates the codes of a list: no code has a comma, semicolon or
+// bar.
+func separatesCodes(r rune) bool { return unicode.IsSpace(r) || r == ',' || r == ';' || r == '|' }
+
+// read makes canonical text from a trimmed, non-empty text. The second result is the rule that it
+// breaks, "" if it breaks none.
 func (f *form) read(s string) (string, string) {
 	switch f.kind {
 	case cpcds.DateKind:
-		if day, _, ok := f.day(s); ok {
-			return day, ""
+		if day, c, ok := f.day(s); ok {
+			return dayIn(f.zone, day, c), ""
 		}
 		return "", RuleDate
 	case cpcds.InstantKind:
 		if day, c, ok := f.day(s); ok {
-			return instant(day, c), ""
+			return instant(f.zone, day, c), ""
 		}
 		return "", RuleInstant
 	case cpcds.MoneyKind:
@@ -123,7 +134,7 @@ func (f *form) read(s string) (string, string) {
 		return clean(s, false)
 	case cpcds.CodesKind:
 		if utf8.ValidString(s) {
-			s = strings.Join(strings.Fields(s), " ")
+			s = strings.Join(strings.FieldsFunc(s, separatesCodes), " ") // separators alone are not a code
 		}
 		return clean(s, false)
 	case cpcds.TextKind:
@@ -163,8 +174,8 @@ func (f *form) number(s string, places int, rule string) (string, string) {
 	return string(d.append(buf[:0], places)), ""
 }
 
-// clean escapes what JSON must escape. Line breaks and tabs become one space if
-// lines is set, and are bad otherwise, as all other control characters are.
+// clean escapes what JSON must escape. Line breaks and tabs become one space if lines is set;
+// otherwise they are bad, like all other control characters.
 func clean(s string, lines bool) (string, string) {
 	if !utf8.ValidString(s) {
 		return "", RuleText

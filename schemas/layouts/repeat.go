@@ -11,14 +11,14 @@ import (
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// repeatMark stands in the headers of a repeat block for the number of the repetition.
+// repeatMark is the placeholder for the repetition's number in the headers of a repeat block.
 const repeatMark = "{n}"
 
-// maxRepeat bounds a repeat block: no claim form has more of anything.
+// maxRepeat limits a repeat block: no claim form has more of anything.
 const maxRepeat = 500
 
-// repeat reads the repeat block: sets of columns that stand several times in a row,
-// with a number in their headers. One set is one diagnosis, procedure or provider.
+// repeat reads the repeat block: sets of columns that occur several times in a row, with a number
+// in their headers. One set is one diagnosis, procedure or provider.
 func (p *tableParser) repeat(n ast.Node) {
 	for _, item := range p.items(n) {
 		var columns []*column
@@ -47,13 +47,13 @@ func (p *tableParser) span(e entry) (from, to int) {
 	from, err := strconv.Atoi(first)
 	to, err2 := strconv.Atoi(last)
 	if !ok || err != nil || err2 != nil || from < 1 || to < from || to > maxRepeat {
-		p.at(e.val, "", "n must be two numbers like 1..25")
+		p.at(e.val, "", "n must be a range like 1..25")
 		return 1, 1
 	}
 	return from, to
 }
 
-// repeatColumns reads the columns of a set, which are all of one level.
+// repeatColumns reads the columns of a set, which must all have the same level.
 func (p *tableParser) repeatColumns(e entry) (columns []*column) {
 	for _, x := range p.entries(e.val, "columns") {
 		el, ok := p.element(p.table.Table, x)
@@ -61,7 +61,7 @@ func (p *tableParser) repeatColumns(e entry) (columns []*column) {
 			continue
 		}
 		if slices.ContainsFunc(columns, func(c *column) bool { return c.element == el }) {
-			p.at(x.node, "", "%s stands twice", x.key)
+			p.at(x.node, "", "%s is duplicated", x.key)
 			continue
 		}
 		c := p.newColumn(el, x)
@@ -70,16 +70,16 @@ func (p *tableParser) repeatColumns(e entry) (columns []*column) {
 		case !repeats(el):
 			p.at(x.node, "", "%s is of level %s: only diagnosis, procedure and care_team elements repeat in a row", x.key, l)
 		case len(columns) > 0 && columns[0].element.Info().Level != l:
-			p.at(x.node, "give it a set of its own", "%s is of level %s, the set is of level %s", x.key, l, columns[0].element.Info().Level)
+			p.at(x.node, "put it in its own set", "%s is of level %s, the set is of level %s", x.key, l, columns[0].element.Info().Level)
 		case c.origin == fromEach:
-			p.at(x.node, "", "%s repeats in a set that repeats", x.key)
+			p.at(x.node, "", "%s repeats inside a set that already repeats", x.key)
 		}
 		columns = append(columns, c)
 	}
 	return columns
 }
 
-// marks checks that a set that repeats has the number in its headers, and no other has.
+// marks checks that the headers of a repeating set, and only those, have the number.
 func (p *tableParser) marks(item ast.Node, columns []*column, numbered bool) {
 	marked := slices.ContainsFunc(columns, func(c *column) bool {
 		return slices.ContainsFunc(slices.Concat(c.headers...), func(h string) bool { return strings.Contains(h, repeatMark) })
@@ -88,7 +88,7 @@ func (p *tableParser) marks(item ast.Node, columns []*column, numbered bool) {
 	case numbered && !marked:
 		p.at(item, "", "no header of the set has %s", repeatMark)
 	case marked && !numbered:
-		p.at(item, "", "the headers have %s, so the set needs n, like n: 1..25", repeatMark)
+		p.at(item, "", "the headers have %s, so the set needs n, such as n: 1..25", repeatMark)
 	}
 }
 

@@ -2,33 +2,60 @@ package layouts
 
 import (
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 
 	"cpcds2fhir/schemas/cpcds"
 )
 
-// ClaimRules are what a layout says of whole claims. The engine carries them out.
-// Where a field is the name of a repair, the rule holds in lenient mode alone and
-// "" means that the layout does not have it.
+// ClaimRules are a layout's rules about whole claims. The engine applies them. If a field is the
+// name of a repair, the rule holds only in lenient mode, and "" means that the layout does not have
+// it.
 type ClaimRules struct {
-	// ReusedIDs says that an adjustment bears the id of the claim it adjusts; else
-	// each version of a claim has an id of its own.
+	// ReusedIDs says that an adjustment has the id of the claim it adjusts; otherwise each version
+	// of a claim has its own id.
 	ReusedIDs bool
 
-	// MentionIDs says that the payer's own identifier of a provider that no table has is
-	// enough to refer to it, as an NPI is.
-	MentionIDs bool
+	// ReferToIDs says that the payer's own identifier, like an NPI, is enough to refer to a
+	// provider that is in no table.
+	ReferToIDs bool
+
+	// BySource says that the order of the source's rows matters: lines without numbers, diagnoses,
+	// procedures and care team members keep it. Otherwise they are ordered by their content.
+	BySource bool
+
+	// OlderLines says what happens to lines that only an older record of a claim has.
+	OlderLines OlderLines
+
+	// LapsedCoverage says that a claim is rejected if its coverage is not in effect on the day of
+	// admission or first service; otherwise that is a warning.
+	LapsedCoverage bool
 
 	SkipPayers *SkipPayers // in both modes; nil: no payer is skipped
 	Reclassify []Reclassify
 
 	FirstDiagnosisPrincipal string // the first diagnosis is principal, the others are not
 	DropUnmappedDiagnoses   string // diagnoses whose code has no ICD form are left out
-	DropConflictingPOA      string // present on admission is left out where a code has two answers
-	MalformedNPI            string // NPIs that cannot be right are left out
+	DropConflictingPOA      string // present on admission is left out if a code has two answers
+	MalformedNPI            string // malformed NPIs are left out
 	TextServices            string // institutional services without a usable code become text
 }
+
+// OlderLines is what happens to a claim if an older record in the extract has lines that the newest
+// one lacks.
+type OlderLines uint8
+
+const (
+	// The claim is rejected if only claim_last_updated_date says which record is newer, because it
+	// may be a date of the row. A claim_source_version belongs to the claim, so with it the lines
+	// are left out, with a warning.
+	OlderLinesByVersion OlderLines = iota
+	OlderLinesRejected             // the claim is rejected
+	OlderLinesDropped              // the lines are left out, with a warning: the newest record is the whole claim
+	OlderLinesKept                 // they are lines of the claim: rows have their own dates, not the claim's
+)
 
 // SkipPayers names payers whose claims and coverages are skipped and counted.
 type SkipPayers struct {
@@ -55,7 +82,7 @@ type Assignment struct {
 	Value   string
 }
 
-// repairs returns the names of the repairs; those that are off are "".
+// repairs returns the names of the repairs; one that is off is "".
 func (r *ClaimRules) repairs() []string {
 	names := []string{r.FirstDiagnosisPrincipal, r.DropUnmappedDiagnoses, r.DropConflictingPOA, r.MalformedNPI, r.TextServices}
 	for _, c := range r.Reclassify {
@@ -89,22 +116,19 @@ func (d *decoder) claimRules(n ast.Node, r *ClaimRules) {
 	}
 	d.fields(n, "claims", map[string]func(entry){
 		"ids": func(e entry) {
-			switch s := d.text(e.val, "ids"); s {
-			case "reused":
-				r.ReusedIDs = true
-			case "per_version":
-			default:
-				d.at(e.val, "", "ids must be per_version or reused")
-			}
+			r.ReusedIDs = d.choice(e.val, "ids", "per_version", "reused") == 1
 		},
 		"provider_ids": func(e entry) {
-			switch s := d.text(e.val, "provider_ids"); s {
-			case "mentioned":
-				r.MentionIDs = true
-			case "listed":
-			default:
-				d.at(e.val, "", "provider_ids must be listed or mentioned")
-			}
+			r.ReferToIDs = d.choice(e.val, "provider_ids", "listed", "mentioned") == 1
+		},
+		"order": func(e entry) {
+			r.BySource = d.choice(e.val, "order", "content", "source") == 1
+		},
+		"older_lines": func(e entry) {
+			r.OlderLines = OlderLines(d.choice(e.val, "older_lines", "by_version", "reject", "drop", "keep"))
+		},
+		"lapsed_coverage": func(e entry) {
+			r.LapsedCoverage = d.choice(e.val, "lapsed_coverage", "warn", "reject") == 1
 		},
 		"skip_payers":               func(e entry) { r.SkipPayers = d.skipPayers(e) },
 		"reclassify":                func(e entry) { r.Reclassify = d.reclassify(e.val) },
@@ -114,6 +138,16 @@ func (d *decoder) claimRules(n ast.Node, r *ClaimRules) {
 		"malformed_npi":             named(&r.MalformedNPI),
 		"text_services":             named(&r.TextServices),
 	})
+}
+
+// choice returns the index of a value among the words, 0 if it is not one of them.
+func (d *decoder) choice(n ast.Node, what string, words ...string) int {
+	i := slices.Index(words, d.text(n, what))
+	if i < 0 {
+		last := len(words) - 1
+		d.at(n, "", "%s must be %s or %s", what, strings.Join(words[:last], ", "), words[last])
+	}
+	return max(i, 0)
 }
 
 func (d *decoder) skipPayers(e entry) *SkipPayers {
@@ -157,11 +191,11 @@ func (d *decoder) reclassify(n ast.Node) []Reclassify {
 	return out
 }
 
-// headerElement returns the element that a key names, which must be of the header.
+// headerElement returns the element that a key names, which must be a header element.
 func (d *decoder) headerElement(e entry) (cpcds.Element, bool) {
 	el, ok := d.element(cpcds.Claims, e)
 	if ok && el.Info().Level != cpcds.HeaderLevel {
-		d.at(e.node, "", "%s occurs more than once in a claim", e.key)
+		d.at(e.node, "", "%s is not a header element: it may occur more than once in a claim", e.key)
 		return el, false
 	}
 	return el, ok

@@ -83,7 +83,7 @@ func TestDialects(t *testing.T) {
 	}
 	fields, _ := readCSV(t, filepath.Join(root, "dialects/cpcds-2020-02/CPCDS_Coverages.csv"))
 	_, err = l.Bind(cpcds.Coverages, fields, Options{})
-	for _, want := range []string{`no column for coverage_id, which is "Coverage id"`, "no column for member_id (CPCDS 1)", `the nearest one is`} {
+	for _, want := range []string{`no column for coverage_id, which is "Coverage id"`, "no column for member_id (CPCDS 1)", `the closest is`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("coverages of 2020-02: %v does not say %s", err, want)
 		}

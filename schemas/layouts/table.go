@@ -36,7 +36,7 @@ func (p *layoutParser) tablesBlock(n ast.Node) {
 		case !ok:
 			p.unknown(e, "table", "tables", names)
 		case p.layout.tables[t] != nil:
-			p.at(e.node, "", "table %s stands twice", e.key)
+			p.at(e.node, "", "table %s is duplicated", e.key)
 		default:
 			p.layout.tables[t] = p.forms(t, e)
 		}
@@ -70,10 +70,10 @@ func (p *layoutParser) forms(t cpcds.Table, e entry) []*Table {
 	var out []*Table
 	for _, f := range forms {
 		if !layoutName.MatchString(f.key) {
-			p.at(f.node, "", "the name of a form must be of lower-case letters, digits, hyphens and points")
+			p.at(f.node, "", "the name of a form must consist of lower-case letters, digits, hyphens and dots")
 		}
 		if slices.ContainsFunc(out, func(x *Table) bool { return x.Form == f.key }) {
-			p.at(f.node, "", "form %s stands twice", f.key)
+			p.at(f.node, "", "form %s is duplicated", f.key)
 			continue
 		}
 		own := tableParser{layoutParser: p, table: &Table{Table: t, Form: f.key}, repeated: tp.repeated}
@@ -104,8 +104,8 @@ func (p *tableParser) formKeys() map[string]func(entry) {
 	}
 }
 
-// inherit adds what the table says for all its forms. What a form says of an element
-// itself replaces what the table says of it.
+// inherit adds what the table sets for all its forms. A form's own entry for an element replaces
+// the table's.
 func (p *tableParser) inherit(base *Table) {
 	t := p.table
 	t.Key, t.Split, t.Collapse = base.Key, base.Split, base.Collapse
@@ -126,7 +126,7 @@ func (p *tableParser) inherit(base *Table) {
 	own := t.columns
 	for _, c := range base.columns {
 		if !slices.ContainsFunc(own, func(x *column) bool { return x.element == c.element }) {
-			copied := *c // its repetition is numbered anew
+			copied := *c // its repetition is renumbered
 			t.columns = append(t.columns, &copied)
 		}
 	}
@@ -144,7 +144,7 @@ func (p *tableParser) inherit(base *Table) {
 	t.refused = refused
 }
 
-// finish checks a table, or a form, that is complete.
+// finish checks a complete table or form.
 func (p *tableParser) finish(e entry) {
 	t := p.table
 	p.places[t] = e.node
@@ -172,13 +172,13 @@ func (p *tableParser) rowsOf(x entry) {
 	}
 }
 
-// lend tells each table which of its headers are read for others that have its rows.
+// lend tells each table which of its headers other tables with its rows use.
 func (p *layoutParser) lend() {
 	for _, t := range p.layout.all() {
 		for _, of := range t.RowsOf {
 			owners := slices.DeleteFunc(slices.Clone(p.layout.tables[of]), func(x *Table) bool { return x.RowsOf != nil })
 			if len(owners) == 0 {
-				p.at(p.places[t], "", "table %s has the rows of %s, which has no files of its own", t, of)
+				p.at(p.places[t], "", "table %s has the rows of %s, which does not have its own files", t, of)
 			}
 			for _, o := range owners {
 				if o.lent == nil {
@@ -186,7 +186,7 @@ func (p *layoutParser) lend() {
 				}
 				for _, c := range t.columns {
 					for _, h := range slices.Concat(c.headers...) {
-						o.lent[fold(h)] = true
+						o.lent[cpcds.FoldHeader(h)] = true
 					}
 				}
 			}
@@ -194,15 +194,15 @@ func (p *layoutParser) lend() {
 	}
 }
 
-// only adds a finding if the table is none of those that the key is for.
+// only adds a finding if the key is not allowed for the table.
 func (p *tableParser) only(x entry, tables ...cpcds.Table) {
 	if !slices.Contains(tables, p.table.Table) {
-		p.at(x.node, "", "%s is not for table %s", x.key, p.table.Table)
+		p.at(x.node, "", "%s is not allowed in table %s", x.key, p.table.Table)
 	}
 }
 
-// check finds what only the whole table can show: elements that are named but have
-// no column, and headers with two meanings.
+// check finds what needs the whole table: named elements without a column, and headers with two
+// meanings.
 func (p *tableParser) check(e entry) {
 	t := p.table
 	p.keyed(e)
@@ -215,7 +215,7 @@ func (p *tableParser) check(e entry) {
 		for _, group := range c.headers {
 			for _, h := range group {
 				if t.Reason(h) != "" {
-					p.at(e.node, "", "the header %q of %s is ignored too", h, c.element)
+					p.at(e.node, "", "header %q of %s is also under ignore", h, c.element)
 				}
 			}
 		}
@@ -237,7 +237,7 @@ func (t *Table) reads() map[string]bool {
 	for _, c := range t.columns {
 		for _, group := range c.headers {
 			for _, h := range group {
-				out[fold(h)] = true
+				out[cpcds.FoldHeader(h)] = true
 			}
 		}
 	}
@@ -261,7 +261,7 @@ func (p *tableParser) columns(n ast.Node) {
 		for _, el := range cpcds.Columns(p.table.Table) {
 			p.table.columns = append(p.table.columns, &column{
 				element: el, rep: -1, headers: [][]string{{el.Column()}}, nulls: p.nulls,
-				form: form{kind: el.Info().Kind, round: -1},
+				form: form{kind: el.Info().Kind, round: -1, zone: p.layout.Zone},
 			})
 		}
 		return
@@ -275,10 +275,10 @@ func (p *tableParser) ignore(n ast.Node) {
 	for _, e := range p.entries(n, "ignore") {
 		reason := p.text(e.val, "ignore")
 		if reason == "" {
-			p.at(e.node, "", "say why %q is ignored", e.key)
+			p.at(e.node, "", "give a reason why %q is ignored", e.key)
 		}
 		header, prefix := strings.CutSuffix(e.key, "*")
-		i := ignored{header: fold(header), prefix: prefix, reason: reason}
+		i := ignored{header: cpcds.FoldHeader(header), prefix: prefix, reason: reason}
 		if i.header == "" {
 			p.at(e.node, "", "ignore must name headers")
 			continue
@@ -292,9 +292,9 @@ func (p *tableParser) refuse(n ast.Node) {
 	for _, e := range p.entries(n, "refuse") {
 		reason := p.text(e.val, "refuse")
 		if reason == "" {
-			p.at(e.node, "", "say why a file with %q is refused", e.key)
+			p.at(e.node, "", "give a reason why a file with %q is refused", e.key)
 		}
-		p.table.refused[fold(e.key)] = reason
+		p.table.refused[cpcds.FoldHeader(e.key)] = reason
 	}
 }
 
@@ -305,7 +305,7 @@ func (p *tableParser) split(x entry) *Split {
 			if els := p.elements(cpcds.Claims, e.val, "element"); len(els) > 0 {
 				s.Element = els[0]
 				if s.Element.Info().Level != cpcds.LineLevel {
-					p.at(e.val, "", "claims are split by an element of their lines, %s is of level %s", s.Element, s.Element.Info().Level)
+					p.at(e.val, "", "claims are split by a line element, but %s is of level %s", s.Element, s.Element.Info().Level)
 				}
 			}
 		},

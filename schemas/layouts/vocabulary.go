@@ -18,8 +18,8 @@ import (
 //go:embed vocabulary/*.csv codes.csv
 var vocabularyFiles embed.FS
 
-// vocabularyTable reads a file of the vocabulary, without its header. The files are part of
-// the program, so that a fault in one is a fault of the program.
+// vocabularyTable reads a file of the vocabulary, without its header. The files are built in, so a
+// fault in one is a bug.
 func vocabularyTable(name string) [][]string {
 	src, err := vocabularyFiles.ReadFile(name)
 	if err != nil {
@@ -34,8 +34,7 @@ func vocabularyTable(name string) [][]string {
 	return rows[1:]
 }
 
-// wordMeanings says what words and runs of words mean, by their text with single
-// spaces.
+// wordMeanings maps words and runs of words, with single spaces, to their meanings.
 var wordMeanings = sync.OnceValue(func() map[string][]string {
 	out := map[string][]string{}
 	for _, row := range vocabularyTable("vocabulary/words.csv") {
@@ -46,8 +45,8 @@ var wordMeanings = sync.OnceValue(func() map[string][]string {
 
 const longestRun = 3 // words in an entry of wordMeanings
 
-// split cuts a header into lower-case words and numbers: DxCode-1, DX_CODE1 and "dx
-// code 1" are the same.
+// split splits a header into lower-case words and numbers: DxCode-1, DX_CODE1 and "dx code 1" are
+// the same.
 func split(header string) []string {
 	var words []string
 	var word []rune
@@ -80,7 +79,7 @@ func split(header string) []string {
 	return words
 }
 
-// ordinal reports whether a text goes on as 1ST, 2nd and the like do.
+// ordinal reports whether a text continues like 1ST or 2nd.
 func ordinal(r []rune) bool {
 	if len(r) < 2 || len(r) > 2 && unicode.IsLetter(r[2]) {
 		return false
@@ -114,7 +113,7 @@ next:
 	return slices.DeleteFunc(out, func(w string) bool { return w == "" })
 }
 
-// phrase is one way to name an element.
+// phrase is one name of an element.
 type phrase struct {
 	element cpcds.Element
 	words   map[string]bool
@@ -127,12 +126,12 @@ type vocabulary struct {
 	exact   map[string]cpcds.Element // folded: canonical names and headers of built-in layouts
 	known   []string                 // its headers, sorted
 	phrases []phrase
-	weights map[string]float64 // by word: how much it tells
+	weights map[string]float64 // by word: how distinctive it is
 	rare    float64            // weight of a word that no element has
 	words   []string           // all that have a weight, sorted
 }
 
-// context are words that nearly every header of a table could have: they tell little.
+// context are words that nearly every header of a table could have, so they say little.
 var context = [cpcds.NumTables][]string{
 	cpcds.Members:       {"member", "patient", "subscriber", "coverage"},
 	cpcds.Coverages:     {"coverage"},
@@ -144,14 +143,14 @@ var context = [cpcds.NumTables][]string{
 // little is the share of its weight that such a word keeps.
 const little = 0.15
 
-// generic words say of which form a value is and not what it is of.
+// generic words say what form a value has, not what it is about.
 var generic = []string{"code", "number", "identifier", "indicator", "name", "text", "amount", "date"}
 
 // vague words are shared by headers that have nothing else in common.
 var vague = append([]string{"count", "total", "status", "type", "from", "to", "last", "updated", "other"}, generic...)
 
-// tells reports whether a header and a phrase share a word that says what the column
-// is of; and a header without "name" is not of a name.
+// tells reports whether a header and a phrase share a word that says what the column is about. A
+// header without "name" is not a name.
 func (v *vocabulary) tells(words []string, p *phrase) bool {
 	if p.words["name"] && !slices.Contains(words, "name") {
 		return false
@@ -192,14 +191,14 @@ var vocabularies = sync.OnceValue(func() (out [cpcds.NumTables]*vocabulary) {
 })
 
 func (v *vocabulary) add(el cpcds.Element, header string) {
-	p := phrase{element: el, words: map[string]bool{}, name: fold(header)}
+	p := phrase{element: el, words: map[string]bool{}, name: cpcds.FoldHeader(header)}
 	for _, w := range meaning(header) {
 		p.words[w] = true
 	}
 	v.phrases = append(v.phrases, p)
 }
 
-// weigh gives each word the weight that its rarity among the elements has.
+// weigh weights each word by its rarity among the elements.
 func (v *vocabulary) weigh() {
 	elements := map[string]map[cpcds.Element]bool{}
 	for _, p := range v.phrases {
@@ -234,8 +233,7 @@ func (v *vocabulary) weight(word string) float64 {
 	return v.rare
 }
 
-// read returns the words of a header as the vocabulary knows them: one with a typo
-// counts as the word that was meant.
+// read returns the words of a header as the vocabulary has them, with typos corrected.
 func (v *vocabulary) read(header string) []string {
 	words := meaning(header)
 	for i, w := range words {
@@ -248,8 +246,8 @@ func (v *vocabulary) read(header string) []string {
 	return words
 }
 
-// alike is how much the words of a header have in common with a phrase, from 0 to 1:
-// twice the weight of what they share over the weight of both.
+// alike is the similarity of a header's words and a phrase, from 0 to 1: twice the weight of what
+// they share over the weight of both.
 func (v *vocabulary) alike(words []string, p *phrase) float64 {
 	var shared, all float64
 	for _, w := range words {
@@ -275,29 +273,29 @@ func knownHeaders() (out [cpcds.NumTables]map[string]cpcds.Element) {
 		out[t] = map[string]cpcds.Element{}
 		for _, l := range builtins() {
 			for _, tab := range l.tables[t] {
-				if tab.Form == "" { // what a header means in a form it means there
+				if tab.Form == "" { // a header of a form has its meaning only in that form
 					tab.known(out[t])
 				}
 			}
 		}
 		for _, el := range cpcds.Columns(t) {
-			out[t][fold(el.Column())] = el
+			out[t][cpcds.FoldHeader(el.Column())] = el
 		}
 	}
 	return out
 }
 
-// known adds the headers that mean an element as they stand.
+// known adds the headers whose values are an element unchanged.
 func (t *Table) known(out map[string]cpcds.Element) {
 	for _, c := range t.columns {
-		// What an expression takes apart is more than the element.
+		// The input of an expression holds more than the element.
 		if c.origin == fromAll || c.plain.expression != nil {
 			continue
 		}
 		for _, group := range c.headers[:min(1, len(c.headers))] {
 			for _, h := range group {
-				if _, ok := out[fold(h)]; !ok && t.Reason(h) == "" {
-					out[fold(h)] = c.element
+				if _, ok := out[cpcds.FoldHeader(h)]; !ok && t.Reason(h) == "" {
+					out[cpcds.FoldHeader(h)] = c.element
 				}
 			}
 		}

@@ -15,7 +15,7 @@ func TestWordsAreWellFormed(t *testing.T) {
 	seen := map[string]bool{}
 	for _, row := range vocabularyTable("vocabulary/words.csv") {
 		if seen[row[0]] {
-			t.Errorf("%q stands twice", row[0])
+			t.Errorf("%q is duplicated", row[0])
 		}
 		seen[row[0]] = true
 		if n := len(strings.Fields(row[0])); n == 0 || n > longestRun || row[0] != strings.ToLower(row[0]) {

@@ -14,8 +14,8 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// decoder reads the syntax tree of one YAML file. It is strict, and it does not
-// stop at the first fault: whoever writes a layout wants to see all of them.
+// decoder reads the syntax tree of one YAML file. It is strict, and it reports all faults, not only
+// the first.
 type decoder struct {
 	file     string
 	findings []Finding
@@ -25,7 +25,7 @@ type decoder struct {
 // entry is one key of a mapping with its value.
 type entry struct {
 	key  string
-	node ast.Node // of the key: where findings about the entry point
+	node ast.Node // the key's node, where findings about the entry point
 	val  ast.Node
 }
 
@@ -63,7 +63,7 @@ func (d *decoder) document(src []byte) ast.Node {
 		switch {
 		case doc.Body == nil:
 		case body != nil:
-			d.at(doc.Body, "", "a layout is one document, this is a second one")
+			d.at(doc.Body, "", "a layout must be one document, this is a second one")
 		default:
 			body = doc.Body
 		}
@@ -85,10 +85,10 @@ func (d *decoder) resolve(n ast.Node) ast.Node {
 		if v, ok := d.anchors[name]; ok {
 			return d.resolve(v)
 		}
-		d.at(n, "", "the alias *%s stands before its anchor or has none", name)
+		d.at(n, "", "the alias *%s has no anchor before it", name)
 		return nil
 	case *ast.TagNode:
-		d.at(n, "", "tags are not used in layouts")
+		d.at(n, "", "tags are not allowed in layouts")
 		return nil
 	}
 	return n
@@ -111,7 +111,7 @@ func (d *decoder) entries(n ast.Node, what string) []entry {
 	out := make([]entry, 0, len(values))
 	for _, v := range values {
 		if _, ok := v.Key.(*ast.MergeKeyNode); ok {
-			d.at(v.Key, "repeat the keys", "merge keys are not used in layouts")
+			d.at(v.Key, "repeat the keys instead", "merge keys are not allowed in layouts")
 			continue
 		}
 		key, ok := word(v.Key)
@@ -137,11 +137,11 @@ func (d *decoder) fields(n ast.Node, what string, known map[string]func(entry)) 
 	}
 }
 
-// unknown adds the finding that the key of e is none of the candidates.
+// unknown adds the finding that the key of e is not among the candidates.
 func (d *decoder) unknown(e entry, kind, what string, candidates []string) {
 	hint := meant(e.key, candidates)
 	if hint == "" && len(candidates) <= 24 {
-		hint = "known are " + strings.Join(candidates, ", ")
+		hint = "use one of " + strings.Join(candidates, ", ")
 	}
 	d.at(e.node, hint, "unknown %s %q in %s", kind, e.key, what)
 }
@@ -159,7 +159,7 @@ func scalar(n ast.Node) (string, bool) {
 	return "", false
 }
 
-// word is scalar for places where null is the word and not its meaning.
+// word is scalar where null is an ordinary word.
 func word(n ast.Node) (string, bool) {
 	if null, ok := n.(*ast.NullNode); ok && null.Token.Type != token.ImplicitNullType {
 		return null.Token.Value, true
@@ -177,9 +177,9 @@ func (d *decoder) text(n ast.Node, what string) string {
 	if !ok {
 		hint := ""
 		if _, null := v.(*ast.NullNode); null {
-			hint = `write "" for nothing, or quote ~ and null where the text is meant`
+			hint = `write "" for an empty text, or quote ~ and null if they are meant as text`
 		}
-		d.at(n, hint, "%s must be one text", what)
+		d.at(n, hint, "%s must be a single text", what)
 	}
 	return s
 }

@@ -1,6 +1,6 @@
-// Package strict parses FHIR R4 with google/fhir, which shares nothing with the code
-// that wrote it. Linking it makes every start of a program 30 ms and its file 28 MB
-// larger, so it stands apart from cpcds2fhir, in cpcds2fhir-verify.
+// Package strict parses FHIR R4 with google/fhir, which shares no code with the program that wrote
+// it. Linking it makes a program start 30 ms slower and 28 MB larger, so it is in a separate
+// program, cpcds2fhir-verify.
 package strict
 
 import (
@@ -24,8 +24,7 @@ import (
 	"cpcds2fhir/internal/verify"
 )
 
-// Parser returns a parser that also demands required elements and the right types of
-// references.
+// Parser returns a parser that also checks required elements and the types of references.
 func Parser() (verify.Parser, error) {
 	u, err := jsonformat.NewUnmarshaller("UTC", fhirversion.R4)
 	if err != nil {
@@ -37,11 +36,11 @@ func Parser() (verify.Parser, error) {
 	}, nil
 }
 
-// errRefused stands for an error that could hold a value.
-var errRefused = errors.New("the strict parser refuses it")
+// errRefused replaces an error that could hold a value.
+var errRefused = errors.New("the strict parser rejects it")
 
-// withoutValues keeps the errors that google/fhir makes for logs: of these Error
-// gives path and kind, and no value. Their types are internal there.
+// withoutValues keeps the errors that google/fhir makes for logs: they give path and kind, but no
+// value. Their types are internal there.
 func withoutValues(err error) error {
 	if err == nil {
 		return nil
@@ -68,8 +67,8 @@ func Main(args []string) int {
 	return 0
 }
 
-// serve answers a request. Progress goes to standard error. Why a verification could
-// not finish stands in the report.
+// serve answers a request. Progress goes to standard error. If a verification cannot finish, the
+// report says why.
 func serve(ctx context.Context, request string, out io.Writer) error {
 	r, err := answer(ctx, request)
 	if err != nil {
@@ -78,7 +77,7 @@ func serve(ctx context.Context, request string, out io.Writer) error {
 	return json.NewEncoder(out).Encode(r)
 }
 
-// ofMachine reports whether the machine is at fault: its files, disks or rights.
+// ofMachine reports whether the machine is at fault: its files, disks or permissions.
 func ofMachine(err error) bool {
 	var inUse *store.InUseError
 	var version *store.VersionError
@@ -87,8 +86,8 @@ func ofMachine(err error) bool {
 	return errors.As(err, &inUse) || errors.As(err, &version) || errors.As(err, &notStore) || errors.As(err, &path) || errors.Is(err, verify.ErrNoInput)
 }
 
-// errByHand is for whoever starts the program without cpcds2fhir.
-var errByHand = errors.New("cpcds2fhir-verify is started by 'cpcds2fhir verify' of the same version, not by hand")
+// errByHand is for users who start the program without cpcds2fhir.
+var errByHand = errors.New("cpcds2fhir-verify must be started by 'cpcds2fhir verify' of the same version, not by hand")
 
 func answer(ctx context.Context, request string) (*verify.Report, error) {
 	d := json.NewDecoder(strings.NewReader(request))
@@ -108,7 +107,7 @@ func answer(ctx context.Context, request string) (*verify.Report, error) {
 	return verify.Run(ctx, &q, parse, progress)
 }
 
-// progressLines prints a line now and then.
+// progressLines prints an occasional line.
 func progressLines(began time.Time) func(resources int64) {
 	var printed atomic.Int64 // times progressEvery since began
 	return func(resources int64) {

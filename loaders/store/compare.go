@@ -1,0 +1,73 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+
+	"cpcds2fhir/internal/store"
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/schemas/fhir"
+)
+
+// Comparer is a pipeline.Loader that loads nothing and finds out what a load would do: its
+// outcomes are those of the store as it is. It remembers no checkpoints.
+type Comparer struct{ store *store.Store }
+
+var _ pipeline.Loader = (*Comparer)(nil)
+
+// OpenComparer opens the store in dir for reading. If there is no store, everything would be
+// created. It fails with *KeyError, or as store.Open does.
+func OpenComparer(dir, keyFingerprint string, memory int64) (*Comparer, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+		return &Comparer{}, nil
+	}
+	s, err := store.Open(dir, store.Options{ReadOnly: true, Memory: memory})
+	if err != nil {
+		return nil, err
+	}
+	have, err := s.Meta(store.MetaIDKey)
+	if err == nil && string(have) != keyFingerprint {
+		err = &KeyError{Dir: dir, Have: string(have), Given: keyFingerprint}
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, errors.Join(err, s.Close())
+	}
+	return &Comparer{s}, nil
+}
+
+// Resume implements pipeline.Loader.
+func (c *Comparer) Resume(context.Context, string) (pipeline.Checkpoint, error) {
+	return pipeline.Checkpoint{}, nil
+}
+
+// Load implements pipeline.Loader.
+func (c *Comparer) Load(ctx context.Context, _ string, b *fhir.Batch, seal pipeline.Seal) error {
+	outcomes := make([]pipeline.Outcome, b.Len()) // all of them Created
+	if c.store != nil {
+		got, err := c.store.Compare(ctx, b)
+		if err != nil {
+			return err
+		}
+		for i, o := range got {
+			outcomes[i] = outcomeOf[o]
+		}
+	} else if err := ctx.Err(); err != nil {
+		return err
+	}
+	_, err := seal(outcomes)
+	return err
+}
+
+// Finish implements pipeline.Loader.
+func (c *Comparer) Finish(context.Context, *pipeline.Account) error { return nil }
+
+// Close implements pipeline.Loader.
+func (c *Comparer) Close() error {
+	if c.store == nil {
+		return nil
+	}
+	return c.store.Close()
+}

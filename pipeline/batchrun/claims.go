@@ -1,0 +1,284 @@
+package batchrun
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/claims"
+	"cpcds2fhir/pipeline/referenced"
+	"cpcds2fhir/pipeline/rejects"
+	"cpcds2fhir/pipeline/rowbatch"
+	"cpcds2fhir/pipeline/scattered"
+)
+
+// loadClaims loads the claims: first the contiguous ones, lane by lane, then the others through the
+// shuffle.
+func (l *load) loadClaims(ctx context.Context, total *pipeline.Account) error {
+	lanes := l.claimLanes()
+	if len(lanes) == 0 {
+		return nil
+	}
+	var shuffle *scattered.Shuffle // nil if all claims are contiguous
+	if l.keys.Any() {
+		shuffle = scattered.NewShuffle(l.keys, l.Inputs, l.spillDir(), l.Workers)
+		defer shuffle.Remove()
+	}
+	if l.keys.All() {
+		l.Events.EnterPhase("shuffle")
+		if err := shuffle.GatherAll(ctx, lanes); err != nil {
+			return err
+		}
+	} else {
+		l.Events.EnterPhase("claims")
+		err := l.accounted(ctx, len(lanes), total, func(ctx context.Context, i int, account *pipeline.Account) error {
+			return l.stream(ctx, laneName(lanes, i), lanes[i], shuffle, account)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if shuffle != nil {
+		l.Events.EnterPhase("shuffle")
+		if err := shuffle.Seal(); err != nil {
+			return err
+		}
+		err := l.accounted(ctx, shuffle.Partitions(), total, func(ctx context.Context, p int, account *pipeline.Account) error {
+			return l.loadPartition(ctx, shuffle, p, account)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if total.Claims.Seen != l.keys.Distinct() {
+		return fmt.Errorf("the account does not agree with the extract: %d claim keys were read, but %d are accounted for", l.keys.Distinct(), total.Claims.Seen)
+	}
+	return nil
+}
+
+// laneName names a lane by its input and its index among that input's lanes.
+func laneName(lanes []rowbatch.Lane, i int) string {
+	n := 0
+	for n < i && lanes[i-n-1].Input == lanes[i].Input {
+		n++
+	}
+	return fmt.Sprintf("claims-%03d-%05d", lanes[i].Input.Index(), n)
+}
+
+// claimLane is a lane whose rows become claims.
+type claimLane struct {
+	*lane
+	builder *claims.Builder
+	writer  *scattered.Writer // of scattered rows; nil if the lane has none
+}
+
+func (l *load) openClaims(ctx context.Context, name string, input int) (*claimLane, error) {
+	a, err := l.open(ctx, name, input)
+	if err != nil {
+		return nil, err
+	}
+	return &claimLane{lane: a, builder: claims.NewBuilder(&l.claims, l.dir, a.timer.lap)}, nil
+}
+
+// stream loads one lane of contiguous claims and leaves its account.
+func (l *load) stream(ctx context.Context, name string, from rowbatch.Lane, shuffle *scattered.Shuffle, account *pipeline.Account) (err error) {
+	a, err := l.openClaims(ctx, name, from.Input.Index())
+	if err != nil {
+		return err
+	}
+	defer func() {
+		a.close()
+		account.Add(&a.durable)
+	}()
+	if shuffle != nil && a.row > 0 {
+		if err := shuffle.Gather(ctx, from, a.row); err != nil {
+			return err
+		}
+	}
+	if a.done {
+		return nil
+	}
+	if shuffle != nil {
+		if a.writer, err = shuffle.Writer(); err != nil {
+			return err
+		}
+		defer a.writer.Release()
+	}
+	rows, err := from.Input.Read(ctx, from.Span.First+a.row, from.Span.First+from.Span.Rows, a.timer.lap)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	held := &rowbatch.Held{}
+	for {
+		a.timer.start()
+		b, err := rows.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if err := a.claims(ctx, b, held); err != nil {
+			return err
+		}
+	}
+	if err := a.release(ctx, held); err != nil {
+		return err
+	}
+	return a.finish(ctx, a.builder.Err)
+}
+
+// claims takes the claims from a row batch. The last one may continue in the next batch, so its
+// rows are held.
+func (a *claimLane) claims(ctx context.Context, b *rowbatch.Batch, held *rowbatch.Held) error {
+	n := b.Len()
+	for i := 0; i < n; {
+		j := i + 1
+		for j < n && b.SameKey(i, j) {
+			j++
+		}
+		switch {
+		case i == 0 && !held.Empty() && held.Key() == b.Key(0):
+			held.Add(b, 0, j)
+			if j < n {
+				if err := a.release(ctx, held); err != nil {
+					return err
+				}
+			}
+		case i == 0 && !held.Empty():
+			if err := a.release(ctx, held); err != nil {
+				return err
+			}
+			continue
+		case j == n:
+			held.Add(b, i, j)
+		default:
+			if err := a.take(ctx, rowbatch.Segment{Batch: b, From: i, To: j}); err != nil {
+				return err
+			}
+		}
+		i = j
+	}
+	return nil
+}
+
+// release takes the held claim, if there is one.
+func (a *claimLane) release(ctx context.Context, held *rowbatch.Held) error {
+	if held.Empty() {
+		return nil
+	}
+	err := a.take(ctx, held.Rows())
+	held.Reset()
+	return err
+}
+
+// take accounts for the rows of one key in this lane: it makes the claim, unless
+// the key has rows elsewhere and therefore goes through the shuffle.
+func (a *claimLane) take(ctx context.Context, s rowbatch.Segment) error {
+	rows := s.Batch.InputRows(s.From, s.To)
+	key := s.Batch.Key(s.From)
+	if a.keys.Has(key) {
+		if err := a.writer.Add(key, s); err != nil {
+			return err
+		}
+	} else {
+		a.build(ctx, key, []rowbatch.Segment{s})
+	}
+	return a.advance(ctx, rows, rows, a.builder.Err)
+}
+
+// build makes the claim of a key and adds its resources to the batch.
+func (a *claimLane) build(ctx context.Context, key string, rows []rowbatch.Segment) {
+	n := &a.next
+	if key == "" {
+		for _, s := range rows {
+			a.keep(a.builder.Keyless(&n.account, s), []rowbatch.Segment{s})
+		}
+		return
+	}
+	a.timer.start()
+	from := n.out.Len()
+	r := a.builder.Build(ctx, &n.out, &n.account, key, rows)
+	a.keep(r, rows)
+	if r.Fate == claims.Accepted {
+		c := loadedClaim{from: from, to: n.out.Len(), partly: r.Partly, voided: r.Voided}
+		if a.Replay != nil {
+			c.replayed = rejects.Tag(rows[0].Batch, rows[0].From)
+		}
+		n.claims = append(n.claims, c)
+	}
+}
+
+// keep records the reject of a claim, and the resources that it refers to but no table has.
+func (a *claimLane) keep(r *claims.Result, rows []rowbatch.Segment) {
+	if r.Reject != nil {
+		a.rejects.Add(r.Reject, rows...)
+	}
+	a.referenced.Add(r.Referenced)
+}
+
+// loadPartition assembles and loads the claims of a partition.
+func (l *load) loadPartition(ctx context.Context, shuffle *scattered.Shuffle, p int, account *pipeline.Account) error {
+	a, err := l.openClaims(ctx, fmt.Sprintf("shuffle-%04d", p), -1)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		a.close()
+		account.Add(&a.durable)
+	}()
+	if a.done {
+		return nil
+	}
+	var n int64
+	skip := a.row // in claims, because the rows of a partition have no position in a file
+	err = shuffle.Claims(p, func(key string, rows []rowbatch.Segment) error {
+		if n++; n <= skip {
+			return nil
+		}
+		a.build(ctx, key, rows)
+		var all int64
+		for _, s := range rows {
+			all += int64(s.To - s.From)
+		}
+		return a.advance(ctx, 1, all, a.builder.Err)
+	})
+	if err != nil {
+		return err
+	}
+	return a.finish(ctx, a.builder.Err)
+}
+
+// loadReferenced loads the resources that claims refer to but no table has.
+func (l *load) loadReferenced(ctx context.Context, total *pipeline.Account) error {
+	l.Events.EnterPhase("referenced")
+	var a *lane // opened for the first one
+	var seen int64
+	err := l.merge.Each(func(r *referenced.Resource) (err error) {
+		if a == nil {
+			if a, err = l.open(ctx, "mentions", -1); err != nil {
+				return err
+			}
+		}
+		if seen++; seen <= a.row {
+			return nil
+		}
+		r.Map(&a.next.out, l.mapper, l.Layout)
+		return a.advance(ctx, 1, 0, l.dir.Err)
+	})
+	if a == nil {
+		return err
+	}
+	defer a.close()
+	if err != nil {
+		return err
+	}
+	if err := a.finish(ctx, l.dir.Err); err != nil {
+		return err
+	}
+	total.Add(&a.durable)
+	return nil
+}

@@ -1,0 +1,89 @@
+package batchrun
+
+import (
+	"context"
+	"fmt"
+
+	"cpcds2fhir/pipeline"
+)
+
+// inFlight is a batch on its way to the target, with what its checkpoint will hold. Meanwhile the
+// lane makes the next batch, so it does not wait for the disk. There is one at a time, so
+// checkpoints become durable in order.
+type inFlight struct {
+	batch
+	checkpoint pipeline.Checkpoint // without the account until it is sealed
+	landed     chan error          // nil if there is no batch
+}
+
+// deliver makes a batch durable. It uses only fields of the lane that do not change before the
+// batch has landed.
+func (a *lane) deliver(ctx context.Context, f *inFlight) error {
+	seal := func(outcomes []pipeline.Outcome) (pipeline.Checkpoint, error) {
+		account := &f.checkpoint.Account
+		*account = pipeline.Account{}
+		account.Add(&a.durable)
+		account.Add(&f.account)
+		a.tally(account, f, outcomes)
+		if err := a.rejects.Sync(); err != nil {
+			return f.checkpoint, err
+		}
+		return f.checkpoint, a.referenced.Sync()
+	}
+	if err := a.Loader.Load(ctx, a.name, &f.out, seal); err != nil {
+		return fmt.Errorf("load lane %s: %w", a.name, err)
+	}
+	return nil
+}
+
+// land waits for the batch in flight, if there is one, and takes over what it made durable.
+func (a *lane) land() error {
+	f := &a.inFlight
+	if f.landed == nil {
+		return nil
+	}
+	err := <-f.landed
+	f.landed = nil
+	if err != nil {
+		return err
+	}
+	a.durable, a.done = f.checkpoint.Account, f.checkpoint.Done
+	seen, refused := judged(&f.account)
+	a.Events.Advance(a.input, f.rows, f.account.Claims.Seen, refused)
+	return a.overBudget(seen, refused)
+}
+
+// tally adds to an account what the target did with the batch.
+func (a *lane) tally(account *pipeline.Account, f *inFlight, outcomes []pipeline.Outcome) {
+	for i, r := range f.out.All() {
+		account.Resources[r.Type].Count(outcomes[i])
+		if outcomes[i] == pipeline.Unordered {
+			pipeline.Count(&account.Warnings, pipeline.RuleNoOrderThere, 1)
+		}
+	}
+	for _, c := range f.claims {
+		var n [pipeline.NumOutcomes]int
+		for _, o := range outcomes[c.from:c.to] {
+			n[o]++
+		}
+		switch {
+		case n[pipeline.Refused] > 0:
+			account.Claims.Rejected++
+		case n[pipeline.Created]+n[pipeline.Updated]+n[pipeline.Deleted] > 0:
+			account.Claims.Loaded++
+		case n[pipeline.Stale]+n[pipeline.Unordered] > 0:
+			account.Claims.Stale++
+			if c.replayed != "" {
+				a.newer.Store(c.replayed, struct{}{})
+			}
+		default:
+			account.Claims.Unchanged++
+		}
+		if c.voided && n[pipeline.Stale]+n[pipeline.Unordered] == 0 {
+			pipeline.Count(&account.Warnings, pipeline.RuleVoided, 1)
+		}
+		if c.partly {
+			account.Claims.PartlyRejected++
+		}
+	}
+}
