@@ -23,11 +23,24 @@ const (
 	Deleted                  // it existed: a new version marks it as deleted
 )
 
-// Seal gets the outcome of each resource of a batch, in order, and returns a meta record that
-// becomes durable atomically with it; an empty name means none. If it fails, Apply fails with its
-// error and writes nothing. outcomes is only valid during the call. Seal must not write to the
-// store.
-type Seal func(outcomes []Outcome) (name string, value []byte, err error)
+// Seal gets the outcome of each resource of a batch, in order, and returns what else becomes durable
+// atomically with it. If it fails, Apply fails with its error and writes nothing. outcomes is only
+// valid during the call. Seal must not write to the store.
+type Seal func(outcomes []Outcome) (Commit, error)
+
+// Commit is what becomes durable with the resources of a batch.
+type Commit struct {
+	Put []MetaRecord // a nil value removes a record
+
+	// Guards are records as the caller has read them; a nil value means that there was none. If one
+	// has changed meanwhile, Apply fails with ErrChanged and writes nothing. Of two concurrent
+	// calls, one of which puts what the other guards, the later sees the earlier.
+	Guards []MetaRecord
+
+	// Lease, unless it is zero, must not have been taken over by a later Take. Otherwise Apply
+	// fails with ErrFenced and writes nothing.
+	Lease Lease
+}
 
 // Apply makes the resources of b durable, as if one after the other, together with the record that
 // seal returns; readers see all of it or nothing. seal may be nil. When Apply returns nil,
@@ -69,16 +82,20 @@ func (a *applier) apply(ctx context.Context, s *Store, b *fhir.Batch, seal Seal)
 	a.batch = s.db.NewBatchWithSize(b.Size()/4 + 4096)
 	err := a.fill(s, b)
 	t.lap(Writing)
+	release := func() { s.locks.unlock(a.held) }
 	if err != nil {
 		err = fmt.Errorf("apply batch: %w", err)
 	} else if err = ctx.Err(); err == nil && seal != nil {
-		err = a.seal(seal)
+		var unlock func()
+		if unlock, err = a.seal(s, seal); unlock != nil {
+			release = func() { unlock(); s.locks.unlock(a.held) }
+		}
 	}
 	if err != nil {
-		s.locks.unlock(a.held)
+		release()
 		return err
 	}
-	if err := s.commit(a.batch, func() { s.locks.unlock(a.held) }); err != nil {
+	if err := s.commit(a.batch, release); err != nil {
 		return fmt.Errorf("apply batch: %w", err)
 	}
 	t.lap(Syncing)
@@ -153,12 +170,18 @@ func (a *applier) fill(s *Store, b *fhir.Batch) error {
 	return nil
 }
 
-func (a *applier) seal(seal Seal) error {
-	name, value, err := seal(a.outcomes)
-	if err != nil || name == "" {
-		return err
+// seal adds what belongs to the batch, whose locks are held. unlock, unless nil, must be called once
+// later batches can see this one.
+func (a *applier) seal(s *Store, seal Seal) (unlock func(), err error) {
+	c, err := seal(a.outcomes)
+	if err != nil {
+		return nil, err
 	}
-	return a.batch.Set(metaKey(name), value, nil)
+	unlock, err = s.guard(&c)
+	if err != nil {
+		return unlock, err
+	}
+	return unlock, setMeta(a.batch, c.Put)
 }
 
 // decision is the outcome of a resource and whether it leads to a write.

@@ -39,9 +39,9 @@ func batchOf(resources ...*fhir.Resource) *fhir.Batch {
 func apply(t testing.TB, s *Store, b *fhir.Batch) []Outcome {
 	t.Helper()
 	var got []Outcome
-	err := s.Apply(context.Background(), b, func(outcomes []Outcome) (string, []byte, error) {
+	err := s.Apply(context.Background(), b, func(outcomes []Outcome) (Commit, error) {
 		got = slices.Clone(outcomes)
-		return "", nil, nil
+		return Commit{}, nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -208,7 +208,7 @@ func TestSealErrorWritesNothing(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})
 	no := errors.New("no")
 	b := batchOf(organization("a", "one"))
-	err := s.Apply(t.Context(), b, func([]Outcome) (string, []byte, error) { return "x", []byte("y"), no })
+	err := s.Apply(t.Context(), b, func([]Outcome) (Commit, error) { return Commit{Put: []MetaRecord{{Name: "x", Value: []byte("y")}}}, no })
 	if err != no {
 		t.Fatalf("Apply returns %v, want the error of seal", err)
 	}
@@ -252,13 +252,13 @@ func TestConcurrentApply(t *testing.T) {
 					id := (i*(2*lane+1) + lane) % resources
 					b.Add(organization(fmt.Sprintf("o%d", id), fmt.Sprint((lane+round)%3)))
 				}
-				err := s.Apply(t.Context(), b, func(outcomes []Outcome) (string, []byte, error) {
+				err := s.Apply(t.Context(), b, func(outcomes []Outcome) (Commit, error) {
 					mu.Lock()
 					defer mu.Unlock()
 					for _, o := range outcomes {
 						total[o]++
 					}
-					return fmt.Sprintf("lane/%d", lane), fmt.Append(nil, round+1), nil
+					return Commit{Put: []MetaRecord{{Name: fmt.Sprintf("lane/%d", lane), Value: fmt.Append(nil, round+1)}}}, nil
 				})
 				if err != nil {
 					t.Error(err)

@@ -12,6 +12,13 @@ var (
 	// ErrClosed is returned by every operation after Close.
 	ErrClosed = errors.New("store is closed")
 
+	// ErrChanged is returned by Apply if a record that the caller has read has changed since. The
+	// caller reads again and makes another batch.
+	ErrChanged = errors.New("a record has changed since it was read")
+
+	// ErrFenced is returned by Apply if another has taken over the lease.
+	ErrFenced = errors.New("another process has taken over")
+
 	// ErrReadOnly is returned by operations that write to a store that was opened
 	// to read.
 	ErrReadOnly = errors.New("store is open for reading only")

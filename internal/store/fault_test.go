@@ -71,13 +71,13 @@ func continueLoad(s *Store, all []*fhir.Batch) error {
 		return err
 	}
 	for _, b := range all[l.Batches:] {
-		err := s.Apply(context.Background(), b, func(outcomes []Outcome) (string, []byte, error) {
+		err := s.Apply(context.Background(), b, func(outcomes []Outcome) (Commit, error) {
 			for _, o := range outcomes {
 				l.Outcomes[o]++
 			}
 			l.Batches++
 			text, err := json.Marshal(l)
-			return "ledger", text, err
+			return Commit{Put: []MetaRecord{{Name: "ledger", Value: text}}}, err
 		})
 		if err != nil {
 			return err

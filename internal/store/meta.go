@@ -43,21 +43,33 @@ func (s *Store) PutMeta(records map[string][]byte) error {
 	}
 	defer s.leave()
 	batch := s.db.NewBatch()
+	var list []MetaRecord
 	for name, value := range records {
-		var err error
-		if value == nil {
-			err = batch.Delete(metaKey(name), nil)
-		} else {
-			err = batch.Set(metaKey(name), value, nil)
-		}
-		if err != nil {
-			return errors.Join(err, batch.Close())
-		}
+		list = append(list, MetaRecord{name, value})
+	}
+	if err := setMeta(batch, list); err != nil {
+		return errors.Join(err, batch.Close())
 	}
 	if err := s.commit(batch, func() {}); err != nil {
 		return fmt.Errorf("write meta records: %w", err)
 	}
 	return batch.Close()
+}
+
+// setMeta adds meta records to a batch. A nil value removes a record.
+func setMeta(batch *pebble.Batch, records []MetaRecord) error {
+	for _, r := range records {
+		var err error
+		if r.Value == nil {
+			err = batch.Delete(metaKey(r.Name), nil)
+		} else {
+			err = batch.Set(metaKey(r.Name), r.Value, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // AllMeta yields the meta records whose names begin with prefix, by name. A value

@@ -60,6 +60,7 @@ type Store struct {
 	readOnly bool
 	codec    *codec
 	locks    stripes
+	guards   nameLocks
 	fault    *fault
 	scratch  sync.Pool // of *applier
 	observe  func(Step, time.Duration)
@@ -86,7 +87,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, lockError(dir, err)
 	}
 	s := &Store{dir: dir, lock: lock, readOnly: o.ReadOnly, fault: newFault(dir), idle: make(chan struct{}), observe: o.Observe}
-	s.locks.seed = maphash.MakeSeed()
+	s.locks.seed, s.guards.seed = maphash.MakeSeed(), maphash.MakeSeed()
 	s.scratch.New = func() any { return newApplier() }
 	version, creating, err := checkSchema(disk, dir, o.ReadOnly)
 	if err != nil {

@@ -178,20 +178,20 @@ func (l *Loader) Resume(ctx context.Context, lane string) (pipeline.Checkpoint, 
 
 // Load applies the batch and the checkpoint atomically.
 func (l *Loader) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipeline.Seal) error {
-	return l.store.Apply(ctx, b, func(got []store.Outcome) (string, []byte, error) {
+	return l.store.Apply(ctx, b, func(got []store.Outcome) (store.Commit, error) {
 		outcomes := make([]pipeline.Outcome, len(got))
 		for i, o := range got {
 			outcomes[i] = outcomeOf[o]
 		}
 		cp, err := seal(outcomes)
 		if err != nil {
-			return "", nil, err
+			return store.Commit{}, err
 		}
 		value, err := json.Marshal(&cp)
 		if err != nil {
-			return "", nil, fmt.Errorf("write checkpoint: %w", err)
+			return store.Commit{}, fmt.Errorf("write checkpoint: %w", err)
 		}
-		return ledger(l.run) + lane, value, nil
+		return store.Commit{Put: []store.MetaRecord{{Name: ledger(l.run) + lane, Value: value}}}, nil
 	})
 }
 
