@@ -86,7 +86,7 @@ type Loader interface {
 	Resume(ctx context.Context, lane string) (Checkpoint, error)
 
 	// Load makes the resources of b durable, together with a checkpoint. Once it knows the outcome
-	// of each resource it calls seal, exactly once, and makes the Checkpoint that seal returns
+	// of each resource it calls seal, and makes the Checkpoint that the last call of seal returns
 	// durable atomically with them. It returns nil only when every resource and the checkpoint are
 	// durable. After an error nothing is guaranteed: the caller may load the same batch again, with
 	// the same result, or Resume. b may be empty, and may have deletions: a target that cannot
@@ -131,6 +131,10 @@ type Checkpoint struct {
 // Seal gets the outcome of each resource of a batch, in order, and returns the checkpoint of the
 // lane that accounts for them. An error of seal is the error of Load. outcomes is only valid during
 // the call.
+//
+// A loader calls seal once, unless its target is shared with other processes that change the
+// outcomes meanwhile: then it calls seal again with the new ones. Only the last call counts, so a
+// seal must not add to what an earlier call of it has left behind.
 type Seal func(outcomes []Outcome) (Checkpoint, error)
 
 // Outcome is what a target did with one resource.

@@ -239,8 +239,8 @@ func roomOf(memory int64, workers int) readerRoom {
 // leastMemory is the minimum for a load; a smaller number usually lacks its unit.
 const leastMemory = 64 << 20
 
-// parseMemory reads 512MiB, 2GB, 1g or plain bytes.
-func parseMemory(s string) (int64, error) {
+// bytesOf reads 512MiB, 2GB, 1g or plain bytes. ok is false if it is no size.
+func bytesOf(s string) (size, unit float64, ok bool) {
 	number, unit := strings.ToLower(strings.TrimSpace(s)), 1.0
 	for _, u := range sizeUnits {
 		if v, ok := strings.CutSuffix(number, u.suffix); ok {
@@ -249,9 +249,24 @@ func parseMemory(s string) (int64, error) {
 		}
 	}
 	n, err := strconv.ParseFloat(number, 64)
-	size := n * unit
+	size = n * unit
+	return size, unit, err == nil && n > 0 && size == size && size < 1<<60
+}
+
+// parseSize reads the size of a setting.
+func parseSize(key, s string) (int64, error) {
+	size, _, ok := bytesOf(s)
+	if !ok {
+		return 0, usagef("%s %q: use a size such as 4MiB", key, s)
+	}
+	return int64(size), nil
+}
+
+// parseMemory reads a size of at least leastMemory.
+func parseMemory(s string) (int64, error) {
+	size, unit, ok := bytesOf(s)
 	switch {
-	case err != nil || n <= 0 || size != size || size >= 1<<60:
+	case !ok:
 		return 0, usagef("--memory %q: use a size such as 512MiB or 2GiB", s)
 	case size < leastMemory && unit == 1:
 		return 0, usagef("--memory %q is in bytes, and at least 64MiB is needed; add a unit such as KiB, MiB, GiB or TiB, as in 512MiB", s)

@@ -46,6 +46,13 @@ var rooms = []room{
 	{packages: "pipeline/rejects", imports: []string{"pipeline", "pipeline/manifest", "pipeline/rowbatch", "pipeline/statefile", "schemas/..."}},
 	{packages: "pipeline/batchrun", imports: []string{"pipeline", "pipeline/statefile", "pipeline/claims", "pipeline/directory", "pipeline/referenced", "pipeline/rejects",
 		"pipeline/rowbatch", "pipeline/scattered", "pipeline/tables", "mappers", "schemas/..."}}, // it wires the others
+	{packages: "pipeline/streamrun", imports: []string{"pipeline", "pipeline/statefile", "pipeline/claims", "pipeline/directory", "pipeline/messages", "pipeline/referenced",
+		"pipeline/rowbatch", "pipeline/tables", "mappers", "schemas/..."}}, // it wires the others, and knows no Kafka client
+	{packages: "pipeline/publish", imports: []string{"pipeline", "pipeline/rowbatch", "pipeline/scattered", "pipeline/tables", "schemas/..."}},
+	{packages: "pipeline/where"},   // knows nothing of the field
+	{packages: "pipeline/kafkaio"}, // knows nothing of claims
+	{packages: "pipeline/messages/registry"},
+	{packages: "pipeline/messages", imports: []string{"pipeline", "pipeline/columnar", "pipeline/messages/registry", "schemas/cpcds"}, never: noFiles},
 	{packages: "pipeline/columnar", imports: []string{"schemas/cpcds"}},
 	{packages: "pipeline/arrowmeta"}, // knows nothing of files
 	{packages: "pipeline/spill", imports: []string{"schemas/cpcds"}},
@@ -64,9 +71,10 @@ var rooms = []room{
 	{packages: "pipeline/arrowio", imports: []string{"pipeline", "pipeline/arrowio/...", "pipeline/arrowmeta", "pipeline/columnar", "schemas/cpcds"}},
 
 	{packages: "pipeline/...", imports: []string{"pipeline", "pipeline/arrowmeta", "pipeline/columnar", "schemas/cpcds"}},
-	{packages: "loaders/store", imports: []string{"pipeline", "schemas/fhir", "internal/store"}},
+	{packages: "loaders/store", imports: []string{"pipeline", "schemas/fhir", "internal/store", "internal/store/owner"}},
 	{packages: "loaders/...", imports: []string{"pipeline", "schemas/fhir"}},
 	{packages: "internal/store", imports: []string{"schemas/fhir"}},
+	{packages: "internal/store/owner", imports: []string{"internal/store", "schemas/fhir"}},
 	{packages: "internal/synth", imports: []string{"schemas/cpcds", "schemas/carin"}},
 	{packages: "internal/verify", imports: []string{"internal/store"}},
 	{packages: "internal/verify/strict", imports: []string{"internal/verify", "internal/store"}},
@@ -91,8 +99,12 @@ var confined = map[string][]string{
 	"github.com/apache/arrow":          {"pipeline/spill"},
 	"github.com/parquet-go/parquet-go": {"pipeline/parquetio/...", "internal/synth", "bench"},
 	"github.com/cockroachdb/pebble":    {"internal/store", "loaders/store", "bench"},
-	"cel.dev/cel-go":                   {"schemas/layouts"},
-	"github.com/goccy/go-yaml":         {"schemas/layouts"},
+	"cel.dev/cel-go":                   {"schemas/layouts", "pipeline/where"},
+	"github.com/goccy/go-yaml":         {"schemas/layouts", "cmd/..."},
+	"github.com/segmentio/kafka-go":    {"pipeline/kafkaio"},
+	"github.com/twmb/franz-go":         nil,
+	"github.com/bufbuild/protocompile": {"pipeline/messages"},
+	"github.com/prometheus":            {"cmd/..."},
 	"github.com/spf13/cobra":           {"cmd/..."},
 	"github.com/vbauerster/mpb":        {"cmd/..."},
 	"go.uber.org/zap":                  {"cmd/..."},

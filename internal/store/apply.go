@@ -26,6 +26,11 @@ const (
 // Seal gets the outcome of each resource of a batch, in order, and returns what else becomes durable
 // atomically with it. If it fails, Apply fails with its error and writes nothing. outcomes is only
 // valid during the call. Seal must not write to the store.
+//
+// Through a Handle of a store that belongs to another process, seal may be called more than once in
+// an Apply: the owner holds no lock while seal runs, and if the outcomes have changed meanwhile, seal
+// is asked again. The last call counts, so a seal must depend on nothing that an earlier call of it
+// has left behind.
 type Seal func(outcomes []Outcome) (Commit, error)
 
 // Commit is what becomes durable with the resources of a batch.
@@ -33,7 +38,9 @@ type Commit struct {
 	Put []MetaRecord // a nil value removes a record
 
 	// Guards are records as the caller has read them; a nil value means that there was none. If one
-	// has changed meanwhile, Apply fails with ErrChanged and writes nothing. Of two concurrent
+	// has changed meanwhile, Apply fails with ErrChanged and writes nothing. Several guards of one
+	// name are alternatives: a caller that does not mind if another has put the same as it does
+	// names both values. Of two concurrent
 	// calls, one of which puts what the other guards, the later sees the earlier.
 	Guards []MetaRecord
 
@@ -77,6 +84,11 @@ func (a *applier) apply(ctx context.Context, s *Store, b *fhir.Batch, seal Seal)
 		return fmt.Errorf("apply batch: %w", err)
 	}
 	t.lap(Comparing)
+	return a.finish(ctx, s, b, seal, &t)
+}
+
+// finish writes what look has prepared.
+func (a *applier) finish(ctx context.Context, s *Store, b *fhir.Batch, seal Seal, t *stopwatch) error {
 	a.held = s.locks.lock(a.held)
 	// Compressed bodies, rows and heads are about a quarter of the batch.
 	a.batch = s.db.NewBatchWithSize(b.Size()/4 + 4096)

@@ -26,17 +26,22 @@ func (s *Store) Compare(ctx context.Context, b *fhir.Batch) ([]Outcome, error) {
 	if err := a.look(s, b); err != nil {
 		return nil, fmt.Errorf("compare batch: %w", err)
 	}
+	return a.expected(b), nil
+}
+
+// expected returns the outcomes that follow from look, also of resources that come again in a batch.
+func (a *applier) expected(b *fhir.Batch) []Outcome {
 	outcomes := slices.Clone(a.outcomes)
 	last := map[resourceName]pendingResource{} // of repeated resources: the state that the previous one would leave
 	for i, r := range b.All() {
-		name := a.names[i]
+		name, writes := a.names[i], a.writes[i]
 		if p, again := last[name]; again {
-			outcomes[i] = p.decide(r, a.sums[i]).outcome
+			d := p.decide(r, a.sums[i])
+			outcomes[i], writes = d.outcome, d.writes
 		}
-		switch outcomes[i] {
-		case Created, Updated, Deleted:
+		if writes {
 			last[name] = pendingResource{found: true, head: head{deleted: r.Deleted, hash: a.sums[i], sourceVersion: []byte(r.SourceVersion)}}
 		}
 	}
-	return outcomes, nil
+	return outcomes
 }

@@ -11,6 +11,15 @@ import (
 type Filter struct {
 	param fhir.Param // lastUpdated for _lastUpdated
 	tests []test     // one must hold
+	value string     // as ParseFilter got it
+}
+
+// Text returns what ParseFilter makes the same filter of.
+func (f *Filter) Text() (name, value string) {
+	if f.param == lastUpdated {
+		return "_lastUpdated", f.value
+	}
+	return f.param.String(), f.value
 }
 
 // lastUpdated stands for _lastUpdated, which is not an index entry.
@@ -39,7 +48,7 @@ func (e *FilterError) Error() string {
 //
 // Dates without a zone are taken as UTC. Modifiers and chains are not supported.
 func ParseFilter(name, value string) (Filter, error) {
-	f := Filter{param: lastUpdated}
+	f := Filter{param: lastUpdated, value: value}
 	if name != "_lastUpdated" {
 		var ok bool
 		if f.param, ok = fhir.ParseParam(name); !ok {

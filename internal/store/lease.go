@@ -80,21 +80,32 @@ func (s *Store) guard(c *Commit) (unlock func(), err error) {
 			return unlock, ErrFenced
 		}
 	}
+	failed := map[string]bool{} // by name: no guard has matched
 	for _, g := range c.Guards {
-		same, found := false, false
+		var now []byte
 		err := view(s.db, metaKey(g.Name), func(v []byte) error {
-			same, found = g.Value != nil && bytes.Equal(v, g.Value), true
+			now = append([]byte{}, v...)
 			return nil
 		})
-		switch {
-		case err != nil && !errors.Is(err, ErrNotFound):
+		if err != nil && !errors.Is(err, ErrNotFound) {
 			return unlock, fmt.Errorf("read guarded record: %w", err)
-		case found && !same, !found && g.Value != nil:
+		}
+		if same(now, g.Value) {
+			failed[g.Name] = false
+		} else if _, matched := failed[g.Name]; !matched {
+			failed[g.Name] = true
+		}
+	}
+	for _, none := range failed {
+		if none {
 			return unlock, ErrChanged
 		}
 	}
 	return unlock, nil
 }
+
+// same reports whether two values are the same; nil is none.
+func same(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
 
 // nameLocks lock meta records by name, from the check of a guard until later batches can see what
 // was written. A call takes them after those of its resources.

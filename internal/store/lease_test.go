@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -78,11 +79,15 @@ func TestGuards(t *testing.T) {
 	apply := func(id string, c Commit) error {
 		return s.Apply(t.Context(), batchOf(organization(id, "x")), commit(c))
 	}
-	record := func(v string) []MetaRecord {
-		if v == "" {
-			return []MetaRecord{{Name: "r"}}
+	record := func(v string) (list []MetaRecord) {
+		for _, v := range strings.Split(v, "|") {
+			r := MetaRecord{Name: "r"}
+			if v != "" {
+				r.Value = []byte(v)
+			}
+			list = append(list, r)
 		}
-		return []MetaRecord{{"r", []byte(v)}}
+		return list
 	}
 	for i, c := range []struct {
 		guard, put string
@@ -96,6 +101,10 @@ func TestGuards(t *testing.T) {
 		{"2", "", nil},
 		{"2", "3", ErrChanged},
 		{"", "4", nil},
+		{"3|4", "5", nil},
+		{"3|4", "6", ErrChanged},
+		{"|5", "", nil},
+		{"|5", "7", nil},
 	} {
 		id := fmt.Sprint("o", i)
 		before := meta(t, s, "r")

@@ -7,24 +7,25 @@ import (
 	"os"
 
 	"cpcds2fhir/internal/store"
+	"cpcds2fhir/internal/store/owner"
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/fhir"
 )
 
 // Comparer is a pipeline.Loader that loads nothing and finds out what a load would do: its
 // outcomes are those of the store as it is. It remembers no checkpoints.
-type Comparer struct{ store *store.Store }
+type Comparer struct{ store store.Handle }
 
 var _ pipeline.Loader = (*Comparer)(nil)
 
-// OpenComparer opens the store in dir for reading. If there is no store, everything would be
-// created. It fails with *KeyError, or as store.Open does.
+// OpenComparer opens the store in dir for reading, also while a process loads into it. If there is
+// no store, everything would be created. It fails with *KeyError, or as owner.OpenReader does.
 func OpenComparer(dir, keyFingerprint string, memory int64) (*Comparer, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
 		return &Comparer{}, nil
 	}
-	s, err := store.Open(dir, store.Options{ReadOnly: true, Memory: memory})
+	s, err := owner.OpenReader(dir, store.Options{Memory: memory}, owner.Options{})
 	if err != nil {
 		return nil, err
 	}

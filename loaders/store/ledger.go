@@ -22,7 +22,7 @@ func ledger(run string) string { return ledgerSpace + run + "\x00" }
 
 // Ledger returns what the checkpoints of a store account for, by run: of runs that
 // have finished, and of those that were stopped.
-func Ledger(s *store.Store) (map[string]*pipeline.Account, error) {
+func Ledger(s store.Handle) (map[string]*pipeline.Account, error) {
 	accounts := map[string]*pipeline.Account{}
 	err := eachCheckpoint(s, ledgerSpace, func(name string, cp *pipeline.Checkpoint) {
 		run, _, _ := strings.Cut(strings.TrimPrefix(name, ledgerSpace), "\x00")
@@ -35,7 +35,7 @@ func Ledger(s *store.Store) (map[string]*pipeline.Account, error) {
 }
 
 // eachCheckpoint calls f for the checkpoints whose names begin with space.
-func eachCheckpoint(s *store.Store, space string, f func(name string, cp *pipeline.Checkpoint)) error {
+func eachCheckpoint(s store.Handle, space string, f func(name string, cp *pipeline.Checkpoint)) error {
 	for rec, err := range s.AllMeta(space) {
 		var cp pipeline.Checkpoint
 		if err == nil {

@@ -9,11 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"cpcds2fhir/internal/store"
+	"cpcds2fhir/internal/store/owner"
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/fhir"
 )
@@ -34,8 +36,12 @@ type Options struct {
 	Memory int64
 
 	// Stages is where the time of comparing, compressing, writing and syncing is
-	// added up; nil measures nothing.
+	// added up; nil measures nothing. While this process owns the store, it includes what other
+	// processes do.
 	Stages *pipeline.Stages
+
+	// Owner says how the store is shared with other processes; the zero value is usable.
+	Owner owner.Options
 
 	fs vfs.FS // for fault tests; nil is the disk
 }
@@ -48,11 +54,12 @@ const (
 
 // Loader is the pipeline.Loader of the embedded store.
 type Loader struct {
-	store    *store.Store
+	store    store.Handle
 	dir      string
 	run      string
 	identity string
 	fresh    bool
+	lanes    sync.Map // of the lanes that this loader knows: their checkpoints, as the store has them
 }
 
 var (
@@ -71,13 +78,14 @@ func (e *KeyError) Error() string {
 	return fmt.Sprintf("store %s was loaded with id key %s, but this run has %s; use the same key, or load into a new store", e.Dir, e.Have, e.Given)
 }
 
-// Open opens the store in dir for loading, and creates it if it is missing. It
-// fails with *KeyError, or as store.Open does.
+// Open opens the store in dir for loading, and creates it if it is missing. Several processes of one
+// user may load into it at once, different lanes or runs: one of them owns the store, the others work
+// through it. It fails with *KeyError, or as owner.Open does.
 func Open(dir string, o Options) (*Loader, error) {
 	if o.Run == "" {
 		return nil, errors.New("open loader: the run has no name")
 	}
-	s, err := store.Open(dir, store.Options{FS: o.fs, Memory: o.Memory, Observe: observer(o.Stages)})
+	s, err := open(dir, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -92,15 +100,36 @@ func Open(dir string, o Options) (*Loader, error) {
 	return l, nil
 }
 
+func open(dir string, o *Options) (store.Handle, error) {
+	so := store.Options{FS: o.fs, Memory: o.Memory, Observe: observer(o.Stages)}
+	if o.fs != nil { // it has no sockets
+		return store.Open(dir, so)
+	}
+	return owner.Open(dir, so, o.Owner)
+}
+
 // readIdentity reads the identity of the store, and gives it one if it has none.
 func (l *Loader) readIdentity() error {
-	have, err := l.store.Meta(store.MetaIdentity)
-	if errors.Is(err, store.ErrNotFound) {
-		have = []byte(rand.Text())
-		err = l.store.PutMeta(map[string][]byte{store.MetaIdentity: have})
-	}
-	l.identity = string(have)
+	have, _, err := l.putFirst(store.MetaIdentity, rand.Text())
+	l.identity = have
 	return err
+}
+
+// putFirst puts a record, unless there is one already, also of a process that opens the store at
+// the same time. It returns what the store has then.
+func (l *Loader) putFirst(name, value string) (have string, put bool, err error) {
+	for {
+		was, err := l.store.Meta(name)
+		if !errors.Is(err, store.ErrNotFound) {
+			return string(was), false, err
+		}
+		err = l.store.Apply(context.Background(), &fhir.Batch{}, func([]store.Outcome) (store.Commit, error) {
+			return store.Commit{Put: []store.MetaRecord{{Name: name, Value: []byte(value)}}, Guards: []store.MetaRecord{{Name: name}}}, nil
+		})
+		if !errors.Is(err, store.ErrChanged) {
+			return value, err == nil, err
+		}
+	}
 }
 
 // Identity distinguishes this store from all others, including one that replaces it.
@@ -142,18 +171,17 @@ var stageOf = [...]pipeline.Stage{
 
 func (l *Loader) checkKey(given string) error {
 	have, err := l.store.Meta(store.MetaIDKey)
-	switch {
-	case errors.Is(err, store.ErrNotFound) && given != "":
-		l.fresh = true
-		return l.store.PutMeta(map[string][]byte{store.MetaIDKey: []byte(given)})
-	case errors.Is(err, store.ErrNotFound):
-		return nil
-	case err != nil:
-		return err
-	case string(have) != given:
-		return &KeyError{Dir: l.dir, Have: string(have), Given: given}
+	text := string(have)
+	if errors.Is(err, store.ErrNotFound) {
+		if given == "" {
+			return nil
+		}
+		text, l.fresh, err = l.putFirst(store.MetaIDKey, given)
 	}
-	return nil
+	if err == nil && text != given {
+		return &KeyError{Dir: l.dir, Have: text, Given: given}
+	}
+	return err
 }
 
 // Resume returns the checkpoint of the lane. There is nothing to undo: the store holds exactly what
@@ -165,20 +193,27 @@ func (l *Loader) Resume(ctx context.Context, lane string) (pipeline.Checkpoint, 
 	}
 	value, err := l.store.Meta(ledger(l.run) + lane)
 	if errors.Is(err, store.ErrNotFound) {
+		l.lanes.Store(lane, []byte(nil))
 		return cp, nil
 	}
 	if err != nil {
 		return cp, fmt.Errorf("read checkpoint: %w", err)
 	}
+	l.lanes.Store(lane, value)
 	if err := json.Unmarshal(value, &cp); err != nil {
 		return pipeline.Checkpoint{}, fmt.Errorf("read checkpoint: %w", err)
 	}
 	return cp, nil
 }
 
-// Load applies the batch and the checkpoint atomically.
+// Load applies the batch and the checkpoint atomically. It fails with store.ErrChanged and writes
+// nothing if the lane has another checkpoint than Resume returned or the last Load wrote: another
+// process loads it too. If it fails with *store.UnknownError, Resume tells whether it has written.
 func (l *Loader) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipeline.Seal) error {
-	return l.store.Apply(ctx, b, func(got []store.Outcome) (store.Commit, error) {
+	name := ledger(l.run) + lane
+	before, known := l.lanes.Load(lane)
+	var value []byte
+	err := l.store.Apply(ctx, b, func(got []store.Outcome) (store.Commit, error) {
 		outcomes := make([]pipeline.Outcome, len(got))
 		for i, o := range got {
 			outcomes[i] = outcomeOf[o]
@@ -187,12 +222,24 @@ func (l *Loader) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipe
 		if err != nil {
 			return store.Commit{}, err
 		}
-		value, err := json.Marshal(&cp)
-		if err != nil {
+		if value, err = json.Marshal(&cp); err != nil {
 			return store.Commit{}, fmt.Errorf("write checkpoint: %w", err)
 		}
-		return store.Commit{Put: []store.MetaRecord{{Name: ledger(l.run) + lane, Value: value}}}, nil
+		c := store.Commit{Put: []store.MetaRecord{{Name: name, Value: value}}}
+		if known {
+			c.Guards = []store.MetaRecord{{Name: name, Value: before.([]byte)}}
+		}
+		return c, nil
 	})
+	switch _, unknown := errors.AsType[*store.UnknownError](err); {
+	case err == nil:
+		l.lanes.Store(lane, value)
+	case errors.Is(err, store.ErrChanged):
+		return fmt.Errorf("lane %s is loaded by another process too: %w", lane, err)
+	case unknown:
+		l.lanes.Delete(lane)
+	}
+	return err
 }
 
 // outcomeOf translates outcomes. A store refuses nothing and can delete.

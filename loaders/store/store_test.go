@@ -48,7 +48,7 @@ func (x *target) Resources(t *testing.T) map[string]string {
 	return all
 }
 
-func exported(t *testing.T, s *store.Store) map[string]string {
+func exported(t *testing.T, s store.Handle) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	for e, err := range s.Export(t.Context()) {

@@ -27,7 +27,7 @@ func (c *Comparer) Void(ctx context.Context, out *fhir.Batch, resource, patient,
 	return void(ctx, c.store, out, resource, patient, lastUpdated, sourceVersion)
 }
 
-func void(ctx context.Context, s *store.Store, out *fhir.Batch, resource, patient, lastUpdated, sourceVersion string) (found bool, err error) {
+func void(ctx context.Context, s store.Handle, out *fhir.Batch, resource, patient, lastUpdated, sourceVersion string) (found bool, err error) {
 	t, id, err := fhir.SplitReference(resource)
 	if err != nil {
 		return false, err

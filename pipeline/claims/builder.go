@@ -49,7 +49,7 @@ type Rules interface {
 type Builder struct {
 	*Config
 	resolver *directory.Resolver
-	dir      *directory.Directory
+	dir      directory.Lookup
 	repairer repairer
 	lap      func(pipeline.Stage)
 	err      error // of the target
@@ -66,6 +66,8 @@ type Builder struct {
 	reject  pipeline.Reject
 	loaded  []string // resources of accepted parts, if there are several parts
 	result  Result
+
+	unresolved []directory.Unresolved // by the parts
 }
 
 // Result is the outcome of the rows of a key. It is valid until the next claim.
@@ -95,7 +97,7 @@ const (
 
 // NewBuilder returns a builder. dir is what claims can refer to. lap, if not nil, is called
 // at the end of each stage of the work.
-func NewBuilder(cfg *Config, dir *directory.Directory, lap func(pipeline.Stage)) *Builder {
+func NewBuilder(cfg *Config, dir directory.Lookup, lap func(pipeline.Stage)) *Builder {
 	if lap == nil {
 		lap = func(pipeline.Stage) {}
 	}
@@ -109,6 +111,13 @@ func NewBuilder(cfg *Config, dir *directory.Directory, lap func(pipeline.Stage))
 // that was built.
 func (b *Builder) Err() error { return errors.Join(b.dir.Err(), b.err) }
 
+// Unresolved returns the keys that the last claim refers to and that a Live directory does not have
+// yet. It is valid until the next claim.
+func (b *Builder) Unresolved() []directory.Unresolved { return b.unresolved }
+
+// Forget forgets what was found in the directory, because it has changed.
+func (b *Builder) Forget() { b.resolver.Forget() }
+
 // Build makes the resources of the claim with a key, appends them to out, and adds the outcome of
 // the rows to account, except what the target does with the resources. The rows are all that the
 // extract has for the key. ctx is for requests to the target.
@@ -116,6 +125,7 @@ func (b *Builder) Build(ctx context.Context, out *fhir.Batch, account *pipeline.
 	b.ctx = ctx
 	b.out, b.account, b.reject, b.loaded = out, account, pipeline.Reject{}, nil
 	b.result = Result{Referenced: b.result.Referenced[:0]}
+	b.unresolved = b.unresolved[:0]
 	account.Claims.Seen++
 	rows := &account.Rows[cpcds.Claims]
 	rows.Read += rowbatch.InputRows(all)
@@ -129,6 +139,7 @@ func (b *Builder) Build(ctx context.Context, out *fhir.Batch, account *pipeline.
 	for i := range b.split.parts {
 		p := &b.split.parts[i]
 		p.fate = b.part(key, p)
+		b.unresolved = append(b.unresolved, b.resolver.Unresolved()...)
 		fates[p.fate]++
 		counted[p.fate] += rowbatch.InputRows(p.rows)
 	}

@@ -72,10 +72,10 @@ func newBench(t *testing.T, voider pipeline.Voider) *bench {
 		}
 		member, coverage := keys.Raw(fhir.Patient, "M1"), keys.Raw(fhir.Coverage, "C1")
 		if table == cpcds.Members {
-			err = x.Member(member, directory.Stamp{})
+			err = x.AddMember(member, directory.Stamp{})
 		} else {
 			c := directory.NewCoverage(coverage, keys.Raw(fhir.Organization, directory.ByPayer, "P"), member, false, "active", "", "", directory.Stamp{})
-			err = x.Coverage([]fhir.Raw{coverage}, keys.MemberPayer("M1", "P"), c)
+			err = x.AddCoverage([]fhir.Raw{coverage}, keys.MemberPayer("M1", "P"), c)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -199,25 +199,39 @@ func (d *Directory) Coverage(key fhir.Raw) (e Coverage, ok bool) {
 
 // CoverageOn returns the coverage of a member and payer on a day: the one that began last among
 // those in effect, or else among all; if several did, the one that ends last.
-func (d *Directory) CoverageOn(memberPayer fhir.Raw, day string) (best Coverage, found bool) {
-	var key fhir.Raw
-	holds := false // best is in effect
+func (d *Directory) CoverageOn(memberPayer fhir.Raw, day string) (Coverage, bool) {
+	b := bestCoverage{day: day, of: d.Coverage}
 	d.find(d.periods, memberPayer, func(record []byte) {
 		var p period
 		p.read(record)
-		e, ok := d.Coverage(p.coverage)
-		if !ok || e.stamp != p.stamp {
-			return
-		}
-		in := e.InEffect(day)
-		better := !found || in && !holds
-		if found && in == holds {
-			better = cmp.Or(strings.Compare(date(e.start), date(best.start)), compareEnds(date(e.end), date(best.end)), bytes.Compare(key[:], p.coverage[:])) > 0
-		}
-		if better {
-			best, key, holds = e, p.coverage, in
-		}
-		found = true
+		b.consider(&p)
 	})
-	return best, found
+	return b.coverage, b.found
+}
+
+// bestCoverage selects one of several coverages of a member and payer.
+type bestCoverage struct {
+	day string
+	of  func(key fhir.Raw) (Coverage, bool)
+
+	coverage Coverage
+	key      fhir.Raw
+	found    bool
+	holds    bool // it is in effect
+}
+
+func (b *bestCoverage) consider(p *period) {
+	e, ok := b.of(p.coverage)
+	if !ok || e.stamp != p.stamp {
+		return
+	}
+	in := e.InEffect(b.day)
+	better := !b.found || in && !b.holds
+	if b.found && in == b.holds {
+		better = cmp.Or(strings.Compare(date(e.start), date(b.coverage.start)), compareEnds(date(e.end), date(b.coverage.end)), bytes.Compare(b.key[:], p.coverage[:])) > 0
+	}
+	if better {
+		b.coverage, b.key, b.holds = e, p.coverage, in
+	}
+	b.found = true
 }

@@ -61,13 +61,13 @@ func (x *Index) Outdated(t cpcds.Table, key fhir.Raw, st Stamp) bool {
 	return bytes.Compare(known[:], st[:]) > 0
 }
 
-// Member adds a member.
-func (x *Index) Member(key fhir.Raw, st Stamp) error {
+// AddMember adds a member.
+func (x *Index) AddMember(key fhir.Raw, st Stamp) error {
 	return x.parts[&x.next.members].Add(append(key[:], st[:]...))
 }
 
-// Provider adds a practitioner or an organization by the keys that it is known by.
-func (x *Index) Provider(keys []fhir.Raw, p Provider) {
+// AddProvider adds a practitioner or an organization by the keys that it is known by.
+func (x *Index) AddProvider(keys []fhir.Raw, p Provider) {
 	for _, k := range keys {
 		if old, known := x.next.providers[k]; !known || p.knownAs(k, &old) {
 			x.next.providers[k] = p
@@ -75,8 +75,8 @@ func (x *Index) Provider(keys []fhir.Raw, p Provider) {
 	}
 }
 
-// Coverage adds a coverage by the keys that it is known by, and by its member and payer.
-func (x *Index) Coverage(keys []fhir.Raw, memberPayer fhir.Raw, e *Coverage) error {
+// AddCoverage adds a coverage by the keys that it is known by, and by its member and payer.
+func (x *Index) AddCoverage(keys []fhir.Raw, memberPayer fhir.Raw, e *Coverage) error {
 	for _, k := range keys {
 		if err := x.parts[&x.next.coverages].Add(e.record(k)); err != nil {
 			return err

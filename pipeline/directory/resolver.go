@@ -35,9 +35,11 @@ func (k Keys) Raw(t fhir.Type, parts ...string) fhir.Raw {
 // goroutine.
 type Resolver struct {
 	Keys
-	dir        *Directory
+	dir        Lookup
 	referToIDs bool // also refer to organizations known only by the payer's own identifier
 	referenced []referenced.Resource
+	unresolved []Unresolved
+	live       bool // the directory changes, so what is missing is recorded
 
 	members   referenceCache
 	coverages map[string]Coverage
@@ -45,9 +47,10 @@ type Resolver struct {
 	payers    referenceCache
 }
 
-// NewResolver returns a Resolver of a snapshot.
-func NewResolver(dir *Directory, k Keys, l *layouts.Layout) *Resolver {
-	return &Resolver{Keys: Keys{k.id.Clone(), k.source}, dir: dir, referToIDs: l.Claims.ReferToIDs,
+// NewResolver returns a Resolver of a directory.
+func NewResolver(dir Lookup, k Keys, l *layouts.Layout) *Resolver {
+	_, live := dir.(*Live)
+	return &Resolver{Keys: Keys{k.id.Clone(), k.source}, dir: dir, live: live, referToIDs: l.Claims.ReferToIDs,
 		members: referenceCache{}, coverages: map[string]Coverage{}, providers: map[ProviderKey]cachedProvider{}, payers: referenceCache{}}
 }
 
@@ -55,8 +58,33 @@ func NewResolver(dir *Directory, k Keys, l *layouts.Layout) *Resolver {
 // the list is valid until Reset.
 func (r *Resolver) Referenced() []referenced.Resource { return r.referenced }
 
+// Unresolved returns the keys that were looked up in vain since Reset, if the directory is Live: what
+// has them may still arrive. The list is valid until Reset.
+func (r *Resolver) Unresolved() []Unresolved { return r.unresolved }
+
 // Reset forgets what was referred to.
-func (r *Resolver) Reset() { r.referenced = r.referenced[:0] }
+func (r *Resolver) Reset() { r.referenced, r.unresolved = r.referenced[:0], r.unresolved[:0] }
+
+// Forget forgets what was found, because the directory has changed.
+func (r *Resolver) Forget() {
+	clear(r.members)
+	clear(r.coverages)
+	clear(r.providers)
+	clear(r.payers)
+}
+
+// Unresolved is a key that no table has yet.
+type Unresolved struct {
+	Key  fhir.Raw
+	Type fhir.Type // of the resource that would have it
+}
+
+func (r *Resolver) missing(t fhir.Type, key fhir.Raw) {
+	if !r.live {
+		return
+	}
+	r.unresolved = append(r.unresolved, Unresolved{key, t})
+}
 
 // cachedProvider is a provider, and whether only claims know it: then every claim's name for it
 // counts, not only the first one's.
@@ -82,13 +110,15 @@ func (r *Resolver) Patient(member string) string {
 	if member == "" {
 		return ""
 	}
-	if ref, ok := r.members[member]; ok {
+	if ref, ok := r.members[member]; ok && (ref != "" || !r.live) {
 		return ref
 	}
 	ref := ""
 	raw := r.Raw(fhir.Patient, member)
 	if r.dir.HasMember(raw) {
 		ref = raw.Reference(fhir.Patient)
+	} else {
+		r.missing(fhir.Patient, raw)
 	}
 	r.members.put(member, ref)
 	return ref
@@ -105,7 +135,9 @@ func (c referenceCache) put(key, ref string) {
 func (r *Resolver) CoverageByID(id string) (Coverage, bool) {
 	e, ok := r.coverages[id]
 	if !ok {
-		if e, ok = r.dir.Coverage(r.Raw(fhir.Coverage, id)); !ok {
+		raw := r.Raw(fhir.Coverage, id)
+		if e, ok = r.dir.Coverage(raw); !ok {
+			r.missing(fhir.Coverage, raw)
 			return e, false
 		}
 		if len(r.coverages) >= cacheLimit {
@@ -113,7 +145,21 @@ func (r *Resolver) CoverageByID(id string) (Coverage, bool) {
 		}
 		r.coverages[strings.Clone(id)] = e
 	}
-	return e, true
+	return r.insured(e), true
+}
+
+// insured returns a coverage with its payer as the directory knows it now: the payer may have arrived
+// after the coverage.
+func (r *Resolver) insured(c Coverage) Coverage {
+	if !r.live {
+		return c
+	}
+	if p, ok := r.dir.Provider(c.Insurer); ok {
+		c.Insurer = p.ID
+	} else {
+		r.missing(fhir.Organization, c.Insurer)
+	}
+	return c
 }
 
 // Payer returns the organization of a payer identifier; one that no table has is recorded with the
@@ -132,6 +178,7 @@ func (r *Resolver) Payer(identifier, name string) string {
 		r.payers.put(identifier, ref)
 		return ref
 	}
+	r.missing(fhir.Organization, raw)
 	r.note(referenced.Resource{Kind: referenced.Payer, ID: raw.ID(fhir.Organization), Key: identifier, Name: name})
 	return raw.Reference(fhir.Organization)
 }
@@ -164,6 +211,9 @@ func (r *Resolver) Provider(k ProviderKey, name, address string) string {
 		r.providers[ProviderKey{strings.Clone(k.NPI), strings.Clone(k.ID), k.Organization}] = e
 	}
 	if e.referencedOnly {
+		if ok {
+			r.unknown(k)
+		}
 		m := referenced.Resource{Kind: referenced.Practitioner, ID: e.ID.ID(fhir.Practitioner), Key: k.NPI, Name: name}
 		switch {
 		case k.NPI == "":
@@ -197,7 +247,24 @@ func (r *Resolver) Lookup(k ProviderKey) (Provider, bool) {
 			}
 		}
 	}
+	r.unknown(k)
+	r.unknown(k)
 	return Provider{}, false
+}
+
+// unknown records the keys that a provider is not known by.
+func (r *Resolver) unknown(k ProviderKey) {
+	if !r.live {
+		return
+	}
+	for _, t := range [2]fhir.Type{fhir.Practitioner, fhir.Organization} {
+		if k.NPI != "" {
+			r.missing(t, r.Raw(t, ByNPI, k.NPI))
+		}
+		if k.ID != "" {
+			r.missing(t, r.Raw(t, ByID, k.ID))
+		}
+	}
 }
 
 // RelatedPerson refers to a person who is named along with a member and is in no table.
@@ -211,7 +278,13 @@ func (r *Resolver) RelatedPerson(member, patient, id, name, relationship string)
 // CoverageOfPayer returns the coverage of a member and payer that was in effect on a day, or else
 // the one that began last.
 func (r *Resolver) CoverageOfPayer(member, payer, day string) (Coverage, bool) {
-	return r.dir.CoverageOn(r.MemberPayer(member, payer), day)
+	key := r.MemberPayer(member, payer)
+	c, ok := r.dir.CoverageOn(key, day)
+	if !ok {
+		r.missing(fhir.Coverage, key)
+		return c, false
+	}
+	return r.insured(c), true
 }
 
 // MemberPayer is the key of the coverages of a member by a payer.

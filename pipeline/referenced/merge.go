@@ -108,7 +108,7 @@ func filesBelow(dir string) (paths []string, err error) {
 // merged merges resources in memory.
 func (m *Merge) merged(own, others []string, f func(*Resource) error) error {
 	all := map[string]Resource{}
-	err := each(own, func(r Resource) error { all[r.ID] = r.merge(all[r.ID]); return nil })
+	err := each(own, func(r Resource) error { all[r.ID] = r.Merge(all[r.ID]); return nil })
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (m *Merge) merged(own, others []string, f func(*Resource) error) error {
 		case m.OnlyNew:
 			delete(all, r.ID)
 		default:
-			all[r.ID] = r.merge(old)
+			all[r.ID] = r.Merge(old)
 		}
 		return nil
 	})
@@ -140,8 +140,8 @@ func (m *Merge) merged(own, others []string, f func(*Resource) error) error {
 	return nil
 }
 
-// merge takes the greater values of two descriptions of one resource.
-func (x Resource) merge(o Resource) Resource {
+// Merge returns a resource that two records describe: of two texts the greater one counts.
+func (x Resource) Merge(o Resource) Resource {
 	x.Name, x.Address, x.Relationship = max(x.Name, o.Name), max(x.Address, o.Address), max(x.Relationship, o.Relationship)
 	return x
 }

@@ -104,6 +104,20 @@ func (l *Log) Add(list []Resource) {
 	}
 }
 
+// Type is the type of the FHIR resource.
+func (x *Resource) Type() fhir.Type {
+	switch x.Kind {
+	case Practitioner:
+		return fhir.Practitioner
+	case RelatedPerson:
+		return fhir.RelatedPerson
+	}
+	return fhir.Organization
+}
+
+// LastUpdated is the meta.lastUpdated of the FHIR resource, unless the layout has its row.
+func (x *Resource) LastUpdated() string { return since }
+
 // Map appends the FHIR resource.
 func (x *Resource) Map(out *fhir.Batch, m *mappers.Mapper, l *layouts.Layout) {
 	switch x.Kind {

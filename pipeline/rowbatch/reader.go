@@ -64,3 +64,30 @@ func Constants(t cpcds.Table, rows []map[cpcds.Element]string) *Batch {
 	}
 	return b
 }
+
+// Converter reads rows that do not come from a file through a layout: those of messages. It belongs
+// to one goroutine.
+type Converter struct {
+	batch   Batch
+	binding *layouts.Binding
+}
+
+// Converter returns a Converter of an input that has been placed.
+func (in *Input) Converter() *Converter {
+	c := &Converter{batch: Batch{Input: in}, binding: in.Binding.Clone()}
+	if in.Table == cpcds.Claims {
+		c.batch.plan = newPlan(c.binding)
+	}
+	return c
+}
+
+// Read reads rows with the columns of the input, as Columns lists them. The batch refers to the
+// rows, and is valid until the next call.
+func (c *Converter) Read(rows *cpcds.Rows) *Batch {
+	b := &c.batch
+	b.raw = *rows
+	b.byElement = nil
+	c.binding.Convert(&b.canonical, &b.raw)
+	b.prune()
+	return b
+}

@@ -47,6 +47,7 @@ func restoredZIP(zip string) string {
 func (b *Builder) judge(batch *rowbatch.Batch, i int) *row {
 	v := &b.verdict
 	v.Reset()
+	b.resolver.Reset()
 	r := new(row)
 	r.get = func(e cpcds.Element) string {
 		c, ok := batch.Place(e)
@@ -132,7 +133,7 @@ func (b *Builder) identifyCoverage(r *row) {
 	if p := b.Layout.Claims.SkipPayers; p != nil && slices.Contains(p.Payers, get(cpcds.CoveragesPayerIdentifier)) {
 		r.skip = p.Rule
 	}
-	if member := get(cpcds.CoveragesMemberID); member != "" && !b.dir.HasMember(raw(fhir.Patient, member)) {
+	if member := get(cpcds.CoveragesMemberID); member != "" && b.resolver.Patient(member) == "" {
 		b.verdict.Errors = append(b.verdict.Errors, cpcds.Problem{Rule: pipeline.RuleUnknownMember, Element: cpcds.CoveragesMemberID, Row: -1})
 	}
 }

@@ -47,19 +47,37 @@ type Rules interface {
 	Row(t cpcds.Table, get func(cpcds.Element) string, v *carin.Verdict)
 }
 
+// Winners knows which of several rows with one key is used. *directory.Winners implements it.
+type Winners interface {
+	Has(key fhir.Raw, source int, row int64) bool
+}
+
 // Builder makes the resources of one table. It belongs to one goroutine.
 type Builder struct {
 	*Config
 	table    cpcds.Table
-	dir      *directory.Directory
+	dir      directory.Lookup
 	resolver *directory.Resolver
 	verdict  carin.Verdict
 }
 
 // NewBuilder returns a builder. dir is what rows can refer to.
-func NewBuilder(cfg *Config, dir *directory.Directory, t cpcds.Table) *Builder {
+func NewBuilder(cfg *Config, dir directory.Lookup, t cpcds.Table) *Builder {
 	return &Builder{Config: cfg, table: t, dir: dir,
 		resolver: directory.NewResolver(dir, directory.NewKeys(cfg.Identity, cfg.Layout), cfg.Layout)}
+}
+
+// Unresolved returns the keys that the last row refers to and that a Live directory does not have yet.
+// It is valid until the next row.
+func (b *Builder) Unresolved() []directory.Unresolved { return b.resolver.Unresolved() }
+
+// Forget forgets what was found in the directory, because it has changed.
+func (b *Builder) Forget() { b.resolver.Forget() }
+
+// KeyOf returns the key of the resource that row i makes, and whether it has one.
+func (b *Builder) KeyOf(batch *rowbatch.Batch, i int) (fhir.Raw, bool) {
+	r := b.judge(batch, i)
+	return r.key, r.key != fhir.Raw{}
 }
 
 // IsRecord reports whether row i is a record of the table that it is read for.
@@ -81,7 +99,7 @@ func IsRecord(b *rowbatch.Batch, i int) bool {
 
 // Index adds row i to an index of the directory, if the row is valid. source is the number of its
 // input, -1 for a row of the layout; n is its number there.
-func (b *Builder) Index(x *directory.Index, batch *rowbatch.Batch, i, source int, n int64) error {
+func (b *Builder) Index(x directory.Changes, batch *rowbatch.Batch, i, source int, n int64) error {
 	if !IsRecord(batch, i) {
 		return nil
 	}
@@ -98,13 +116,13 @@ func (b *Builder) Index(x *directory.Index, batch *rowbatch.Batch, i, source int
 	}
 	switch b.table {
 	case cpcds.Members:
-		return x.Member(row.key, st)
+		return x.AddMember(row.key, st)
 	case cpcds.Providers, cpcds.Organizations:
 		p := directory.Provider{ID: row.key, Practitioner: b.table == cpcds.Providers, Stamp: st}
 		if source < 0 && b.table == cpcds.Organizations {
 			p.Constant = int32(n) + 1
 		}
-		x.Provider(row.aliases, p)
+		x.AddProvider(row.aliases, p)
 	case cpcds.Coverages:
 		member, payer := row.get(cpcds.CoveragesMemberID), row.get(cpcds.CoveragesPayerIdentifier)
 		insurer := b.resolver.Raw(fhir.Organization, directory.ByPayer, payer) // in the organizations table, or only referred to
@@ -113,7 +131,7 @@ func (b *Builder) Index(x *directory.Index, batch *rowbatch.Batch, i, source int
 		}
 		c := directory.NewCoverage(row.key, insurer, b.resolver.Raw(fhir.Patient, member), row.skip != "", row.get(cpcds.CoveragesCoverageStatus),
 			row.get(cpcds.CoveragesStartDate), row.get(cpcds.CoveragesEndDate), st)
-		return x.Coverage(row.aliases, b.resolver.MemberPayer(member, payer), c)
+		return x.AddCoverage(row.aliases, b.resolver.MemberPayer(member, payer), c)
 	}
 	return nil
 }
@@ -122,7 +140,7 @@ func (b *Builder) Index(x *directory.Index, batch *rowbatch.Batch, i, source int
 // account. It returns the referenced-only resources, and the reject, nil if there is none; both are
 // valid until the next row. The layout's own rows are not part of the extract, so they are not
 // counted.
-func (b *Builder) Build(out *fhir.Batch, account *pipeline.Account, batch *rowbatch.Batch, i, source int, n int64, winners *directory.Winners) ([]referenced.Resource, *pipeline.Reject) {
+func (b *Builder) Build(out *fhir.Batch, account *pipeline.Account, batch *rowbatch.Batch, i, source int, n int64, winners Winners) ([]referenced.Resource, *pipeline.Reject) {
 	t := b.table
 	count := &account.Rows[t]
 	if batch.Input == nil {
@@ -168,7 +186,6 @@ func (b *Builder) Build(out *fhir.Batch, account *pipeline.Account, batch *rowba
 		return nil, nil
 	}
 	count.InClaims++
-	b.resolver.Reset()
 	b.mapRow(out, row)
 	return b.resolver.Referenced(), nil
 }

@@ -69,6 +69,18 @@ func (r Raw) ID(t Type) string {
 	return string(out[:])
 }
 
+// ParseID decodes an id that Raw.ID has made.
+func ParseID(id string) (Raw, bool) {
+	if len(id) != IDLen {
+		return Raw{}, false
+	}
+	b, err := base32Lower.DecodeString(id[1:])
+	if err != nil || len(b) != len(Raw{}) {
+		return Raw{}, false
+	}
+	return Raw(b), true
+}
+
 // Reference encodes a raw id as "Type/id".
 func (r Raw) Reference(t Type) string {
 	n := len(typeNames[t])

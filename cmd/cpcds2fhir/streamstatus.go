@@ -1,0 +1,213 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"cpcds2fhir/pipeline/streamrun"
+	"cpcds2fhir/schemas/fhir"
+)
+
+// streamStatus turns the events of a stream into metrics and answers to probes.
+type streamStatus struct {
+	registry *prometheus.Registry
+
+	lag, position, oldest                 *prometheus.GaugeVec
+	messages, deadRules, outcomes, claims *prometheus.CounterVec
+	load                                  prometheus.Histogram
+	age                                   prometheus.Histogram
+	commit                                prometheus.Histogram
+	loadedBytes                           prometheus.Counter
+	waiting, blockedLanes, lanes          prometheus.Gauge
+	again, rebalances                     prometheus.Counter
+
+	mu      sync.Mutex
+	joined  time.Time        // zero: not a member of the group now
+	blocked map[string]error // lanes that wait
+	ends    map[string]int64 // the end of each partition that this process reads
+	next    map[string]int64 // how far it is durable
+	alive   time.Time
+}
+
+func newStreamStatus() *streamStatus {
+	s := &streamStatus{registry: prometheus.NewRegistry(), blocked: map[string]error{}, ends: map[string]int64{}, next: map[string]int64{}, alive: time.Now()}
+	const prefix = "cpcds2fhir_stream_"
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: prefix + name, Help: help}, labels)
+		s.registry.MustRegister(v)
+		return v
+	}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, labels)
+		s.registry.MustRegister(v)
+		return v
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: prefix + name, Help: help, Buckets: buckets})
+		s.registry.MustRegister(h)
+		return h
+	}
+	s.lag = gauge("lag_messages", "Messages of a partition that are not durable yet.", "topic", "partition")
+	s.position = gauge("position", "Offset before which everything of a partition is durable.", "topic", "partition")
+	s.oldest = gauge("oldest_message_seconds", "Age of the oldest message of the last batch of a partition when it became durable.", "topic", "partition")
+	s.messages = counter("messages_total", "Messages by what became of them: records, deletions, dead_letters, waiting, skipped, released, expired.", "outcome")
+	s.deadRules = counter("rejected_total", "Records that broke a rule, by rule.", "rule")
+	s.outcomes = counter("resources_total", "Resources by type and by what the target did with them.", "type", "outcome")
+	s.claims = counter("claims_total", "Claims by what became of them.", "outcome")
+	s.load = histogram("load_seconds", "Time to make a batch durable.", prometheus.ExponentialBuckets(0.001, 2, 15))
+	s.age = histogram("latency_seconds", "Time from the oldest message of a batch to its durability.", prometheus.ExponentialBuckets(0.005, 2, 18))
+	s.commit = histogram("commit_seconds", "Time to commit an offset.", prometheus.ExponentialBuckets(0.001, 2, 13))
+	s.loadedBytes = prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "loaded_bytes_total", Help: "Bytes of the resources that were loaded."})
+	s.waiting = gauge("waiting_records", "Records that wait for a member or coverage, by the last sweep.").WithLabelValues()
+	s.blockedLanes = gauge("blocked_partitions", "Partitions that cannot go on now, because the target, the brokers or the registry do not answer.").WithLabelValues()
+	s.lanes = gauge("partitions", "Partitions that this process reads.").WithLabelValues()
+	s.again = prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "batches_again_total", Help: "Batches that were made again because another partition changed what they were made from."})
+	s.rebalances = prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "rebalances_total", Help: "Generations of the consumer group that this process has joined."})
+	s.registry.MustRegister(s.loadedBytes, s.again, s.rebalances)
+	return s
+}
+
+func laneOf(topic string, partition int) string { return topic + "/" + strconv.Itoa(partition) }
+
+// loaded counts a batch.
+func (s *streamStatus) loaded(topic string, partition int, b *streamrun.Batch) {
+	part := strconv.Itoa(partition)
+	m := &b.Messages
+	for name, n := range map[string]int64{"records": m.Records, "deletions": m.Deletions, "dead_letters": m.DeadLetters, "waiting": m.Waiting,
+		"skipped": m.Skipped, "released": m.Released, "released_dead_letters": m.ReleasedDead, "expired": m.Expired} {
+		s.messages.WithLabelValues(name).Add(float64(n))
+	}
+	for rule, n := range b.Account.Rejects {
+		s.deadRules.WithLabelValues(rule).Add(float64(n))
+	}
+	for i, c := range b.Account.Resources {
+		t := fhir.Type(i).String()
+		for name, n := range map[string]int64{"created": c.Created, "updated": c.Updated, "unchanged": c.Unchanged, "stale": c.Stale, "deleted": c.Deleted, "refused": c.Refused} {
+			if n > 0 {
+				s.outcomes.WithLabelValues(t, name).Add(float64(n))
+			}
+		}
+	}
+	c := &b.Account.Claims
+	for name, n := range map[string]int64{"loaded": c.Loaded, "unchanged": c.Unchanged, "stale": c.Stale, "rejected": c.Rejected, "skipped": c.Skipped} {
+		s.claims.WithLabelValues(name).Add(float64(n))
+	}
+	s.load.Observe(b.Took.Seconds())
+	s.loadedBytes.Add(float64(b.Bytes))
+	s.position.WithLabelValues(topic, part).Set(float64(b.Next))
+	if !b.Oldest.IsZero() {
+		age := time.Since(b.Oldest).Seconds()
+		s.age.Observe(max(age, 0))
+		s.oldest.WithLabelValues(topic, part).Set(age)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lane := laneOf(topic, partition)
+	s.next[lane] = b.Next
+	s.lag.WithLabelValues(topic, part).Set(float64(max(s.ends[lane]-b.Next, 0)))
+	s.alive = time.Now()
+	s.unblock(lane)
+}
+
+// fetched notes how far a partition goes.
+func (s *streamStatus) fetched(topic string, partition int, next, end int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lane := laneOf(topic, partition)
+	s.ends[lane] = end
+	s.alive = time.Now()
+	s.lag.WithLabelValues(topic, strconv.Itoa(partition)).Set(float64(max(end-s.next[lane], 0)))
+}
+
+func (s *streamStatus) opened(topic string, partition int, from int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next[laneOf(topic, partition)] = from
+	s.position.WithLabelValues(topic, strconv.Itoa(partition)).Set(float64(from))
+	s.unblock(laneOf(topic, partition))
+}
+
+func (s *streamStatus) block(topic string, partition int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blocked[laneOf(topic, partition)] = err
+	s.blockedLanes.Set(float64(len(s.blocked)))
+}
+
+// unblock is called with the lock held.
+func (s *streamStatus) unblock(lane string) {
+	delete(s.blocked, lane)
+	s.blockedLanes.Set(float64(len(s.blocked)))
+}
+
+// ended forgets a partition that this process does not read any longer.
+func (s *streamStatus) ended(topic string, partition int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lane := laneOf(topic, partition)
+	s.unblock(lane)
+	delete(s.ends, lane)
+	delete(s.next, lane)
+	for _, g := range []*prometheus.GaugeVec{s.lag, s.position, s.oldest} {
+		g.DeleteLabelValues(topic, strconv.Itoa(partition))
+	}
+}
+
+func (s *streamStatus) join(lanes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.joined = time.Now()
+	s.lanes.Set(float64(lanes))
+	s.rebalances.Inc()
+}
+
+func (s *streamStatus) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.joined = time.Time{}
+	s.lanes.Set(0)
+}
+
+// ready says why the stream cannot do its work now, "" if it can.
+func (s *streamStatus) ready() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.joined.IsZero() {
+		return "not a member of the consumer group"
+	}
+	for lane, err := range s.blocked {
+		return fmt.Sprintf("%s waits: %s", lane, message(err))
+	}
+	return ""
+}
+
+// serve answers probes, metrics and, if wanted, profiles, until the listener is closed.
+func (s *streamStatus) serve(l net.Listener, profiles bool) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if why := s.ready(); why != "" {
+			http.Error(w, why, http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	if profiles {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	_ = server.Serve(l)
+}

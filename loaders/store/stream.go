@@ -1,0 +1,108 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"cpcds2fhir/internal/store"
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/schemas/fhir"
+)
+
+var _ pipeline.StreamTarget = (*Loader)(nil)
+
+// streamSpace begins the names of all records of streams.
+const streamSpace = "stream/"
+
+// Take implements pipeline.StreamTarget. The position of a lane is a record of the store, written in
+// the same act as the resources, under a lease that the next Take ends.
+func (l *Loader) Take(ctx context.Context, lane string) (pipeline.StreamLane, pipeline.Position, error) {
+	var p pipeline.Position
+	lease, err := l.store.Take(ctx, lane)
+	if err != nil {
+		return nil, p, fmt.Errorf("take lane %s: %w", lane, err)
+	}
+	value, err := l.store.Meta(streamSpace + "at/" + lane)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+	case err != nil:
+		return nil, p, fmt.Errorf("read position: %w", err)
+	default:
+		if err := json.Unmarshal(value, &p); err != nil {
+			return nil, p, fmt.Errorf("read position: %w", err)
+		}
+	}
+	return &streamLane{l.store, lane, lease}, p, nil
+}
+
+type streamLane struct {
+	store store.Handle
+	name  string
+	lease store.Lease
+}
+
+// Load implements pipeline.StreamLane.
+func (l *streamLane) Load(ctx context.Context, b *fhir.Batch, seal pipeline.StreamSeal) error {
+	err := l.store.Apply(ctx, b, func(got []store.Outcome) (store.Commit, error) {
+		outcomes := make([]pipeline.Outcome, len(got))
+		for i, o := range got {
+			outcomes[i] = outcomeOf[o]
+		}
+		c, err := seal(outcomes)
+		if err != nil {
+			return store.Commit{}, err
+		}
+		at, err := json.Marshal(&c.Position)
+		if err != nil {
+			return store.Commit{}, fmt.Errorf("write position: %w", err)
+		}
+		put := append(streamRecords(c.Put), store.MetaRecord{Name: streamSpace + "at/" + l.name, Value: at})
+		return store.Commit{Put: put, Guards: streamRecords(c.Guards), Lease: l.lease}, nil
+	})
+	switch {
+	case errors.Is(err, store.ErrChanged):
+		return pipeline.ErrChanged
+	case errors.Is(err, store.ErrFenced):
+		return pipeline.ErrFenced
+	}
+	return err
+}
+
+// streamRecords are records under the names that the store has them.
+func streamRecords(list []pipeline.Record) []store.MetaRecord {
+	out := make([]store.MetaRecord, len(list), len(list)+1)
+	for i, r := range list {
+		out[i] = store.MetaRecord{Name: streamSpace + r.Name, Value: r.Value}
+	}
+	return out
+}
+
+// Recall implements pipeline.StreamTarget.
+func (l *Loader) Recall(ctx context.Context, names []string) ([][]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	own := make([]string, len(names))
+	for i, n := range names {
+		own[i] = streamSpace + n
+	}
+	return l.store.Metas(own)
+}
+
+// Each implements pipeline.StreamTarget.
+func (l *Loader) Each(ctx context.Context, prefix string, f func(pipeline.Record) error) error {
+	for r, err := range l.store.AllMeta(streamSpace + prefix) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		if err := f(pipeline.Record{Name: r.Name[len(streamSpace):], Value: r.Value}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,409 @@
+// Package publish turns an extract into messages: one for each record, as a source that publishes its
+// claims would write them. A claim is one message with its lines, wherever its rows are in the
+// extract. The small tables come first.
+package publish
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/rowbatch"
+	"cpcds2fhir/pipeline/scattered"
+	"cpcds2fhir/pipeline/tables"
+	"cpcds2fhir/schemas/cpcds"
+	"cpcds2fhir/schemas/layouts"
+)
+
+// Extract is what is published.
+type Extract struct {
+	Inputs  []*rowbatch.Input // not yet placed
+	Layout  *layouts.Layout
+	Scratch string // an empty folder for temporary files
+	Workers int
+
+	// Lines publishes each row of the claims as a message of its own.
+	Lines bool
+}
+
+// Message is one record of the extract. Its strings are views that hold during the call.
+type Message struct {
+	Table  cpcds.Table
+	Key    string // of the record: the claim key, the member's id, …
+	Member string // id of the member; "" in tables that have none
+	Claims Links  // of a claim
+
+	// The values of the record, and the rows of its list of lines. A column of the header is among
+	// the lines if its values differ.
+	Fields []string
+	Values []string
+	Lines  []string
+	Rows   [][]string
+}
+
+// Links names the claims that a claim replaces and is replaced by, "" if none.
+type Links struct{ Key, From, To string }
+
+// Each calls f for each record, first for those of the small tables, in the order in which they
+// refer to each other, then for the claims. An error of f ends it.
+func (x *Extract) Each(ctx context.Context, f func(*Message) error) error {
+	if err := x.place(ctx); err != nil {
+		return err
+	}
+	for _, t := range tables.Order {
+		for _, in := range x.Inputs {
+			if in.Table == t {
+				if err := x.table(ctx, in, f); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return x.claims(ctx, f)
+}
+
+func (x *Extract) place(ctx context.Context) error {
+	for i, in := range x.Inputs {
+		spans, err := in.File.Spans(ctx)
+		if err != nil {
+			return err
+		}
+		in.Place(i, spans)
+	}
+	return nil
+}
+
+// table publishes the rows of a small table.
+func (x *Extract) table(ctx context.Context, in *rowbatch.Input, f func(*Message) error) error {
+	var end int64
+	for _, l := range in.Lanes() {
+		end = l.Span.First + l.Span.Rows
+	}
+	rows, err := in.Read(ctx, 0, end, nil)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	w := newWriter(in.Table)
+	for {
+		b, err := rows.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for i := range b.Len() {
+			if !tables.IsRecord(b, i) {
+				continue
+			}
+			if err := f(w.message([]rowbatch.Segment{{Batch: b, From: i, To: i + 1}})); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// claims publishes the claims: first those whose rows are together, then the others.
+func (x *Extract) claims(ctx context.Context, f func(*Message) error) error {
+	var lanes []rowbatch.Lane
+	for _, in := range x.Inputs {
+		if in.Table == cpcds.Claims {
+			lanes = append(lanes, in.Lanes()...)
+		}
+	}
+	if len(lanes) == 0 {
+		return nil
+	}
+	w := newWriter(cpcds.Claims)
+	take := func(rows []rowbatch.Segment) error { return f(w.message(rows)) }
+	if x.Lines {
+		take = func(rows []rowbatch.Segment) error {
+			for _, s := range rows {
+				for i := s.From; i < s.To; i++ {
+					if err := f(w.message([]rowbatch.Segment{{Batch: s.Batch, From: i, To: i + 1}})); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		}
+	}
+	if err := os.MkdirAll(x.Scratch, 0o700); err != nil {
+		return fmt.Errorf("make a folder for temporary files: %w", err)
+	}
+	keys, err := scattered.Scan(ctx, lanes, binary.BigEndian.Uint64([]byte("publish!")), x.Scratch, x.Workers)
+	if err != nil {
+		return err
+	}
+	var shuffle *scattered.Shuffle
+	if keys.Any() {
+		shuffle = scattered.NewShuffle(keys, x.Inputs, x.Scratch, x.Workers)
+		defer shuffle.Remove()
+	}
+	if keys.All() {
+		if err := shuffle.GatherAll(ctx, lanes); err != nil {
+			return err
+		}
+	} else {
+		for _, l := range lanes {
+			if err := x.lane(ctx, l, keys, shuffle, take); err != nil {
+				return err
+			}
+		}
+	}
+	if shuffle == nil {
+		return nil
+	}
+	if err := shuffle.Seal(); err != nil {
+		return err
+	}
+	for p := range shuffle.Partitions() {
+		if err := shuffle.Claims(p, func(_ string, rows []rowbatch.Segment) error { return take(rows) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lane publishes the claims of a lane that have no rows elsewhere.
+func (x *Extract) lane(ctx context.Context, l rowbatch.Lane, keys *scattered.Keys, shuffle *scattered.Shuffle, take func([]rowbatch.Segment) error) (err error) {
+	var writer *scattered.Writer
+	if shuffle != nil {
+		if writer, err = shuffle.Writer(); err != nil {
+			return err
+		}
+		defer writer.Release()
+	}
+	rows, err := l.Input.Read(ctx, l.Span.First, l.Span.First+l.Span.Rows, nil)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	one := func(s rowbatch.Segment) error {
+		if key := s.Batch.Key(s.From); keys.Has(key) {
+			return writer.Add(key, s)
+		}
+		return take([]rowbatch.Segment{s})
+	}
+	held := &rowbatch.Held{}
+	release := func() error {
+		if held.Empty() {
+			return nil
+		}
+		defer held.Reset()
+		return one(held.Rows())
+	}
+	for {
+		b, err := rows.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return release()
+		}
+		if err != nil {
+			return err
+		}
+		for i := 0; i < b.Len(); {
+			j := i + 1
+			for j < b.Len() && b.SameKey(i, j) {
+				j++
+			}
+			if !held.Empty() && held.Key() != b.Key(i) {
+				if err := release(); err != nil {
+					return err
+				}
+			}
+			if !held.Empty() || j == b.Len() {
+				held.Add(b, i, j)
+			} else if err := one(rowbatch.Segment{Batch: b, From: i, To: j}); err != nil {
+				return err
+			}
+			i = j
+		}
+	}
+}
+
+// writer makes messages of the rows of one table. It keeps its memory.
+type writer struct {
+	table   cpcds.Table
+	columns map[*rowbatch.Input][]column
+	m       Message
+}
+
+// column is a column of an input.
+type column struct {
+	raw  rowbatch.RawColumn
+	name string // without the list that holds it
+	line bool   // its values belong to lines
+}
+
+func newWriter(t cpcds.Table) *writer {
+	return &writer{table: t, columns: map[*rowbatch.Input][]column{}}
+}
+
+// columnsOf lists the columns of an input.
+func (w *writer) columnsOf(in *rowbatch.Input) []column {
+	if c, ok := w.columns[in]; ok {
+		return c
+	}
+	ofLine := map[string]bool{}
+	for _, e := range in.Binding.Elements() {
+		if w.table == cpcds.Claims && e.Info().Level != cpcds.HeaderLevel {
+			for _, name := range in.ColumnsOf(e) {
+				ofLine[name] = true
+			}
+		}
+	}
+	list := []column{}
+	for _, raw := range in.RawColumns() {
+		f := rowbatch.RawField(raw.Name)
+		if f.Name == pipeline.RejectField {
+			continue
+		}
+		list = append(list, column{raw, f.Name, f.Group != "" || ofLine[f.Name]})
+	}
+	w.columns[in] = list
+	return list
+}
+
+// message makes the message of the rows of a record.
+func (w *writer) message(rows []rowbatch.Segment) *Message {
+	m := &w.m
+	*m = Message{Table: w.table, Fields: m.Fields[:0], Values: m.Values[:0], Lines: m.Lines[:0], Rows: m.Rows[:0]}
+	first := rows[0]
+	w.identify(m, first.Batch, first.From)
+	var differ []string // columns of the header with several values
+	for _, s := range rows {
+		for _, c := range w.columnsOf(s.Batch.Input) {
+			if c.line {
+				if !slices.Contains(m.Lines, c.name) {
+					m.Lines = append(m.Lines, c.name)
+				}
+				continue
+			}
+			for i := s.From; i < s.To; i++ {
+				v := s.Batch.Raw(c.raw, i)
+				if at := slices.Index(m.Fields, c.name); at < 0 {
+					m.Fields, m.Values = append(m.Fields, c.name), append(m.Values, v)
+				} else if m.Values[at] != v && !slices.Contains(differ, c.name) {
+					differ = append(differ, c.name)
+				}
+			}
+		}
+	}
+	for _, name := range differ {
+		at := slices.Index(m.Fields, name)
+		m.Fields, m.Values = slices.Delete(m.Fields, at, at+1), slices.Delete(m.Values, at, at+1)
+		m.Lines = append(m.Lines, name)
+	}
+	if len(m.Lines) == 0 {
+		return m
+	}
+	for _, s := range rows {
+		for i := s.From; i < s.To; i++ {
+			row := make([]string, len(m.Lines))
+			for _, c := range w.columnsOf(s.Batch.Input) {
+				if at := slices.Index(m.Lines, c.name); at >= 0 {
+					if v := s.Batch.Raw(c.raw, i); v != "" {
+						row[at] = v
+					}
+				}
+			}
+			m.Rows = append(m.Rows, row)
+		}
+	}
+	return m
+}
+
+// keys are the elements that identify the records of the small tables, the first that is filled.
+var keys = [cpcds.NumTables][]cpcds.Element{
+	cpcds.Members:       {cpcds.MembersMemberID},
+	cpcds.Coverages:     {cpcds.CoveragesCoverageID},
+	cpcds.Providers:     {cpcds.ProvidersProviderNPI, cpcds.ProvidersProviderID, cpcds.ProvidersProviderTaxID},
+	cpcds.Organizations: {cpcds.OrganizationsOrganizationNPI, cpcds.OrganizationsOrganizationPayerIdentifier, cpcds.OrganizationsOrganizationID},
+}
+
+// identify finds the key of a record and its member.
+func (w *writer) identify(m *Message, b *rowbatch.Batch, i int) {
+	value := func(e cpcds.Element) string {
+		if col := b.ColumnOf(e); col != nil {
+			return col.Value(i)
+		}
+		return ""
+	}
+	switch w.table {
+	case cpcds.Claims:
+		m.Key, m.Member = b.Key(i), value(cpcds.MemberID)
+		m.Claims = Links{m.Key, value(cpcds.ClaimAdjustedFromIdentifier), value(cpcds.ClaimAdjustedToIdentifier)}
+		return
+	case cpcds.Members:
+		m.Member = value(cpcds.MembersMemberID)
+	case cpcds.Coverages:
+		m.Member = value(cpcds.CoveragesMemberID)
+	}
+	for _, e := range keys[w.table] {
+		if m.Key = value(e); m.Key != "" {
+			return
+		}
+	}
+}
+
+// Families finds which claims adjust each other, directly or through others. The zero value is ready
+// to use.
+type Families struct{ parent map[string]string }
+
+// Add adds a claim.
+func (f *Families) Add(l Links) {
+	for _, other := range [2]string{l.From, l.To} {
+		if other == "" || other == l.Key {
+			continue
+		}
+		if f.parent == nil {
+			f.parent = map[string]string{}
+		}
+		a, b := f.Of(l.Key), f.Of(other)
+		if a != b { // the smaller one is the root, whatever the order of the claims
+			f.parent[strings.Clone(max(a, b))] = strings.Clone(min(a, b))
+		}
+	}
+}
+
+// Of returns the claim that stands for the family of a claim.
+func (f *Families) Of(key string) string {
+	for {
+		up, ok := f.parent[key]
+		if !ok {
+			return key
+		}
+		key = up
+	}
+}
+
+// Columns lists the columns that the messages of a table can have: of the record, and of its lines.
+// The inputs must have been placed, or Each been called.
+func Columns(inputs []*rowbatch.Input, t cpcds.Table) (fields, lines []string) {
+	w := newWriter(t)
+	for _, in := range inputs {
+		if in.Table != t {
+			continue
+		}
+		for _, c := range w.columnsOf(in) {
+			to := &fields
+			if c.line {
+				to = &lines
+			}
+			if !slices.Contains(*to, c.name) {
+				*to = append(*to, c.name)
+			}
+		}
+	}
+	return fields, lines
+}
+
+// Place prepares the inputs, as Each does.
+func (x *Extract) Place(ctx context.Context) error { return x.place(ctx) }

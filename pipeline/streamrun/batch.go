@@ -1,0 +1,194 @@
+package streamrun
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/directory"
+	"cpcds2fhir/schemas/cpcds"
+	"cpcds2fhir/schemas/fhir"
+)
+
+// batch is a set of resources that are loaded together, with all that becomes durable with them.
+type batch struct {
+	out      fhir.Batch
+	claims   []madeClaim
+	account  pipeline.Account // without the outcomes of the target
+	messages MessageCount
+	dead     []DeadLetter
+	put      map[string][]byte // records of what waits
+	guards   map[string][]byte // of put, as they were read
+	awaited  []directory.Unresolved
+	releases []release // records that waited and are in this batch
+
+	at     pipeline.Position // up to which messages are in it
+	moved  bool              // at is beyond the batch before, though there may be no message
+	begun  time.Time         // when its first message came
+	oldest time.Time         // of its messages
+	sent   time.Time
+	broken bool // something failed while it was made: it must not be loaded
+
+	// What follows is set when the batch is sent.
+	changed []pipeline.Record
+	guarded []pipeline.Record
+	arrived []directory.Unresolved
+	window  window           // of the lane, with this batch
+	total   pipeline.Account // of this batch, with the outcomes
+}
+
+// madeClaim is a claim with resources in a batch.
+type madeClaim struct {
+	from, to int // its resources
+	partly   bool
+	voided   bool
+}
+
+// MessageCount counts what became of messages. Read is the sum of the next five. The others
+// count records that had waited: they were read, and counted as Waiting, before.
+type MessageCount struct {
+	Read        int64 `json:"read"`
+	Records     int64 `json:"records"`      // became resources, or were older than those that the target has
+	Deletions   int64 `json:"deletions"`    // without a value
+	DeadLetters int64 `json:"dead_letters"` // that were read in this window
+	Waiting     int64 `json:"waiting"`
+	Skipped     int64 `json:"skipped"` // by a rule of the layout
+
+	Released     int64 `json:"released"`              // records that went on when what they waited for arrived
+	ReleasedDead int64 `json:"released_dead_letters"` // records that did not, because they broke another rule
+	Expired      int64 `json:"expired"`               // records that waited too long, and are dead letters
+}
+
+// Add adds o to c.
+func (c *MessageCount) Add(o *MessageCount) {
+	c.Read += o.Read
+	c.Records += o.Records
+	c.Deletions += o.Deletions
+	c.DeadLetters += o.DeadLetters
+	c.Waiting += o.Waiting
+	c.Skipped += o.Skipped
+	c.Released += o.Released
+	c.ReleasedDead += o.ReleasedDead
+	c.Expired += o.Expired
+}
+
+// Balanced reports whether each message that was read is accounted for.
+func (c *MessageCount) Balanced() bool {
+	return c.Read == c.Records+c.Deletions+c.DeadLetters+c.Waiting+c.Skipped
+}
+
+func (b *batch) empty() bool {
+	return b.out.Len() == 0 && len(b.dead) == 0 && len(b.put) == 0 && !b.moved && b.messages == MessageCount{}
+}
+
+func (b *batch) full(bytes int) bool {
+	return b.out.Size() >= bytes || b.messages.Read >= 1<<14 || len(b.put) >= 1<<13
+}
+
+// has reports whether the batch has a record that waited, by its name.
+func (b *batch) has(held string) bool {
+	return slices.ContainsFunc(b.releases, func(r release) bool { return r.name == held })
+}
+
+// freeze collects what becomes durable with the batch. Nothing is added to it afterwards.
+func (b *batch) freeze(l *lane) {
+	d := l.maker.dir
+	for name, v := range d.Changed() {
+		b.changed = append(b.changed, pipeline.Record{Name: name, Value: v})
+		// That another lane has put the same does no harm.
+		b.guarded = append(b.guarded, pipeline.Record{Name: name, Value: d.Guard(name)}, pipeline.Record{Name: name, Value: v})
+	}
+	for name, v := range b.put {
+		b.changed = append(b.changed, pipeline.Record{Name: name, Value: v})
+	}
+	for name, v := range b.guards {
+		b.guarded = append(b.guarded, pipeline.Record{Name: name, Value: v})
+	}
+	b.arrived = slices.Clone(d.Arrived())
+	b.window = l.window.of(l.windowOf(l.Now()), l.durable)
+}
+
+// seal makes what becomes durable with the batch.
+func (b *batch) seal(l *lane, outcomes []pipeline.Outcome) (pipeline.StreamCommit, error) {
+	c := pipeline.StreamCommit{Position: b.at, Put: slices.Clone(b.changed), Guards: b.guarded}
+	b.total = pipeline.Account{}
+	b.total.Add(&b.account)
+	b.tally(outcomes)
+	w := b.window
+	w.Account = pipeline.Account{}
+	w.Account.Add(&b.window.Account)
+	w.Account.Add(&b.total)
+	w.Messages.Add(&b.messages)
+	w.To = b.at.Next
+	value, err := json.Marshal(&w)
+	if err != nil {
+		return c, fmt.Errorf("write account: %w", err)
+	}
+	c.Put = append(c.Put, pipeline.Record{Name: windowName(w.start, l.name), Value: value})
+	b.sealed(&w)
+	return c, nil
+}
+
+// sealed remembers the account that is being made durable; land takes it over.
+func (b *batch) sealed(w *window) { b.window.next = w }
+
+// tally adds to the account what the target did with the batch.
+func (b *batch) tally(outcomes []pipeline.Outcome) {
+	a := &b.total
+	for i, r := range b.out.All() {
+		a.Resources[r.Type].Count(outcomes[i])
+		if outcomes[i] == pipeline.Unordered {
+			pipeline.Count(&a.Warnings, pipeline.RuleNoOrderThere, 1)
+		}
+	}
+	for _, c := range b.claims {
+		var n [pipeline.NumOutcomes]int
+		for _, o := range outcomes[c.from:c.to] {
+			n[o]++
+		}
+		switch {
+		case n[pipeline.Refused] > 0:
+			a.Claims.Rejected++
+		case n[pipeline.Created]+n[pipeline.Updated]+n[pipeline.Deleted] > 0:
+			a.Claims.Loaded++
+		case n[pipeline.Stale]+n[pipeline.Unordered] > 0:
+			a.Claims.Stale++
+		default:
+			a.Claims.Unchanged++
+		}
+		if c.voided && n[pipeline.Stale]+n[pipeline.Unordered] == 0 {
+			pipeline.Count(&a.Warnings, pipeline.RuleVoided, 1)
+		}
+		if c.partly {
+			a.Claims.PartlyRejected++
+		}
+	}
+}
+
+func judgedSeen(a *pipeline.Account) int64 {
+	n := a.Claims.Seen
+	for t := range cpcds.Claims {
+		n += a.Rows[t].Read
+	}
+	return n
+}
+
+func judgedRejected(a *pipeline.Account) int64 {
+	n := a.Claims.Rejected
+	for t := range cpcds.Claims {
+		n += a.Rows[t].Rejected
+	}
+	return n
+}
+
+// reset makes the batch empty and keeps its memory.
+func (b *batch) reset() {
+	out, claims := b.out, b.claims[:0]
+	out.Reset()
+	put, guards := b.put, b.guards
+	clear(put)
+	clear(guards)
+	*b = batch{out: out, claims: claims, put: put, guards: guards}
+}

@@ -1,0 +1,365 @@
+package streamrun
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/messages"
+)
+
+// lane loads one partition while the caller owns it. It belongs to one goroutine.
+type lane struct {
+	*Engine
+	part   Partition
+	name   string
+	target pipeline.StreamLane
+	maker  *maker
+
+	durable pipeline.Position
+	window  window // as it is durable
+	next    *batch // being made
+	flight  *batch // on its way to the target; nil if there is none
+	landed  chan error
+
+	again []string // names of held records that were in a batch that did not arrive
+}
+
+// Lane loads a partition until ctx ends: then it loads what it has, within Config.Drain, and returns
+// nil. Any other return is an error with which the lane cannot go on. What the caller can wait for,
+// such as a target that is down, is no error: the lane waits, and Events.Blocked says so.
+func (e *Engine) Lane(ctx context.Context, p Partition) (err error) {
+	name := fmt.Sprintf("%s/%s/%d", e.Group, p.Topic(), p.Number())
+	l := &lane{Engine: e, part: p, name: name}
+	defer func() {
+		if e.Events.Ended != nil {
+			e.Events.Ended(p.Topic(), p.Number(), err)
+		}
+	}()
+	// What is on its way when ctx ends may still arrive.
+	work, cancel := drained(ctx, e.Drain)
+	defer cancel()
+	pause := backoff{}
+	for ctx.Err() == nil {
+		err := l.run(ctx, work)
+		switch {
+		case err == nil, ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
+			return nil
+		case errors.Is(err, pipeline.ErrFenced):
+			return fmt.Errorf("lane %s: %w", name, err)
+		case errors.Is(err, pipeline.ErrChanged):
+			if e.Events.Again != nil {
+				e.Events.Again(p.Topic(), p.Number())
+			}
+			continue
+		case !passing(err):
+			return fmt.Errorf("%s, partition %d: %w", p.Topic(), p.Number(), err)
+		}
+		if e.Events.Blocked != nil {
+			e.Events.Blocked(p.Topic(), p.Number(), err)
+		}
+		pause.wait(ctx)
+	}
+	return nil
+}
+
+// drained returns a context that ends some time after another one.
+func drained(ctx context.Context, after time.Duration) (context.Context, func()) {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(after, cancel) })
+	return work, func() { stop(); cancel() }
+}
+
+// StopError is an error that waiting does not mend.
+type StopError struct{ error }
+
+// Unwrap returns the error.
+func (e StopError) Unwrap() error { return e.error }
+
+func stopf(format string, args ...any) error { return StopError{fmt.Errorf(format, args...)} }
+
+// passing reports whether an error may pass by waiting: all but those that are known not to.
+func passing(err error) bool {
+	var stop StopError
+	var budget *BudgetError
+	return !errors.As(err, &stop) && !errors.As(err, &budget)
+}
+
+// backoff waits longer with every failure.
+type backoff struct{ last time.Duration }
+
+func (b *backoff) wait(ctx context.Context) {
+	b.last = min(max(2*b.last, 100*time.Millisecond), 10*time.Second)
+	select {
+	case <-ctx.Done():
+	case <-time.After(b.last):
+	}
+}
+
+// run takes the lane and loads it until ctx ends or something fails.
+func (l *lane) run(ctx, work context.Context) error {
+	if err := l.take(work); err != nil {
+		return err
+	}
+	from, err := l.begin(ctx)
+	if err != nil {
+		return err
+	}
+	if l.Events.Opened != nil {
+		l.Events.Opened(l.part.Topic(), l.part.Number(), from, l.part.Committed())
+	}
+	fetched := newFetcher(ctx, l.part.Open(from))
+	defer fetched.close()
+	committed := newCommitter(ctx, work, l.part)
+	defer committed.close()
+	if l.durable.Next > 0 {
+		committed.durable(l.durable.Next)
+	}
+	l.next.at.Next = from
+	if err := l.resume(work); err != nil {
+		return err
+	}
+	err = l.loop(ctx, work, fetched, committed)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) || messages.IsRetriable(err) {
+		return errors.Join(l.end(work, committed), err)
+	}
+	if l.flight != nil {
+		if landed := <-l.landed; landed != nil { // it may not use the lane's memory any longer
+			l.lost(l.flight)
+		}
+	}
+	l.lost(l.next)
+	return err
+}
+
+// resume puts the records that waited, and were in a batch that did not arrive, into the next one.
+func (l *lane) resume(work context.Context) error {
+	list, err := l.readHeld(work, l.again, l.Now().Add(-l.Late))
+	if err != nil {
+		return err
+	}
+	if err := l.maker.released(work, l.next, list); err != nil {
+		return err
+	}
+	l.again = nil
+	return nil
+}
+
+// lost remembers the records that waited and are in a batch that does not arrive.
+func (l *lane) lost(b *batch) {
+	for _, r := range b.releases {
+		if !slices.Contains(l.again, r.name) {
+			l.again = append(l.again, r.name)
+		}
+	}
+}
+
+// take becomes the owner of the lane, and begins where the target says.
+func (l *lane) take(work context.Context) (err error) {
+	if l.target, l.durable, err = l.Target.Take(work, l.name); err != nil {
+		return err
+	}
+	if l.maker == nil {
+		l.maker = newMaker(work, l.Engine, l.part)
+	}
+	l.maker.begin()
+	l.next, l.flight = l.newBatch(), nil
+	l.next.at = l.durable
+	return l.readWindow(work)
+}
+
+// begin returns the offset to read from.
+func (l *lane) begin(ctx context.Context) (int64, error) {
+	first, end, err := l.part.Bounds(ctx)
+	if err != nil {
+		return 0, err
+	}
+	at := l.durable
+	switch id := l.part.TopicID(); {
+	case at.TopicID == "" || id == "" || at.TopicID == id:
+	case !l.Recreated:
+		return 0, stopf("the topic was made anew since this target was loaded from it: its offsets mean other messages; set recreated: restart to load the new topic from its beginning")
+	default:
+		at = pipeline.Position{}
+	}
+	switch {
+	case at.Next == 0:
+		return first, nil
+	case at.Next < first && !l.Gap:
+		return 0, stopf("the messages from offset %d to %d are gone and were never loaded: the topic keeps messages for too short a time; set gap: skip to go on without them", at.Next, first-1)
+	case at.Next < first:
+		return first, nil
+	case at.Next > end:
+		return 0, stopf("the target has messages up to offset %d, but the partition ends at %d: it has lost messages; load it into a new target, or use another group", at.Next, end)
+	}
+	return at.Next, nil
+}
+
+// loop makes batches and sends them.
+func (l *lane) loop(ctx, work context.Context, fetched *fetcher, committed *committer) error {
+	var due <-chan time.Time // when the batch must be sent
+	for {
+		if l.flight == nil && !l.next.empty() {
+			switch age := time.Since(l.next.begun); {
+			case l.Linger <= age || l.next.full(l.BatchBytes):
+				l.send(work)
+			case due == nil:
+				due = time.After(l.Linger - age)
+			}
+		}
+		list := fetched.list
+		if l.next.full(l.BatchBytes) {
+			list = nil // it waits until the batch before has landed
+		}
+		select {
+		case f := <-list:
+			if f.err != nil {
+				return f.err
+			}
+			if err := l.messages(ctx, work, f, committed); err != nil {
+				return err
+			}
+			fetched.done()
+		case err := <-l.landed:
+			if err := l.land(work, err, committed); err != nil {
+				return err
+			}
+		case u := <-l.arrivals:
+			if err := l.release(work, u); err != nil {
+				return err
+			}
+		case <-due:
+			due = nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// chunk is how many messages are read together, so that a batch does not become much larger than it
+// should.
+const chunk = 128
+
+// messages makes what one fetch brought.
+func (l *lane) messages(ctx, work context.Context, f fetch, committed *committer) error {
+	for list := f.messages; len(list) > 0; {
+		if l.next.full(l.BatchBytes) {
+			if err := l.await(ctx, work, committed); err != nil {
+				return err
+			}
+			l.send(work)
+		}
+		n := min(chunk, len(list))
+		if err := l.maker.messages(ctx, work, l.next, list[:n]); err != nil {
+			return err
+		}
+		list = list[n:]
+	}
+	l.next.at.Next, l.next.moved = f.next, l.next.moved || f.next != l.next.at.Next
+	if l.Events.Fetched != nil {
+		l.Events.Fetched(l.part.Topic(), l.part.Number(), f.next, f.end)
+	}
+	return nil
+}
+
+// await waits for the batch on its way.
+func (l *lane) await(ctx, work context.Context, committed *committer) error {
+	if l.flight == nil {
+		return nil
+	}
+	select {
+	case err := <-l.landed:
+		return l.land(work, err, committed)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// send sends the batch.
+func (l *lane) send(work context.Context) {
+	b := l.next
+	b.freeze(l)
+	l.flight, l.next = b, l.newBatch()
+	l.next.at = b.at
+	l.maker.dir.Begin()
+	l.maker.forget()
+	landed := make(chan error, 1)
+	l.landed = landed
+	go func() { landed <- l.deliver(work, b) }()
+}
+
+// deliver makes a batch durable: first its dead letters, then the rest.
+func (l *lane) deliver(work context.Context, b *batch) error {
+	b.sent = time.Now()
+	if len(b.dead) > 0 {
+		if err := l.DeadLetters.Write(work, b.dead); err != nil {
+			return fmt.Errorf("write dead letters: %w", err)
+		}
+	}
+	return l.target.Load(work, &b.out, func(outcomes []pipeline.Outcome) (pipeline.StreamCommit, error) {
+		return b.seal(l, outcomes)
+	})
+}
+
+// land takes over what became durable.
+func (l *lane) land(work context.Context, err error, committed *committer) error {
+	b := l.flight
+	l.flight, l.landed = nil, nil
+	if err != nil {
+		l.lost(b)
+		return err
+	}
+	l.maker.dir.Landed()
+	l.durable, l.window = b.at, *b.window.next
+	committed.durable(l.durable.Next)
+	if l.Events.Loaded != nil {
+		l.Events.Loaded(l.part.Topic(), l.part.Number(), Batch{Next: b.at.Next, Oldest: b.oldest, Took: time.Since(b.sent), Bytes: b.out.Size(),
+			Messages: b.messages, Account: &b.total})
+	}
+	if err := l.judge(b.window.start, judgedSeen(&b.total), judgedRejected(&b.total)); err != nil {
+		return err
+	}
+	for _, u := range b.arrived {
+		if err := l.release(work, u); err != nil {
+			return err
+		}
+	}
+	if err := l.look(work, b.awaited); err != nil {
+		return err
+	}
+	l.maker.recycle(b)
+	return nil
+}
+
+// end loads what the lane has, and commits it, before it gives the partition away.
+func (l *lane) end(work context.Context, committed *committer) error {
+	if l.flight != nil {
+		if err := l.land(work, <-l.landed, committed); err != nil {
+			return err
+		}
+	}
+	if l.next.broken {
+		l.lost(l.next)
+		return nil
+	}
+	if !l.next.empty() {
+		l.send(work)
+		if err := l.land(work, <-l.landed, committed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newBatch begins a batch.
+func (l *lane) newBatch() *batch { return l.maker.batch() }
+
+// isOf reports whether a name is one of a lane of the group.
+func (e *Engine) isOf(lane string) bool { return strings.HasPrefix(lane, e.Group+"/") }
+
+// Stop marks an error as one that waiting does not mend: the lane ends with it.
+func Stop(err error) error { return StopError{err} }

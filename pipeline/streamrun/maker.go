@@ -1,0 +1,419 @@
+package streamrun
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/claims"
+	"cpcds2fhir/pipeline/directory"
+	"cpcds2fhir/pipeline/messages"
+	"cpcds2fhir/pipeline/referenced"
+	"cpcds2fhir/pipeline/rowbatch"
+	"cpcds2fhir/pipeline/tables"
+	"cpcds2fhir/schemas/cpcds"
+	"cpcds2fhir/schemas/fhir"
+)
+
+// maker makes batches of messages: what each of them becomes. It belongs to one lane.
+type maker struct {
+	*Engine
+	part    Partition
+	path    string // names the partition in dead letters
+	dir     *directory.Live
+	claims  *claims.Builder
+	tables  [cpcds.NumTables]*tables.Builder
+	readers [cpcds.NumTables]*reader
+	raw     directory.Keys
+	scratch fhir.Batch // the resources of one record
+	free    *batch
+}
+
+// recall reads records of the target for a directory.
+type recall struct {
+	ctx    context.Context
+	target pipeline.StreamTarget
+}
+
+// Recall implements directory.Records.
+func (r recall) Recall(names []string) ([][]byte, error) { return r.target.Recall(r.ctx, names) }
+
+func newMaker(work context.Context, e *Engine, p Partition) *maker {
+	m := &maker{Engine: e, part: p, path: fmt.Sprintf("%s/%d", p.Topic(), p.Number()), raw: directory.NewKeys(e.Identity, e.Layout)}
+	m.dir = directory.NewLive(e.base, recall{work, e.Target})
+	m.claims = claims.NewBuilder(&e.claims, m.dir, nil)
+	for _, t := range tables.Order {
+		m.tables[t] = tables.NewBuilder(&e.tables, m.dir, t)
+	}
+	for t := range cpcds.NumTables {
+		m.readers[t] = newReader(m, t)
+	}
+	return m
+}
+
+// begin begins anew: what was made and did not arrive is forgotten.
+func (m *maker) begin() {
+	m.dir.Reset()
+	m.forget()
+	for _, r := range m.readers {
+		r.reset()
+	}
+}
+
+// forget forgets what was found in the directory.
+func (m *maker) forget() {
+	m.claims.Forget()
+	for _, b := range m.tables {
+		if b != nil {
+			b.Forget()
+		}
+	}
+}
+
+// batch returns an empty batch.
+func (m *maker) batch() *batch {
+	b := m.free
+	m.free = nil
+	if b == nil {
+		b = &batch{put: map[string][]byte{}, guards: map[string][]byte{}}
+	}
+	return b
+}
+
+// recycle keeps the memory of a batch that has landed.
+func (m *maker) recycle(b *batch) {
+	b.reset()
+	m.free = b
+}
+
+// item is a message on its way to a batch.
+type item struct {
+	*Message
+	table   cpcds.Table
+	place   messages.Place
+	fault   *DeadLetter // why it cannot be read
+	waited  *release    // it is a record that waited
+	expired bool        // and waits no longer
+	replay  bool        // it was a dead letter before
+}
+
+// again reports whether the record is made again because something that it refers to has arrived.
+func (it *item) again() bool { return it.waited != nil && it.waited.Provisional }
+
+// messages adds messages to a batch. An error of the format that may pass, such as that of a registry
+// that is down, leaves those before it in the batch.
+func (m *maker) messages(ctx, work context.Context, b *batch, list []Message) error {
+	items := make([]item, 0, len(list))
+	var failed error
+	for i := range list {
+		it := item{Message: &list[i]}
+		if failed = m.read(ctx, &it); failed != nil {
+			break
+		}
+		items = append(items, it)
+	}
+	if err := m.make(work, b, items); err != nil {
+		return err
+	}
+	for i := range items {
+		x := &items[i]
+		b.messages.Read++
+		b.at.Next, b.at.LeaderEpoch, b.at.TopicID = x.Offset+1, x.LeaderEpoch, m.part.TopicID()
+		if !x.Time.IsZero() && (b.oldest.IsZero() || x.Time.Before(b.oldest)) {
+			b.oldest = x.Time
+		}
+	}
+	return failed
+}
+
+// make makes items, which were read since the readers were last reset.
+func (m *maker) make(ctx context.Context, b *batch, items []item) error {
+	if len(items) > 0 && b.begun.IsZero() {
+		b.begun = m.Now()
+	}
+	for _, r := range m.readers {
+		r.convert()
+	}
+	b.broken = true // until it has all of the items
+	for i := range items {
+		if err := m.item(ctx, b, &items[i]); err != nil {
+			return err
+		}
+	}
+	if err := m.dir.Err(); err != nil {
+		return err
+	}
+	b.broken = false
+	for _, r := range m.readers {
+		r.reset()
+	}
+	return nil
+}
+
+// read finds the table of a message and reads its fields.
+func (m *maker) read(ctx context.Context, it *item) error {
+	var known bool
+	it.table, known = m.table(m.part.Topic(), it.Message)
+	it.replay = slices.ContainsFunc(it.Headers, func(h Header) bool { return h.Key == ReplayHeader })
+	if !known {
+		it.fault = m.letter(it, StageRoute, pipeline.RejectProblem{Rule: RuleUnknownTable})
+		return nil
+	}
+	if it.Value == nil {
+		return nil
+	}
+	place, err := m.readers[it.table].add(ctx, m.format(m.part.Topic()), it.Value, it.Offset)
+	var bad *messages.Error
+	var unfit *layoutError
+	switch {
+	case err == nil:
+		it.place = place
+	case errors.As(err, &unfit):
+		it.fault = m.letter(it, StageLayout, pipeline.RejectProblem{Rule: RuleLayout, Columns: unfit.columns})
+	case messages.IsRetriable(err) || !errors.As(err, &bad):
+		return err
+	default:
+		p := pipeline.RejectProblem{Rule: bad.Rule}
+		if bad.Field != "" {
+			p.Columns = []string{bad.Field}
+		}
+		it.fault = m.letter(it, StageDecode, p)
+	}
+	return nil
+}
+
+func (m *maker) format(topic string) messages.Format {
+	if f := m.Topics[topic].Format; f != nil {
+		return f
+	}
+	return messages.JSON()
+}
+
+// item adds a message to a batch.
+func (m *maker) item(ctx context.Context, b *batch, it *item) error {
+	switch {
+	case it.fault != nil:
+		m.bury(b, it, it.fault)
+		return nil
+	case it.Value == nil:
+		return m.tombstone(ctx, b, it)
+	case it.table == cpcds.Claims:
+		return m.claim(ctx, b, it)
+	}
+	return m.row(b, it)
+}
+
+// claim makes the claim of a message.
+func (m *maker) claim(ctx context.Context, b *batch, it *item) error {
+	rows := m.readers[cpcds.Claims].batch(it.place.Group)
+	from, to := it.place.From, it.place.To
+	for i := from + 1; i < to; i++ {
+		if !rows.SameKey(from, i) {
+			m.bury(b, it, m.letter(it, StageRules, pipeline.RejectProblem{Rule: RuleSeveral}))
+			return nil
+		}
+	}
+	key := rows.Key(from)
+	if key != "" && it.waited == nil {
+		if deps := m.ahead(m.raw.Raw(fhir.ExplanationOfBenefit, key)); deps != nil {
+			m.wait(b, it, key, deps)
+			return nil
+		}
+	}
+	var a pipeline.Account
+	m.scratch.Reset()
+	segment := []rowbatch.Segment{{Batch: rows, From: from, To: to}}
+	var r *claims.Result
+	if key == "" {
+		r = m.claims.Keyless(&a, segment[0])
+	} else {
+		r = m.claims.Build(ctx, &m.scratch, &a, key, segment)
+	}
+	if err := m.claims.Err(); err != nil {
+		return err
+	}
+	if r.Reject != nil && !it.expired {
+		if deps := awaited(r.Reject.Problems, m.claims.Unresolved()); deps != nil && r.Fate == claims.Rejected {
+			m.wait(b, it, key, deps)
+			return nil
+		}
+	}
+	m.went(b, it, key)
+	switch r.Fate {
+	case claims.Accepted:
+		for i := range r.Referenced {
+			if err := m.referenced(b, &r.Referenced[i]); err != nil {
+				return err
+			}
+		}
+		if it.replay {
+			old, err := m.outdated(ctx)
+			if err != nil {
+				return err
+			}
+			if old {
+				a.Claims.Stale++
+				m.count(b, it, func(c *MessageCount) { c.Records++ })
+				break
+			}
+		}
+		c := madeClaim{from: b.out.Len(), partly: r.Partly, voided: r.Voided}
+		m.keepParts(key)
+		version := ""
+		for _, x := range m.scratch.All() {
+			b.out.Add(x)
+			version = x.SourceVersion
+		}
+		c.to = b.out.Len()
+		m.settle(b, it, record(fhir.ExplanationOfBenefit, m.raw.Raw(fhir.ExplanationOfBenefit, key)), strings.Clone(version), m.claims.Unresolved(), r.Referenced)
+		if it.again() {
+			return nil // it was counted when it was loaded
+		}
+		b.claims = append(b.claims, c)
+		m.count(b, it, func(c *MessageCount) { c.Records++ })
+	case claims.Skipped:
+		m.count(b, it, func(c *MessageCount) { c.Skipped++ })
+	}
+	if r.Reject != nil {
+		m.reject(b, it, r.Reject, r.Fate == claims.Rejected)
+	}
+	b.account.Add(&a)
+	return nil
+}
+
+// row makes the resources of the rows of a message of a small table.
+func (m *maker) row(b *batch, it *item) error {
+	rows, t := m.readers[it.table].batch(it.place.Group), m.tables[it.table]
+	// The directory is about to change, so claims must look again.
+	m.forget()
+	var a pipeline.Account
+	m.scratch.Reset()
+	var rejected *pipeline.Reject
+	var deps, unresolved []directory.Unresolved
+	var only []referenced.Resource
+	for i := it.place.From; i < it.place.To; i++ {
+		if err := t.Index(m.dir, rows, i, 0, it.Offset); err != nil {
+			return err
+		}
+		mentioned, reject := t.Build(&m.scratch, &a, rows, i, 0, it.Offset, m.dir)
+		if err := m.dir.Err(); err != nil {
+			return err
+		}
+		if reject != nil {
+			rejected = reject
+			deps = append(deps, awaited(reject.Problems, t.Unresolved())...)
+			continue
+		}
+		for k := range mentioned {
+			if err := m.referenced(b, &mentioned[k]); err != nil {
+				return err
+			}
+		}
+		unresolved, only = append(unresolved, t.Unresolved()...), append(only, mentioned...)
+	}
+	if len(deps) > 0 && it.place.To == it.place.From+1 && !it.expired {
+		m.wait(b, it, "", deps)
+		return nil
+	}
+	m.went(b, it, "")
+	for _, x := range m.scratch.All() {
+		b.out.Add(x)
+		if raw, ok := fhir.ParseID(x.ID); ok && m.scratch.Len() == 1 {
+			m.settle(b, it, record(x.Type, raw), strings.Clone(x.SourceVersion), unresolved, only)
+		}
+	}
+	if it.again() {
+		m.forget()
+		return nil
+	}
+	b.account.Add(&a)
+	switch {
+	case rejected != nil:
+		m.reject(b, it, rejected, true)
+	case m.scratch.Len() == 0 && a.Rows[it.table].Skipped > 0 && len(a.Skips) > 0 && a.Skips[it.table.String()+pipeline.RuleDuplicateKey] == 0:
+		m.count(b, it, func(c *MessageCount) { c.Skipped++ })
+	default:
+		m.count(b, it, func(c *MessageCount) { c.Records++ })
+	}
+	m.forget()
+	return nil
+}
+
+// count counts what became of a message; a record that had waited was counted before.
+func (m *maker) count(b *batch, it *item, f func(*MessageCount)) {
+	if it.waited == nil {
+		f(&b.messages)
+	}
+}
+
+// reject makes a dead letter of a record that broke rules. whole says that nothing of it was loaded.
+func (m *maker) reject(b *batch, it *item, r *pipeline.Reject, whole bool) {
+	stage := StageRules
+	if it.expired {
+		stage = StageLate
+	}
+	d := m.letter(it, stage, r.Problems...)
+	if whole {
+		m.bury(b, it, d)
+	} else {
+		b.dead = append(b.dead, *d)
+	}
+}
+
+// bury adds a dead letter.
+func (m *maker) bury(b *batch, it *item, d *DeadLetter) {
+	b.dead = append(b.dead, *d)
+	m.count(b, it, func(c *MessageCount) { c.DeadLetters++ })
+	m.died(b, it)
+}
+
+// letter makes the dead letter of a message. Its memory is its own.
+func (m *maker) letter(it *item, stage Stage, problems ...pipeline.RejectProblem) *DeadLetter {
+	d := &DeadLetter{Topic: m.part.Topic(), Partition: m.part.Number(), Message: it.clone(), Stage: stage, Problems: slices.Clone(problems)}
+	if it.fault == nil || stage != StageRoute {
+		d.Table = it.table.String()
+	}
+	if stage == StageRoute {
+		d.Table = ""
+	}
+	if it.waited != nil {
+		d.Topic, d.Partition = it.waited.topic, it.waited.partition
+	}
+	for i := range d.Problems {
+		d.Problems[i].Input, d.Problems[i].Row = "", 0 // they are the message
+	}
+	return d
+}
+
+// clone copies a message.
+func (m *Message) clone() Message {
+	c := *m
+	c.Key, c.Value = bytes.Clone(m.Key), bytes.Clone(m.Value)
+	c.Headers = make([]Header, len(m.Headers))
+	for i, h := range m.Headers {
+		c.Headers[i] = Header{strings.Clone(h.Key), bytes.Clone(h.Value)}
+	}
+	return c
+}
+
+// ReplayHeader is the header of a message that was a dead letter: how often it was replayed. Such a
+// message never replaces anything that is as new as itself.
+const ReplayHeader = "cpcds-replays"
+
+// outdated reports whether the target has a resource of the scratch batch as new as it is, or newer.
+func (m *maker) outdated(ctx context.Context) (bool, error) {
+	for _, r := range m.scratch.All() {
+		have, ok, err := m.Target.SourceVersion(ctx, fhir.Reference(r.Type, r.ID))
+		if err != nil {
+			return false, err
+		}
+		if order, ordered := fhir.CompareVersions(r.SourceVersion, have); ok && (!ordered || order <= 0) {
+			return true, nil
+		}
+	}
+	return false, nil
+}

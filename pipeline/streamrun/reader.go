@@ -1,0 +1,180 @@
+package streamrun
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/messages"
+	"cpcds2fhir/pipeline/rowbatch"
+	"cpcds2fhir/schemas/cpcds"
+	"cpcds2fhir/schemas/layouts"
+)
+
+// reader reads the messages of one table as rows through the layout. Messages with the same fields
+// are read together. It belongs to one lane.
+type reader struct {
+	*maker
+	table     cpcds.Table
+	collector *messages.Collector
+	shapes    map[uint64]*shape
+	batches   []*rowbatch.Batch // by group, since reset
+
+	expect []cpcds.Field // all fields that messages had so far, as long as the layout can read them together
+	grown  bool          // there are more of them than the collector expects
+	frozen bool          // they cannot be read together
+}
+
+// shape is how messages with the same fields are read.
+type shape struct {
+	input     *rowbatch.Input
+	converter *rowbatch.Converter
+	err       *layoutError
+}
+
+// layoutError says that the fields of a message do not fit the layout.
+type layoutError struct {
+	columns []string
+	err     error
+}
+
+func (e *layoutError) Error() string {
+	return fmt.Sprintf("the fields do not fit the layout: %v", e.err)
+}
+
+func newReader(m *maker, t cpcds.Table) *reader {
+	r := &reader{maker: m, table: t, shapes: map[uint64]*shape{}}
+	r.collector = r.newCollector()
+	return r
+}
+
+func (r *reader) newCollector() *messages.Collector {
+	c := &messages.Collector{Expect: slices.Clone(r.expect)}
+	c.Select = func(id uint64, fields []cpcds.Field) pipeline.Columns {
+		s := r.shape(id, fields)
+		if s.err != nil {
+			return pipeline.Columns{}
+		}
+		return s.input.Columns()
+	}
+	return c
+}
+
+// fieldsOnly is a file of which only the columns are known.
+type fieldsOnly []cpcds.Field
+
+func (f fieldsOnly) Fields() []cpcds.Field                          { return f }
+func (f fieldsOnly) Spans(context.Context) ([]pipeline.Span, error) { return nil, nil }
+func (f fieldsOnly) Close() error                                   { return nil }
+func (f fieldsOnly) Open(context.Context, int64, int64, pipeline.Columns) (pipeline.Source, error) {
+	return nil, errors.New("a message is no file")
+}
+
+// shape returns how messages with these fields are read.
+func (r *reader) shape(id uint64, fields []cpcds.Field) *shape {
+	if s, ok := r.shapes[id]; ok {
+		return s
+	}
+	s := &shape{}
+	fields = cloneFields(fields)
+	binding, err := r.bind(fields)
+	if err != nil {
+		s.err = &layoutError{err: err}
+		var bind *layouts.BindError
+		if errors.As(err, &bind) {
+			for _, f := range fields {
+				s.err.columns = append(s.err.columns, f.Name)
+			}
+		}
+	} else {
+		s.input = &rowbatch.Input{Path: r.path, Table: r.table, File: fieldsOnly(fields), Binding: binding}
+		s.input.Place(0, nil)
+		s.converter = s.input.Converter()
+		r.learn(fields)
+	}
+	if len(r.shapes) >= maxShapes {
+		clear(r.shapes)
+	}
+	r.shapes[id] = s
+	return s
+}
+
+// maxShapes is how many combinations of fields are remembered.
+const maxShapes = 1024
+
+func (r *reader) bind(fields []cpcds.Field) (*layouts.Binding, error) {
+	return r.Layout.Bind(r.table, fields, layouts.Options{Lenient: r.Repairs.Lenient, NoRepair: r.Repairs.Off})
+}
+
+func cloneFields(fields []cpcds.Field) []cpcds.Field {
+	out := slices.Clone(fields)
+	for i := range out {
+		out[i].Name, out[i].Group = strings.Clone(out[i].Name), strings.Clone(out[i].Group)
+	}
+	return out
+}
+
+// learn lets the collector expect these fields too: messages leave out what they have no value for,
+// and each combination would be a shape of its own.
+func (r *reader) learn(fields []cpcds.Field) {
+	if r.frozen {
+		return
+	}
+	all := slices.Clone(r.expect)
+	for _, f := range fields {
+		if f.Fault == "" && !slices.ContainsFunc(all, func(x cpcds.Field) bool { return x.Name == f.Name && x.Group == f.Group }) {
+			all = append(all, f)
+		}
+	}
+	if len(all) == len(r.expect) {
+		return
+	}
+	if _, err := r.bind(all); err != nil {
+		r.frozen = true
+		return
+	}
+	r.expect, r.grown = all, true
+}
+
+// add reads a message. A *layoutError says that its fields do not fit.
+func (r *reader) add(ctx context.Context, f messages.Format, value []byte, number int64) (messages.Place, error) {
+	p, err := r.collector.Add(ctx, f, value, number)
+	if err != nil {
+		return p, err
+	}
+	g := r.collector.Group(p.Group)
+	if s := r.shape(g.ID, g.Fields); s.err != nil {
+		return p, s.err
+	}
+	return p, nil
+}
+
+// convert reads all rows through the layout.
+func (r *reader) convert() {
+	for i := range r.collector.Groups() {
+		g := r.collector.Group(i)
+		s := r.shape(g.ID, g.Fields)
+		if s.err != nil || g.Rows.N == 0 {
+			r.batches = append(r.batches, nil)
+			continue
+		}
+		r.batches = append(r.batches, s.converter.Read(g.Rows))
+	}
+}
+
+// batch returns the rows of a group.
+func (r *reader) batch(group int) *rowbatch.Batch { return r.batches[group] }
+
+// reset forgets the messages.
+func (r *reader) reset() {
+	r.batches = r.batches[:0]
+	if r.grown {
+		r.grown = false
+		r.collector = r.newCollector()
+		return
+	}
+	r.collector.Reset()
+}
