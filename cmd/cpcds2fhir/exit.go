@@ -14,6 +14,7 @@ import (
 	"cpcds2fhir/loaders/ndjson"
 	storeloader "cpcds2fhir/loaders/store"
 	"cpcds2fhir/pipeline/csvio"
+	"cpcds2fhir/pipeline/kafkaio"
 	"cpcds2fhir/pipeline/statefile"
 	"cpcds2fhir/schemas/layouts"
 )
@@ -55,6 +56,8 @@ func exitCode(err error) int {
 	var layout *layouts.FileError
 	var synthetic *synth.OptionError
 	var csv *csvio.OptionError
+	var topic *kafkaio.TopicError
+	var auth *kafkaio.AuthenticationError
 	var environment environmentError
 	var path *fs.PathError
 	var link *os.LinkError
@@ -65,7 +68,7 @@ func exitCode(err error) int {
 		errors.As(err, &csv), errors.As(err, &storeKey), errors.As(err, &key), errors.As(err, &otherRun),
 		strings.HasPrefix(err.Error(), "unknown command"):
 		return exitUsage
-	case errors.As(err, &inUse), errors.As(err, &version), errors.As(err, &notStore), errors.As(err, &stateSchema), errors.As(err, &journalSchema), errors.As(err, &path), errors.As(err, &link),
+	case errors.As(err, &topic), errors.As(err, &auth), errors.As(err, &inUse), errors.As(err, &version), errors.As(err, &notStore), errors.As(err, &stateSchema), errors.As(err, &journalSchema), errors.As(err, &path), errors.As(err, &link),
 		errors.Is(err, ndjson.ErrLocked), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission),
 		errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return exitEnvironment

@@ -51,7 +51,7 @@ func (p *kafkaPartition) Bounds(ctx context.Context) (first, end int64, err erro
 
 // Open implements streamrun.Partition.
 func (p *kafkaPartition) Open(offset int64) streamrun.Feed {
-	r := p.client.Reader(p.Topic(), p.Number(), offset, kafkaio.ReaderConfig{MaxBytes: p.maxBytes, TopicID: p.topicID})
+	r := p.client.Reader(p.Topic(), p.Number(), offset, kafkaio.ReaderConfig{MaxBytes: p.maxBytes, MaxFetchBytes: int64(p.maxBytes), TopicID: p.topicID})
 	return &kafkaFeed{reader: r}
 }
 

@@ -3,7 +3,9 @@ package directory
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
@@ -33,6 +35,10 @@ type Records interface {
 	// Recall returns the values of records in the order of their names, nil for one that is not
 	// there. The values are the caller's.
 	Recall(names []string) ([][]byte, error)
+
+	// Each calls f for the records whose names begin with a prefix. A value is valid during the
+	// call.
+	Each(prefix string, f func(name string, value []byte) error) error
 }
 
 // NewLive returns a directory over the records of a target. base has the layout's own rows; rows of
@@ -85,12 +91,14 @@ func (d *Live) Arrived() []Unresolved { return d.arrived }
 // Err implements Lookup.
 func (d *Live) Err() error { return d.err }
 
-// The names of the records. A record of a member is its stamp; the others are those of a Directory,
-// and the periods of a member and payer are one record.
+// The names of the records. A record of a member is its stamp, that of a period too; the others are
+// those of a Directory. Each period is a record of its own, so that two lanes that read coverages of
+// one member need not wait for each other; that a member and payer have any is a record, too.
 const (
 	liveMember   = "dir/m/"
 	liveCoverage = "dir/c/"
-	livePeriods  = "dir/p/"
+	livePeriods  = "dir/p/" // by member and payer
+	livePeriod   = "dir/q/" // by member, payer and coverage
 	liveProvider = "dir/v/"
 )
 
@@ -201,15 +209,35 @@ func (d *Live) CoverageOn(memberPayer fhir.Raw, day string) (Coverage, bool) {
 	return b.coverage, b.found
 }
 
+// periodsOf lists the periods of a member and payer, in the order of their coverages.
 func (d *Live) periodsOf(memberPayer fhir.Raw) (list []period) {
-	const size = rawSize + stampSize
-	v := d.get(livePeriods, memberPayer)
-	if len(v)%size != 0 {
-		d.fault()
+	if d.get(livePeriods, memberPayer) == nil || d.err != nil {
 		return nil
 	}
-	for ; len(v) > 0; v = v[size:] {
-		list = append(list, period{fhir.Raw(v), Stamp(v[rawSize:])})
+	prefix := nameOf(livePeriod, memberPayer)
+	stamps := map[string][]byte{}
+	err := d.records.Each(prefix, func(name string, value []byte) error {
+		stamps[name] = bytes.Clone(value)
+		return nil
+	})
+	if err != nil {
+		d.err = fmt.Errorf("read the directory: %w", err)
+		return nil
+	}
+	for _, newer := range [2]map[string][]byte{d.sent, d.changed} {
+		for name, v := range newer {
+			if strings.HasPrefix(name, prefix) {
+				stamps[name] = v
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(stamps)) {
+		coverage, stamp := name[len(prefix):], stamps[name]
+		if len(coverage) != rawSize || len(stamp) != stampSize {
+			d.fault()
+			return nil
+		}
+		list = append(list, period{fhir.Raw([]byte(coverage)), Stamp(stamp)})
 	}
 	return list
 }
@@ -282,23 +310,14 @@ func (d *Live) addCoverage(key fhir.Raw, e *Coverage) {
 }
 
 func (d *Live) addPeriod(memberPayer fhir.Raw, p period) {
-	list := d.periodsOf(memberPayer)
-	i := slices.IndexFunc(list, func(x period) bool { return x.coverage == p.coverage })
-	switch {
-	case i < 0:
-		list = append(list, p)
-	case bytes.Compare(p.stamp[:], list[i].stamp[:]) <= 0:
-		return
-	default:
-		list[i] = p
+	if d.get(livePeriods, memberPayer) == nil {
+		d.put(livePeriods, memberPayer, []byte{1})
+		d.arrived = append(d.arrived, Unresolved{memberPayer, fhir.Coverage})
 	}
-	slices.SortFunc(list, func(a, b period) int { return bytes.Compare(a.coverage[:], b.coverage[:]) })
-	var v []byte
-	for _, x := range list {
-		v = append(append(v, x.coverage[:]...), x.stamp[:]...)
+	name := nameOf(livePeriod, memberPayer) + string(p.coverage[:])
+	if bytes.Compare(p.stamp[:], d.lookup(name)) > 0 {
+		d.changed[name] = p.stamp[:]
 	}
-	d.put(livePeriods, memberPayer, v)
-	d.arrived = append(d.arrived, Unresolved{memberPayer, fhir.Coverage})
 }
 
 // AddCoverage implements Changes.

@@ -20,6 +20,9 @@ type ReaderConfig struct {
 	// MaxBatchBytes bounds what one batch may take in memory, unpacked and with its Records. The default is
 	// 64 MiB. A Reader holds up to twice that and the answer.
 	MaxBatchBytes int64
+	// MaxFetchBytes is the memory at which a Fetch returns what it has unpacked; the rest of the answer comes with the
+	// next ones. A batch is never cut. The default is MaxBatchBytes.
+	MaxFetchBytes int64
 	// Patience is how long a Fetch goes on trying when brokers fail, before it returns the last error. The default
 	// is one minute.
 	Patience time.Duration
@@ -85,6 +88,9 @@ func (c *Client) Reader(topic string, partition int, offset int64, cfg ReaderCon
 	}
 	if cfg.MaxBatchBytes <= 0 {
 		cfg.MaxBatchBytes = defaultMaxBatchBytes
+	}
+	if cfg.MaxFetchBytes <= 0 {
+		cfg.MaxFetchBytes = cfg.MaxBatchBytes
 	}
 	if cfg.Patience <= 0 {
 		cfg.Patience = defaultPatience
@@ -270,7 +276,7 @@ func (r *Reader) outOfRange(ctx context.Context) error {
 func (r *Reader) decode() (Fetched, error) {
 	begin := r.offset
 	var used int64
-	for len(r.walk.data) > 0 && used < r.cfg.MaxBatchBytes {
+	for len(r.walk.data) > 0 && used < r.cfg.MaxFetchBytes {
 		recs, s, err := r.walk.batch(r.records, r.offset)
 		if err != nil && r.offset > begin {
 			break // what came before it comes first

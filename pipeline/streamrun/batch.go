@@ -20,9 +20,12 @@ type batch struct {
 	messages MessageCount
 	dead     []DeadLetter
 	put      map[string][]byte // records of what waits
-	guards   map[string][]byte // of put, as they were read
-	awaited  []directory.Unresolved
-	releases []release // records that waited and are in this batch
+
+	heldBytes int               // of put and of dead
+	guards    map[string][]byte // of put, as they were read
+	awaited   []directory.Unresolved
+	releases  []release // records that waited and are in this batch
+	claimed   []string  // names of records that no other lane of this process lets go meanwhile
 
 	at     pipeline.Position // up to which messages are in it
 	moved  bool              // at is beyond the batch before, though there may be no message
@@ -84,12 +87,14 @@ func (b *batch) empty() bool {
 }
 
 func (b *batch) full(bytes int) bool {
-	return b.out.Size() >= bytes || b.messages.Read >= 1<<14 || len(b.put) >= 1<<13
+	return b.out.Size()+b.heldBytes >= bytes || b.messages.Read >= 1<<14 || len(b.put) >= 1<<13
 }
 
-// has reports whether the batch has a record that waited, by its name.
-func (b *batch) has(held string) bool {
-	return slices.ContainsFunc(b.releases, func(r release) bool { return r.name == held })
+// hold puts a message that waits.
+func (b *batch) hold(place string, h *held, value []byte) {
+	v := h.with(value)
+	b.put[heldSpace+place] = v
+	b.heldBytes += len(v)
 }
 
 // freeze collects what becomes durable with the batch. Nothing is added to it afterwards.

@@ -26,6 +26,8 @@ type lane struct {
 	flight  *batch // on its way to the target; nil if there is none
 	landed  chan error
 
+	chunk int      // messages to read together next
+	limit int      // size of a batch; smaller while other lanes change what batches are made from
 	again []string // names of held records that were in a batch that did not arrive
 }
 
@@ -34,7 +36,7 @@ type lane struct {
 // such as a target that is down, is no error: the lane waits, and Events.Blocked says so.
 func (e *Engine) Lane(ctx context.Context, p Partition) (err error) {
 	name := fmt.Sprintf("%s/%s/%d", e.Group, p.Topic(), p.Number())
-	l := &lane{Engine: e, part: p, name: name}
+	l := &lane{Engine: e, part: p, name: name, chunk: firstChunk, limit: e.BatchBytes}
 	defer func() {
 		if e.Events.Ended != nil {
 			e.Events.Ended(p.Topic(), p.Number(), err)
@@ -51,11 +53,6 @@ func (e *Engine) Lane(ctx context.Context, p Partition) (err error) {
 			return nil
 		case errors.Is(err, pipeline.ErrFenced):
 			return fmt.Errorf("lane %s: %w", name, err)
-		case errors.Is(err, pipeline.ErrChanged):
-			if e.Events.Again != nil {
-				e.Events.Again(p.Topic(), p.Number())
-			}
-			continue
 		case !passing(err):
 			return fmt.Errorf("%s, partition %d: %w", p.Topic(), p.Number(), err)
 		}
@@ -105,35 +102,70 @@ func (l *lane) run(ctx, work context.Context) error {
 	if err := l.take(work); err != nil {
 		return err
 	}
-	from, err := l.begin(ctx)
+	defer l.settle()
+	from, err := l.start(ctx)
 	if err != nil {
 		return err
 	}
 	if l.Events.Opened != nil {
 		l.Events.Opened(l.part.Topic(), l.part.Number(), from, l.part.Committed())
 	}
-	fetched := newFetcher(ctx, l.part.Open(from))
-	defer fetched.close()
 	committed := newCommitter(ctx, work, l.part)
 	defer committed.close()
 	if l.durable.Next > 0 {
 		committed.durable(l.durable.Next)
 	}
 	l.next.at.Next = from
-	if err := l.resume(work); err != nil {
-		return err
+	for {
+		if err = l.read(ctx, work, committed); !errors.Is(err, pipeline.ErrChanged) || ctx.Err() != nil {
+			break
+		}
+		// Another lane has changed what a batch was made from: it is made again.
+		if l.Events.Again != nil {
+			l.Events.Again(l.part.Topic(), l.part.Number())
+		}
+		l.limit = max(l.limit/4, min(64<<10, l.BatchBytes))
+		l.forget()
+		l.next.at.Next = max(l.next.at.Next, from)
 	}
-	err = l.loop(ctx, work, fetched, committed)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) || messages.IsRetriable(err) {
 		return errors.Join(l.end(work, committed), err)
 	}
+	return err
+}
+
+// read reads the partition from where the next batch begins.
+func (l *lane) read(ctx, work context.Context, committed *committer) error {
+	if err := l.resume(work); err != nil {
+		return err
+	}
+	fetched := newFetcher(ctx, l.part.Open(l.next.at.Next))
+	defer fetched.close()
+	return l.loop(ctx, work, fetched, committed)
+}
+
+// settle waits for the batch on its way, which uses the lane's memory, and remembers the records that
+// waited and did not arrive.
+func (l *lane) settle() {
 	if l.flight != nil {
-		if landed := <-l.landed; landed != nil { // it may not use the lane's memory any longer
+		if landed := <-l.landed; landed != nil {
 			l.lost(l.flight)
 		}
 	}
+	l.flight, l.landed = nil, nil
 	l.lost(l.next)
-	return err
+}
+
+// forget begins anew after what is durable.
+func (l *lane) forget() {
+	l.settle()
+	l.begin()
+}
+
+func (l *lane) begin() {
+	l.maker.begin()
+	l.next = l.newBatch()
+	l.next.at = l.durable
 }
 
 // resume puts the records that waited, and were in a batch that did not arrive, into the next one.
@@ -151,6 +183,7 @@ func (l *lane) resume(work context.Context) error {
 
 // lost remembers the records that waited and are in a batch that does not arrive.
 func (l *lane) lost(b *batch) {
+	l.giveBack(b.claimed)
 	for _, r := range b.releases {
 		if !slices.Contains(l.again, r.name) {
 			l.again = append(l.again, r.name)
@@ -166,14 +199,12 @@ func (l *lane) take(work context.Context) (err error) {
 	if l.maker == nil {
 		l.maker = newMaker(work, l.Engine, l.part)
 	}
-	l.maker.begin()
-	l.next, l.flight = l.newBatch(), nil
-	l.next.at = l.durable
+	l.begin()
 	return l.readWindow(work)
 }
 
-// begin returns the offset to read from.
-func (l *lane) begin(ctx context.Context) (int64, error) {
+// start returns the offset to read from.
+func (l *lane) start(ctx context.Context) (int64, error) {
 	first, end, err := l.part.Bounds(ctx)
 	if err != nil {
 		return 0, err
@@ -205,14 +236,14 @@ func (l *lane) loop(ctx, work context.Context, fetched *fetcher, committed *comm
 	for {
 		if l.flight == nil && !l.next.empty() {
 			switch age := time.Since(l.next.begun); {
-			case l.Linger <= age || l.next.full(l.BatchBytes):
+			case l.Linger <= age || l.next.full(l.limit):
 				l.send(work)
 			case due == nil:
 				due = time.After(l.Linger - age)
 			}
 		}
 		list := fetched.list
-		if l.next.full(l.BatchBytes) {
+		if l.next.full(l.limit) {
 			list = nil // it waits until the batch before has landed
 		}
 		select {
@@ -241,19 +272,23 @@ func (l *lane) loop(ctx, work context.Context, fetched *fetcher, committed *comm
 }
 
 // chunk is how many messages are read together, so that a batch does not become much larger than it
-// should.
-const chunk = 128
+// should. The first ones are few, because the fields of messages are learned from them.
+const (
+	firstChunk = 4
+	chunk      = 128
+)
 
 // messages makes what one fetch brought.
 func (l *lane) messages(ctx, work context.Context, f fetch, committed *committer) error {
 	for list := f.messages; len(list) > 0; {
-		if l.next.full(l.BatchBytes) {
+		if l.next.full(l.limit) {
 			if err := l.await(ctx, work, committed); err != nil {
 				return err
 			}
 			l.send(work)
 		}
-		n := min(chunk, len(list))
+		n := min(l.chunk, len(list))
+		l.chunk = min(2*l.chunk, chunk)
 		if err := l.maker.messages(ctx, work, l.next, list[:n]); err != nil {
 			return err
 		}
@@ -313,6 +348,8 @@ func (l *lane) land(work context.Context, err error, committed *committer) error
 		l.lost(b)
 		return err
 	}
+	l.giveBack(b.claimed)
+	l.limit = min(2*l.limit, l.BatchBytes)
 	l.maker.dir.Landed()
 	l.durable, l.window = b.at, *b.window.next
 	committed.durable(l.durable.Next)
@@ -343,7 +380,6 @@ func (l *lane) end(work context.Context, committed *committer) error {
 		}
 	}
 	if l.next.broken {
-		l.lost(l.next)
 		return nil
 	}
 	if !l.next.empty() {

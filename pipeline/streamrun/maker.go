@@ -42,6 +42,11 @@ type recall struct {
 // Recall implements directory.Records.
 func (r recall) Recall(names []string) ([][]byte, error) { return r.target.Recall(r.ctx, names) }
 
+// Each implements directory.Records.
+func (r recall) Each(prefix string, f func(name string, value []byte) error) error {
+	return r.target.Each(r.ctx, prefix, func(x pipeline.Record) error { return f(x.Name, x.Value) })
+}
+
 func newMaker(work context.Context, e *Engine, p Partition) *maker {
 	m := &maker{Engine: e, part: p, path: fmt.Sprintf("%s/%d", p.Topic(), p.Number()), raw: directory.NewKeys(e.Identity, e.Layout)}
 	m.dir = directory.NewLive(e.base, recall{work, e.Target})
@@ -367,6 +372,7 @@ func (m *maker) reject(b *batch, it *item, r *pipeline.Reject, whole bool) {
 // bury adds a dead letter.
 func (m *maker) bury(b *batch, it *item, d *DeadLetter) {
 	b.dead = append(b.dead, *d)
+	b.heldBytes += len(d.Message.Value)
 	m.count(b, it, func(c *MessageCount) { c.DeadLetters++ })
 	m.died(b, it)
 }

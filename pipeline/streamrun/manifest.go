@@ -97,7 +97,12 @@ func (m *Manifest) Write(dir string) error {
 		return err
 	}
 	name := strings.NewReplacer(":", "", "-", "").Replace(m.Window) + ".json"
-	err = statefile.Replace(filepath.Join(dir, name), func(w *bufio.Writer) error { _, err := w.Write(append(b, '\n')); return err })
+	// Several processes may write the manifest of a window at once, each under a name of its own first.
+	own := filepath.Join(dir, fmt.Sprintf(".%s.%d", name, os.Getpid()))
+	err = statefile.Replace(own, func(w *bufio.Writer) error { _, err := w.Write(append(b, '\n')); return err })
+	if err == nil {
+		err = os.Rename(own, filepath.Join(dir, name))
+	}
 	if err != nil {
 		return fmt.Errorf("write manifest: %w", err)
 	}

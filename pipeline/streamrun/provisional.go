@@ -55,7 +55,7 @@ func (m *maker) settle(b *batch, it *item, of []byte, version string, unresolved
 	h, place := m.hold(b, it)
 	h.Provisional, h.Record, h.Version, h.Only, h.Claim = true, of, version, ids, nil
 	m.waitFor(b, &h, place, unresolved)
-	b.put[heldSpace+place] = h.with(it.Value)
+	b.hold(place, &h, it.Value)
 	value, err := json.Marshal(&latest{[]byte(place), h.For, version})
 	if err != nil {
 		panic(err) // bytes and strings always marshal

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/messages"
@@ -23,9 +24,15 @@ type reader struct {
 	shapes    map[uint64]*shape
 	batches   []*rowbatch.Batch // by group, since reset
 
-	expect []cpcds.Field // all fields that messages had so far, as long as the layout can read them together
-	grown  bool          // there are more of them than the collector expects
-	frozen bool          // they cannot be read together
+	known int // how many fields the collector expects
+}
+
+// learned are all fields that messages of a table had so far, in whatever lane, as long as the layout
+// can read them together. It is safe for concurrent use.
+type learned struct {
+	mu     sync.Mutex
+	fields []cpcds.Field
+	frozen bool // there are fields that cannot be read together with these
 }
 
 // shape is how messages with the same fields are read.
@@ -52,7 +59,11 @@ func newReader(m *maker, t cpcds.Table) *reader {
 }
 
 func (r *reader) newCollector() *messages.Collector {
-	c := &messages.Collector{Expect: slices.Clone(r.expect)}
+	l := &r.learned[r.table]
+	l.mu.Lock()
+	c := &messages.Collector{Expect: slices.Clone(l.fields)}
+	l.mu.Unlock()
+	r.known = len(c.Expect)
 	c.Select = func(id uint64, fields []cpcds.Field) pipeline.Columns {
 		s := r.shape(id, fields)
 		if s.err != nil {
@@ -117,26 +128,37 @@ func cloneFields(fields []cpcds.Field) []cpcds.Field {
 	return out
 }
 
-// learn lets the collector expect these fields too: messages leave out what they have no value for,
-// and each combination would be a shape of its own.
+// learn lets collectors expect these fields too: messages leave out what they have no value for, and
+// each combination would be a shape of its own.
 func (r *reader) learn(fields []cpcds.Field) {
-	if r.frozen {
+	l := &r.learned[r.table]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.frozen {
 		return
 	}
-	all := slices.Clone(r.expect)
+	all := slices.Clone(l.fields)
 	for _, f := range fields {
 		if f.Fault == "" && !slices.ContainsFunc(all, func(x cpcds.Field) bool { return x.Name == f.Name && x.Group == f.Group }) {
 			all = append(all, f)
 		}
 	}
-	if len(all) == len(r.expect) {
+	if len(all) == len(l.fields) {
 		return
 	}
 	if _, err := r.bind(all); err != nil {
-		r.frozen = true
+		l.frozen = true
 		return
 	}
-	r.expect, r.grown = all, true
+	l.fields = all
+}
+
+// grown reports whether more fields were learned than the collector expects.
+func (r *reader) grown() bool {
+	l := &r.learned[r.table]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.fields) > r.known
 }
 
 // add reads a message. A *layoutError says that its fields do not fit.
@@ -171,8 +193,8 @@ func (r *reader) batch(group int) *rowbatch.Batch { return r.batches[group] }
 // reset forgets the messages.
 func (r *reader) reset() {
 	r.batches = r.batches[:0]
-	if r.grown {
-		r.grown = false
+	if r.grown() {
+		clear(r.shapes)
 		r.collector = r.newCollector()
 		return
 	}

@@ -50,9 +50,8 @@ func (l *lane) release(ctx context.Context, u directory.Unresolved) error {
 	var names []string
 	err := l.Target.Each(ctx, waitSpace+string(key)+"/", func(r pipeline.Record) error {
 		place := strings.Clone(r.Name[len(waitSpace)+keySize+1:])
-		// One that is in this batch already may wait for several keys.
-		if l.isOf(place) && !l.next.has(heldSpace+place) {
-			names = append(names, heldSpace+place)
+		if name := heldSpace + place; l.isOf(place) && l.claim(name) {
+			names = append(names, name)
 		}
 		if len(names) >= releaseAtOnce {
 			return errEnough
@@ -63,12 +62,14 @@ func (l *lane) release(ctx context.Context, u directory.Unresolved) error {
 		return err
 	}
 	list, err2 := l.readHeld(ctx, names, l.Now().Add(-l.Late))
+	if err2 == nil {
+		err2 = l.maker.released(ctx, l.next, list)
+	}
 	if err2 != nil {
+		l.giveBack(names)
 		return err2
 	}
-	if err := l.maker.released(ctx, l.next, list); err != nil {
-		return err
-	}
+	l.next.claimed = append(l.next.claimed, names...)
 	if errors.Is(err, errEnough) { // the rest later
 		select {
 		case l.arrivals <- u:
@@ -76,6 +77,20 @@ func (l *lane) release(ctx context.Context, u directory.Unresolved) error {
 		}
 	}
 	return nil
+}
+
+// claim makes this lane the one of this process that lets a record go. It fails if another lane, or
+// this one, is about to.
+func (l *lane) claim(name string) bool {
+	_, taken := l.going.LoadOrStore(name, l)
+	return !taken
+}
+
+// giveBack ends claims.
+func (l *lane) giveBack(names []string) {
+	for _, n := range names {
+		l.going.Delete(n)
+	}
 }
 
 // look lets the records go that wait for keys which have arrived in the meantime.

@@ -202,8 +202,10 @@ type Engine struct {
 	claims  claims.Config
 	tables  tables.Config
 	base    *directory.Directory
-	nothing *directory.Directory
+	nothing *directory.Directory // an empty one
 
+	going    sync.Map // names of records that waited and that a lane is about to load
+	learned  [cpcds.NumTables]learned
 	arrivals chan directory.Unresolved // what arrived, for whatever lane has time
 
 	mu       sync.Mutex

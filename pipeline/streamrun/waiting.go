@@ -51,14 +51,23 @@ var waitingRules = map[string][]fhir.Type{
 	pipeline.RuleUnknownMember: {fhir.Patient},
 }
 
-// awaited returns the keys that a record waits for, nil if it need not wait. What else is wrong with it
-// may follow from what is missing, so that is judged when the record goes on.
+// awaited returns the keys that a record waits for, nil if it need not wait: those of one kind, the
+// coverage first, because a coverage itself waits for its member. What else is wrong with the record
+// may follow from what is missing, so that is judged when it goes on.
 func awaited(problems []pipeline.RejectProblem, unresolved []directory.Unresolved) (keys []directory.Unresolved) {
-	for _, p := range problems {
-		for _, u := range unresolved {
-			if slices.Contains(waitingRules[p.Rule], u.Type) && !slices.Contains(keys, u) {
-				keys = append(keys, u)
+	for _, t := range [...]fhir.Type{fhir.Coverage, fhir.Patient, fhir.Organization, fhir.Practitioner} {
+		for _, p := range problems {
+			if !slices.Contains(waitingRules[p.Rule], t) {
+				continue
 			}
+			for _, u := range unresolved {
+				if u.Type == t && !slices.Contains(keys, u) {
+					keys = append(keys, u)
+				}
+			}
+		}
+		if len(keys) > 0 && t != fhir.Organization {
+			break
 		}
 	}
 	return keys
@@ -142,7 +151,7 @@ func (m *maker) wait(b *batch, it *item, claim string, keys []directory.Unresolv
 			m.dir.Change(queueSpace+string(raw[:]), q.json())
 		}
 	}
-	b.put[heldSpace+place] = h.with(it.Value)
+	b.hold(place, &h, it.Value)
 	if it.waited == nil {
 		b.messages.Waiting++
 	} else {

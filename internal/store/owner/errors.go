@@ -59,5 +59,5 @@ var (
 	// errEnding is what an owner answers that is closing its store.
 	errEnding = errors.New("the store's owner is ending")
 
-	errFull    = errors.New("the store's owner has too many users")
+	errFull = errors.New("the store's owner has too many users")
 )
