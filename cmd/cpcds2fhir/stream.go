@@ -333,7 +333,7 @@ func (s *streamSetup) consume(ctx context.Context, e *streamrun.Engine, l *store
 			},
 			Retrying: func(err error) { s.log.Warn("joining again", zap.String("error", message(err))) },
 		}}
-	maxBytes := int(max(256<<10, min(2<<20, s.memory/32/int64(max(partitions, 1)))))
+	maxBytes := int(max(256<<10, min(1<<20, s.memory/64/int64(max(partitions, 1)))))
 	err := s.client.Consume(ctx, group, func(ctx context.Context, a *kafkaio.Assignment) {
 		p := &kafkaPartition{Assignment: a, client: s.client, topicID: topicID(ctx, s.client, a.Topic), maxBytes: maxBytes}
 		if err := e.Lane(ctx, p); err != nil && !errors.Is(err, pipeline.ErrFenced) {

@@ -122,7 +122,7 @@ func (s secret) check(key string) error {
 func defaultStream() *streamConfig {
 	c := &streamConfig{Layout: "cpcds", CARIN: "2.2.0", Profiles: "financial", Mode: "strict", Memory: "512MiB",
 		Late: 24 * time.Hour, Window: time.Hour, Recreated: "stop", Gap: "stop", Listen: "127.0.0.1:0", Log: "console"}
-	c.Batch.Size = "4MiB"
+	c.Batch.Size = "1MiB"
 	c.Sessions.Timeout, c.Sessions.Rebalance, c.Sessions.Drain = 30*time.Second, 30*time.Second, 15*time.Second
 	c.DeadLetters.Replication = -1
 	return c
@@ -245,7 +245,7 @@ state: ""                     # folder of manifests; empty: the target's name wi
 memory: 512MiB
 
 batch:
-  size: 4MiB                  # load a batch when its resources have this size,
+  size: 1MiB                  # load a batch when its resources have this size,
   linger: 0s                  # or this long after its first message; 0s: as soon as the target is idle
 late: 24h                     # how long a record waits for its member or coverage before it is a dead letter
 window: 1h                    # accounts and manifests are kept for each window

@@ -10,8 +10,8 @@ import (
 )
 
 func TestRate(t *testing.T) {
-	b := newBench(t, synth.Options{Claims: 10000, Seed: 6})
-	parts := b.partitions(4)
+	b := newBench(t, synth.Options{Claims: 20000, Seed: 6})
+	parts := b.partitions(12)
 	l := openStore(t, filepath.Join(t.TempDir(), "store"))
 	defer l.Close()
 	var again int

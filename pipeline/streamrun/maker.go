@@ -27,7 +27,7 @@ type maker struct {
 	dir     *directory.Live
 	claims  *claims.Builder
 	tables  [cpcds.NumTables]*tables.Builder
-	readers [cpcds.NumTables]*reader
+	kit     *kit // while messages are made
 	raw     directory.Keys
 	scratch fhir.Batch // the resources of one record
 	free    *batch
@@ -54,9 +54,6 @@ func newMaker(work context.Context, e *Engine, p Partition) *maker {
 	for _, t := range tables.Order {
 		m.tables[t] = tables.NewBuilder(&e.tables, m.dir, t)
 	}
-	for t := range cpcds.NumTables {
-		m.readers[t] = newReader(m, t)
-	}
 	return m
 }
 
@@ -64,9 +61,6 @@ func newMaker(work context.Context, e *Engine, p Partition) *maker {
 func (m *maker) begin() {
 	m.dir.Reset()
 	m.forget()
-	for _, r := range m.readers {
-		r.reset()
-	}
 }
 
 // forget forgets what was found in the directory.
@@ -112,6 +106,10 @@ func (it *item) again() bool { return it.waited != nil && it.waited.Provisional 
 // messages adds messages to a batch. An error of the format that may pass, such as that of a registry
 // that is down, leaves those before it in the batch.
 func (m *maker) messages(ctx, work context.Context, b *batch, list []Message) error {
+	if err := m.takeKit(ctx); err != nil {
+		return err
+	}
+	defer m.returnKit()
 	items := make([]item, 0, len(list))
 	var failed error
 	for i := range list {
@@ -135,14 +133,29 @@ func (m *maker) messages(ctx, work context.Context, b *batch, list []Message) er
 	return failed
 }
 
-// make makes items, which were read since the readers were last reset.
+// takeKit waits for a kit.
+func (m *maker) takeKit(ctx context.Context) error {
+	select {
+	case m.kit = <-m.kits:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// returnKit lets another lane use the kit.
+func (m *maker) returnKit() {
+	m.kit.reset()
+	m.kits <- m.kit
+	m.kit = nil
+}
+
+// make makes items, which were read with the kit.
 func (m *maker) make(ctx context.Context, b *batch, items []item) error {
 	if len(items) > 0 && b.begun.IsZero() {
 		b.begun = m.Now()
 	}
-	for _, r := range m.readers {
-		r.convert()
-	}
+	m.kit.convert()
 	b.broken = true // until it has all of the items
 	for i := range items {
 		if err := m.item(ctx, b, &items[i]); err != nil {
@@ -153,9 +166,6 @@ func (m *maker) make(ctx context.Context, b *batch, items []item) error {
 		return err
 	}
 	b.broken = false
-	for _, r := range m.readers {
-		r.reset()
-	}
 	return nil
 }
 
@@ -171,7 +181,7 @@ func (m *maker) read(ctx context.Context, it *item) error {
 	if it.Value == nil {
 		return nil
 	}
-	place, err := m.readers[it.table].add(ctx, m.format(m.part.Topic()), it.Value, it.Offset)
+	place, err := m.kit[it.table].add(ctx, m.format(m.part.Topic()), it.Value, it.Offset)
 	var bad *messages.Error
 	var unfit *layoutError
 	switch {
@@ -214,7 +224,7 @@ func (m *maker) item(ctx context.Context, b *batch, it *item) error {
 
 // claim makes the claim of a message.
 func (m *maker) claim(ctx context.Context, b *batch, it *item) error {
-	rows := m.readers[cpcds.Claims].batch(it.place.Group)
+	rows := m.kit[cpcds.Claims].batch(it.place.Group)
 	from, to := it.place.From, it.place.To
 	for i := from + 1; i < to; i++ {
 		if !rows.SameKey(from, i) {
@@ -292,7 +302,7 @@ func (m *maker) claim(ctx context.Context, b *batch, it *item) error {
 
 // row makes the resources of the rows of a message of a small table.
 func (m *maker) row(b *batch, it *item) error {
-	rows, t := m.readers[it.table].batch(it.place.Group), m.tables[it.table]
+	rows, t := m.kit[it.table].batch(it.place.Group), m.tables[it.table]
 	// The directory is about to change, so claims must look again.
 	m.forget()
 	var a pipeline.Account

@@ -16,9 +16,9 @@ import (
 )
 
 // reader reads the messages of one table as rows through the layout. Messages with the same fields
-// are read together. It belongs to one lane.
+// are read together. It is used by one lane at a time.
 type reader struct {
-	*maker
+	*Engine
 	table     cpcds.Table
 	collector *messages.Collector
 	shapes    map[uint64]*shape
@@ -52,10 +52,31 @@ func (e *layoutError) Error() string {
 	return fmt.Sprintf("the fields do not fit the layout: %v", e.err)
 }
 
-func newReader(m *maker, t cpcds.Table) *reader {
-	r := &reader{maker: m, table: t, shapes: map[uint64]*shape{}}
-	r.collector = r.newCollector()
-	return r
+// kit is the readers of all tables. Their memory is large, so there are only a few kits for all lanes:
+// a lane takes one while it makes messages, and more lanes at a time than CPUs would not be faster.
+type kit [cpcds.NumTables]*reader
+
+func (e *Engine) newKit() *kit {
+	k := new(kit)
+	for t := range k {
+		k[t] = &reader{Engine: e, table: cpcds.Table(t), shapes: map[uint64]*shape{}}
+		k[t].collector = k[t].newCollector()
+	}
+	return k
+}
+
+// reset forgets all messages.
+func (k *kit) reset() {
+	for _, r := range k {
+		r.reset()
+	}
+}
+
+// convert reads all rows through the layout.
+func (k *kit) convert() {
+	for _, r := range k {
+		r.convert()
+	}
 }
 
 func (r *reader) newCollector() *messages.Collector {
@@ -101,7 +122,7 @@ func (r *reader) shape(id uint64, fields []cpcds.Field) *shape {
 			}
 		}
 	} else {
-		s.input = &rowbatch.Input{Path: r.path, Table: r.table, File: fieldsOnly(fields), Binding: binding}
+		s.input = &rowbatch.Input{Path: "message", Table: r.table, File: fieldsOnly(fields), Binding: binding}
 		s.input.Place(0, nil)
 		s.converter = s.input.Converter()
 		r.learn(fields)

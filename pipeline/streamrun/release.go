@@ -25,6 +25,13 @@ type release struct {
 
 // released adds records that waited to a batch.
 func (m *maker) released(ctx context.Context, b *batch, list []release) error {
+	if len(list) == 0 {
+		return nil
+	}
+	if err := m.takeKit(ctx); err != nil {
+		return err
+	}
+	defer m.returnKit()
 	var items []item
 	for i := range list {
 		r := &list[i]

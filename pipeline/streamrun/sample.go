@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"cpcds2fhir/pipeline/directory"
-	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/layouts"
 )
 
@@ -39,18 +38,14 @@ func (s *Sample) Add(ctx context.Context, m *Message) error {
 		e := &Engine{Config: Config{Layout: s.Layout, Topics: map[string]Topic{s.Name: s.Topic}}}
 		s.maker, s.faults = &maker{Engine: e, part: sampled{name: s.Name}, path: s.Name}, map[string]int{}
 		s.maker.dir = directory.NewLive(nil, nil)
-		for t := range s.maker.readers {
-			s.maker.readers[t] = newReader(s.maker, cpcds.Table(t))
-		}
+		s.maker.kit = e.newKit()
 	}
 	s.Read++
 	it := item{Message: m}
 	if err := s.maker.read(ctx, &it); err != nil {
 		return err
 	}
-	for _, r := range s.maker.readers {
-		r.reset()
-	}
+	s.maker.kit.reset()
 	if it.fault == nil {
 		s.Fit++
 		return nil

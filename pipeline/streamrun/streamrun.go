@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -204,6 +205,7 @@ type Engine struct {
 	base    *directory.Directory
 	nothing *directory.Directory // an empty one
 
+	kits     chan *kit
 	going    sync.Map // names of records that waited and that a lane is about to load
 	learned  [cpcds.NumTables]learned
 	arrivals chan directory.Unresolved // what arrived, for whatever lane has time
@@ -230,6 +232,10 @@ func New(c *Config) (*Engine, error) {
 	e.Late, e.Window, e.Drain = cmp.Or(c.Late, 24*time.Hour), cmp.Or(c.Window, time.Hour), cmp.Or(c.Drain, 5*time.Second)
 	if e.Now == nil {
 		e.Now = time.Now
+	}
+	e.kits = make(chan *kit, runtime.GOMAXPROCS(0)+1)
+	for range cap(e.kits) {
+		e.kits <- e.newKit()
 	}
 	e.mapper = mappers.New(c.Version, systems(c.Layout))
 	checker := carin.NewChecker(c.Version)
