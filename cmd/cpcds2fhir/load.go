@@ -324,6 +324,9 @@ func (j *job) intoTarget(ctx context.Context, x *extract, run *batchrun.Config, 
 	run.Loader = &resumeCounter{loader, &j.resumed}
 	err = j.execute(ctx, x, run, m)
 	run.Loader = loader // the counter does not pass on all of its methods
+	if err == nil {
+		err = tellStreams(ctx, loader, j.state)
+	}
 	if err != nil {
 		return nil, resumable{err}
 	}

@@ -418,3 +418,22 @@ func (s *streamSetup) writeManifests(ctx context.Context, l *storeloader.Loader,
 	}
 	return nil
 }
+
+// tellStreams lets streams into the same store refer to what a load has put there, if there are any.
+func tellStreams(ctx context.Context, l pipeline.Loader, state string) error {
+	t, ok := l.(pipeline.StreamTarget)
+	if !ok {
+		return nil
+	}
+	streams := false
+	err := t.Each(ctx, "at/", func(pipeline.Record) error {
+		streams = true
+		return errFound
+	})
+	if err != nil && !errors.Is(err, errFound) || !streams {
+		return err
+	}
+	return streamrun.Import(ctx, t, state, filepath.Join(state, "streams", "scratch"))
+}
+
+var errFound = errors.New("found")
