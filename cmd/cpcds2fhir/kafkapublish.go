@@ -267,6 +267,9 @@ func (p *publisher) add(m *publish.Message) error {
 	if key != m.Key {
 		headers = append(headers, kafkaio.Header{Key: streamrun.RecordHeader, Value: []byte(m.Key)})
 	}
+	if m.Count > 0 {
+		headers = append(headers, kafkaio.Header{Key: streamrun.LinesHeader, Value: []byte(strconv.Itoa(m.Count))})
+	}
 	p.records = append(p.records, kafkaio.Record{Key: []byte(key), Value: value, Headers: headers})
 	p.size += len(value) + len(key)
 	p.counts[m.Table.String()]++

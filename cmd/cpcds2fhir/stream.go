@@ -129,6 +129,9 @@ func (c *streamConfig) formats() (map[string]streamrun.Topic, error) {
 	topics := map[string]streamrun.Topic{}
 	for _, t := range c.Topics {
 		x := streamrun.Topic{Table: t.Table}
+		if t.Grain == "line" {
+			x.Lines = &streamrun.Lines{Count: t.Lines, Quiet: t.Quiet}
+		}
 		if t.Format == "registry" {
 			if schemas == nil {
 				r, err := c.registry()

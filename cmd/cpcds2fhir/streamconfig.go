@@ -80,6 +80,10 @@ type topicConfig struct {
 	Name   string `yaml:"name"`
 	Table  string `yaml:"table"`
 	Format string `yaml:"format"`
+	Grain  string `yaml:"grain"`
+
+	Lines string        `yaml:"lines"`
+	Quiet time.Duration `yaml:"quiet"`
 }
 
 // UnmarshalYAML reads a topic.
@@ -168,6 +172,14 @@ func (c *streamConfig) check() error {
 		default:
 			return usagef("format of topic %s is %q: use json or registry", t.Name, t.Format)
 		}
+		switch {
+		case t.Grain != "" && t.Grain != "claim" && t.Grain != "line":
+			return usagef("grain of topic %s is %q: use claim or line", t.Name, t.Grain)
+		case t.Grain != "line" && (t.Lines != "" || t.Quiet != 0):
+			return usagef("topic %s has lines or quiet, which belong to grain: line", t.Name)
+		case t.Quiet < 0:
+			return usagef("quiet of topic %s must not be negative", t.Name)
+		}
 	}
 	if seen[c.deadTopic()] {
 		return usagef("dead_letters.topic must not be a topic that is read")
@@ -231,6 +243,9 @@ topics: [cpcds]               # names, or for example
                               # - {name: claims, table: claims, format: registry}
                               # table: the table of all messages; otherwise the header cpcds-table names it,
                               #        or else the end of the topic's name, or else a message is a claim
+                              # grain: claim, or line if each line of a claim is a message of its own; then
+                              # lines: the column with the number of messages of the claim, or else
+                              # quiet: how long no line has come when the claim is complete, 2s
                               # format: json, or registry for Avro, Protobuf and JSON with the id of a schema
 group: cpcds2fhir             # consumer group; the target keeps a position for each group and partition
 to: store:./fhir-store        # the target

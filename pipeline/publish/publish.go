@@ -38,6 +38,7 @@ type Message struct {
 	Key    string // of the record: the claim key, the member's id, …
 	Member string // id of the member; "" in tables that have none
 	Claims Links  // of a claim
+	Count  int    // of the messages of the claim, with Extract.Lines
 
 	// The values of the record, and the rows of its list of lines. A column of the header is among
 	// the lines if its values differ.
@@ -125,9 +126,15 @@ func (x *Extract) claims(ctx context.Context, f func(*Message) error) error {
 	take := func(rows []rowbatch.Segment) error { return f(w.message(rows)) }
 	if x.Lines {
 		take = func(rows []rowbatch.Segment) error {
+			count := 0
+			for _, s := range rows {
+				count += s.To - s.From
+			}
 			for _, s := range rows {
 				for i := s.From; i < s.To; i++ {
-					if err := f(w.message([]rowbatch.Segment{{Batch: s.Batch, From: i, To: i + 1}})); err != nil {
+					m := w.message([]rowbatch.Segment{{Batch: s.Batch, From: i, To: i + 1}})
+					m.Count = count
+					if err := f(m); err != nil {
 						return err
 					}
 				}

@@ -22,6 +22,7 @@ type batch struct {
 	put      map[string][]byte // records of what waits
 
 	heldBytes int               // of put and of dead
+	completed []string          // claims whose lines have come, to be made
 	guards    map[string][]byte // of put, as they were read
 	awaited   []directory.Unresolved
 	releases  []release // records that waited and are in this batch

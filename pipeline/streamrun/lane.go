@@ -126,6 +126,9 @@ func (l *lane) run(ctx, work context.Context) error {
 		}
 		l.limit = max(l.limit/4, min(64<<10, l.BatchBytes))
 		l.forget()
+		if err = l.maker.readDue(work); err != nil {
+			break
+		}
 		l.next.at.Next = max(l.next.at.Next, from)
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) || messages.IsRetriable(err) {
@@ -200,6 +203,9 @@ func (l *lane) take(work context.Context) (err error) {
 		l.maker = newMaker(work, l.Engine, l.part)
 	}
 	l.begin()
+	if err := l.maker.readDue(work); err != nil {
+		return err
+	}
 	return l.readWindow(work)
 }
 
@@ -233,6 +239,8 @@ func (l *lane) start(ctx context.Context) (int64, error) {
 // loop makes batches and sends them.
 func (l *lane) loop(ctx, work context.Context, fetched *fetcher, committed *committer) error {
 	var due <-chan time.Time // when the batch must be sent
+	tick := time.NewTicker(quietEvery)
+	defer tick.Stop()
 	for {
 		if l.flight == nil && !l.next.empty() {
 			switch age := time.Since(l.next.begun); {
@@ -265,11 +273,18 @@ func (l *lane) loop(ctx, work context.Context, fetched *fetcher, committed *comm
 			}
 		case <-due:
 			due = nil
+		case <-tick.C:
+			if err := l.maker.quiet(work, l.next); err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
+
+// quietEvery is how often a lane looks for claims whose lines have come.
+const quietEvery = 200 * time.Millisecond
 
 // chunk is how many messages are read together, so that a batch does not become much larger than it
 // should. The first ones are few, because the fields of messages are learned from them.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/claims"
@@ -31,6 +32,8 @@ type maker struct {
 	raw     directory.Keys
 	scratch fhir.Batch // the resources of one record
 	free    *batch
+
+	due map[string]time.Time // when to look at claims whose lines are messages of their own
 }
 
 // recall reads records of the target for a directory.
@@ -48,7 +51,7 @@ func (r recall) Each(prefix string, f func(name string, value []byte) error) err
 }
 
 func newMaker(work context.Context, e *Engine, p Partition) *maker {
-	m := &maker{Engine: e, part: p, path: fmt.Sprintf("%s/%d", p.Topic(), p.Number()), raw: directory.NewKeys(e.Identity, e.Layout)}
+	m := &maker{Engine: e, part: p, path: fmt.Sprintf("%s/%d", p.Topic(), p.Number()), raw: directory.NewKeys(e.Identity, e.Layout), due: map[string]time.Time{}}
 	m.dir = directory.NewLive(e.base, recall{work, e.Target})
 	m.claims = claims.NewBuilder(&e.claims, m.dir, nil)
 	for _, t := range tables.Order {
@@ -162,6 +165,12 @@ func (m *maker) make(ctx context.Context, b *batch, items []item) error {
 			return err
 		}
 	}
+	if len(b.completed) > 0 {
+		m.kit.reset()
+		if err := m.assemble(ctx, b); err != nil {
+			return err
+		}
+	}
 	if err := m.dir.Err(); err != nil {
 		return err
 	}
@@ -233,6 +242,9 @@ func (m *maker) claim(ctx context.Context, b *batch, it *item) error {
 		}
 	}
 	key := rows.Key(from)
+	if l, count := m.lines(it, rows); l != nil && key != "" && it.waited == nil {
+		return m.line(b, it, key, l, count)
+	}
 	if key != "" && it.waited == nil {
 		if deps := m.ahead(m.raw.Raw(fhir.ExplanationOfBenefit, key)); deps != nil {
 			m.wait(b, it, key, deps)

@@ -37,12 +37,7 @@ func (m *maker) settle(b *batch, it *item, of []byte, version string, unresolved
 			b.put[waitName(k, string(before.Place))] = nil
 		}
 	}
-	ids := make([]string, 0, len(only))
-	for i := range only {
-		if !slices.Contains(ids, only[i].ID) {
-			ids = append(ids, only[i].ID)
-		}
-	}
+	ids := mentioned(only)
 	if it.waited != nil {
 		m.dropOrphans(b, it.waited.Only, ids)
 	}
@@ -61,6 +56,17 @@ func (m *maker) settle(b *batch, it *item, of []byte, version string, unresolved
 		panic(err) // bytes and strings always marshal
 	}
 	m.dir.Change(name, value)
+}
+
+// mentioned lists the ids of resources.
+func mentioned(list []referenced.Resource) []string {
+	ids := make([]string, 0, len(list))
+	for i := range list {
+		if !slices.Contains(ids, list[i].ID) {
+			ids = append(ids, list[i].ID)
+		}
+	}
+	return ids
 }
 
 // dropOrphans deletes resources that only claims mentioned, and that these records do not mention any

@@ -66,6 +66,7 @@ type Config struct {
 type Topic struct {
 	Format messages.Format // nil is JSON
 	Table  string          // the table of all messages, if it is not in their header; "" is found by the name of the topic
+	Lines  *Lines          // each line of a claim is a message of its own; nil if a message is a claim
 }
 
 // TableHeader is the header of a message that names the table of its record: claims, members,

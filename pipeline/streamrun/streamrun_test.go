@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -118,13 +119,15 @@ func (l *letters) Write(_ context.Context, list []streamrun.DeadLetter) error {
 
 // bench is an extract that is loaded as a batch, and as a stream.
 type bench struct {
-	t      *testing.T
+	t      testing.TB
 	layout *layouts.Layout
 	dir    string
 	topic  []streamrun.Message
 }
 
-func newBench(t *testing.T, o synth.Options) *bench {
+func newBench(t testing.TB, o synth.Options) *bench { return newLineBench(t, o, false) }
+
+func newLineBench(t testing.TB, o synth.Options, lines bool) *bench {
 	t.Helper()
 	b := &bench{t: t, dir: t.TempDir()}
 	var err error
@@ -135,12 +138,15 @@ func newBench(t *testing.T, o synth.Options) *bench {
 	if _, err := synth.Write(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
-	x := &publish.Extract{Inputs: b.inputs(), Layout: b.layout, Scratch: filepath.Join(b.dir, "scratch"), Workers: 2}
+	x := &publish.Extract{Inputs: b.inputs(), Layout: b.layout, Scratch: filepath.Join(b.dir, "scratch"), Workers: 2, Lines: lines}
 	encoder := messages.NewJSON()
 	err = x.Each(t.Context(), func(m *publish.Message) error {
 		value, err := encoder.Append(nil, &messages.Record{Fields: m.Fields, Values: m.Values, Lines: m.Lines, Rows: m.Rows})
-		b.topic = append(b.topic, streamrun.Message{Key: []byte(m.Key), Value: value, Time: time.Now(),
-			Headers: []streamrun.Header{{Key: streamrun.TableHeader, Value: []byte(m.Table.String())}}})
+		headers := []streamrun.Header{{Key: streamrun.TableHeader, Value: []byte(m.Table.String())}}
+		if m.Count > 0 {
+			headers = append(headers, streamrun.Header{Key: streamrun.LinesHeader, Value: []byte(strconv.Itoa(m.Count))})
+		}
+		b.topic = append(b.topic, streamrun.Message{Key: []byte(m.Key), Value: value, Time: time.Now(), Headers: headers})
 		return err
 	})
 	if err != nil {
@@ -193,7 +199,7 @@ func (b *bench) batch() map[string]string {
 	return exported(b.t, l, dir)
 }
 
-func openStore(t *testing.T, dir string) *storeloader.Loader {
+func openStore(t testing.TB, dir string) *storeloader.Loader {
 	t.Helper()
 	l, err := storeloader.Open(dir, storeloader.Options{Run: "run", KeyFingerprint: identity.Fingerprint()})
 	if err != nil {
@@ -203,7 +209,7 @@ func openStore(t *testing.T, dir string) *storeloader.Loader {
 }
 
 // exported closes a store and returns what it exports.
-func exported(t *testing.T, l *storeloader.Loader, dir string) map[string]string {
+func exported(t testing.TB, l *storeloader.Loader, dir string) map[string]string {
 	t.Helper()
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
@@ -255,7 +261,7 @@ func (b *bench) engine(l *storeloader.Loader, dead *letters, change func(*stream
 }
 
 // stream runs all partitions until everything is durable.
-func stream(t *testing.T, e *streamrun.Engine, parts []*log) {
+func stream(t testing.TB, e *streamrun.Engine, parts []*log) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -513,4 +519,77 @@ func TestFaults(t *testing.T) {
 		t.Errorf("%d messages are dead letters, the account says %+v", n, count)
 	}
 	compare(t, exported(t, l, dir), want)
+}
+
+// TestLines proves that a claim comes together from messages of single lines: by their number, or when
+// no more come; and that lanes may change their owners meanwhile. What comes late, or twice, makes no
+// other claim than what comes in time.
+func TestLines(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits for lines that do not come")
+	}
+	b := newLineBench(t, synth.Options{Claims: 300, Seed: 8}, true)
+	want := b.batch()
+	for _, counted := range []bool{true, false} {
+		x := *b
+		x.topic = nil
+		for i, m := range b.topic {
+			if !counted {
+				m.Headers = m.Headers[:1]
+			}
+			if i%7 == 0 {
+				x.topic = append(x.topic, m) // twice
+			}
+			x.topic = append(x.topic, m)
+		}
+		r := rand.New(rand.NewPCG(3, 3))
+		r.Shuffle(len(x.topic), func(i, j int) { x.topic[i], x.topic[j] = x.topic[j], x.topic[i] })
+		parts := x.partitions(2)
+		late := parts[0].messages[len(parts[0].messages)*9/10:]
+		parts[0].messages = parts[0].messages[:len(parts[0].messages)*9/10]
+		dir := filepath.Join(t.TempDir(), "store")
+		l := openStore(t, dir)
+		dead := &letters{}
+		var loaded atomic.Int64
+		e := x.engine(l, dead, func(c *streamrun.Config) {
+			c.Topics = map[string]streamrun.Topic{"cpcds": {Lines: &streamrun.Lines{Quiet: 300 * time.Millisecond}}}
+			if counted {
+				c.Topics = nil
+			}
+			c.Events.Loaded = func(_ string, _ int, b streamrun.Batch) { loaded.Add(b.Account.Claims.Loaded) }
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+		var wait sync.WaitGroup
+		for _, p := range parts {
+			wait.Go(func() {
+				for ctx.Err() == nil { // a new owner now and then
+					own, stop := context.WithTimeout(ctx, 1500*time.Millisecond)
+					if err := e.Lane(own, p); err != nil {
+						t.Error(err)
+					}
+					stop()
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		for _, m := range late {
+			parts[0].add(m)
+		}
+		for ctx.Err() == nil && loaded.Load() < 300 {
+			if _, err := e.Sweep(ctx); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		time.Sleep(7 * time.Second) // late lines, and claims that look for their member and providers again
+		if ctx.Err() != nil {
+			t.Errorf("the stream did not come to its end: %d claims", loaded.Load())
+		}
+		cancel()
+		wait.Wait()
+		if len(dead.list) > 0 {
+			t.Errorf("%d dead letters, the first %+v", len(dead.list), dead.list[0].Problems)
+		}
+		compare(t, exported(t, l, dir), want)
+	}
 }
