@@ -70,6 +70,10 @@ var (
 	// again.
 	ErrChanged = errors.New("a record has changed since it was read")
 
+	// ErrTargetFailed says that a target can do nothing any longer in this process, for example after
+	// its disk was full. The process must end; another start finds what is durable.
+	ErrTargetFailed = errors.New("the target has failed")
+
 	// ErrFenced says that another owner has taken a lane.
 	ErrFenced = errors.New("the lane belongs to another process now")
 )

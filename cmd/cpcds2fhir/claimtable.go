@@ -19,7 +19,7 @@ type claimRow struct {
 }
 
 // claimRows reads the claims of a patient, the oldest first.
-func claimRows(ctx context.Context, st *store.Store, patient string) ([]claimRow, error) {
+func claimRows(ctx context.Context, st store.Handle, patient string) ([]claimRow, error) {
 	var rows []claimRow
 	for e, err := range st.Search(ctx, &store.Query{Type: fhir.ExplanationOfBenefit, Patients: []string{patient}}) {
 		if err != nil {

@@ -126,7 +126,7 @@ func better(a, b []claimRow) bool {
 
 // showMember prints the claims of one member with a history of several kinds, and the main parts of
 // one of them. It returns the member's id.
-func showMember(ctx context.Context, w io.Writer, st *store.Store, storeDir string) (string, error) {
+func showMember(ctx context.Context, w io.Writer, st store.Handle, storeDir string) (string, error) {
 	var best string
 	var bestRows []claimRow
 	n := 0

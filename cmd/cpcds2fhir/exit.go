@@ -58,6 +58,7 @@ func exitCode(err error) int {
 	var csv *csvio.OptionError
 	var topic *kafkaio.TopicError
 	var auth *kafkaio.AuthenticationError
+	var failed *store.FailedError
 	var environment environmentError
 	var path *fs.PathError
 	var link *os.LinkError
@@ -68,7 +69,7 @@ func exitCode(err error) int {
 		errors.As(err, &csv), errors.As(err, &storeKey), errors.As(err, &key), errors.As(err, &otherRun),
 		strings.HasPrefix(err.Error(), "unknown command"):
 		return exitUsage
-	case errors.As(err, &topic), errors.As(err, &auth), errors.As(err, &inUse), errors.As(err, &version), errors.As(err, &notStore), errors.As(err, &stateSchema), errors.As(err, &journalSchema), errors.As(err, &path), errors.As(err, &link),
+	case errors.As(err, &failed), errors.As(err, &topic), errors.As(err, &auth), errors.As(err, &inUse), errors.As(err, &version), errors.As(err, &notStore), errors.As(err, &stateSchema), errors.As(err, &journalSchema), errors.As(err, &path), errors.As(err, &link),
 		errors.Is(err, ndjson.ErrLocked), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission),
 		errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return exitEnvironment

@@ -53,9 +53,10 @@ as list prints it. The message itself holds a member's data; it is printed only 
 	s.Flags().BoolVar(&show.values, "show-values", false, "also print the message, which holds a member's data")
 	replay := &dlqFlags{}
 	r := &cobra.Command{Use: "replay --config stream.yaml", Short: "Publish dead letters again to the topics they came from",
-		Long: `Replay publishes dead letters again, after a fix of the layout or the source, and then removes
-them from the topic of dead letters. A replayed record never replaces one that is as new
-as itself. If it breaks a rule again, it is a dead letter again, under the same key.`,
+		Long: `Replay publishes dead letters again, after a fix of the layout or the source. The stream removes
+each from the topic of dead letters when it has loaded it, so until then list still counts
+it. A replayed record never replaces one that is as new as itself. If it breaks a rule
+again, it stays a dead letter, under the same key.`,
 		Example: `  cpcds2fhir kafka dlq replay --config stream.yaml --where 'rule == "unknown-member"'
   cpcds2fhir kafka dlq replay --config stream.yaml --dry-run`, Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return replay.replay(c.Context(), c.OutOrStdout()) }}
@@ -87,11 +88,10 @@ type letter struct {
 
 	left   bool // its value is not here
 	record kafkaio.Record
-	at     int // partition of the topic of dead letters
 }
 
-func letterOf(r *kafkaio.Record, partition int) *letter {
-	l := &letter{Position: string(r.Key), Size: len(r.Value), at: partition}
+func letterOf(r *kafkaio.Record) *letter {
+	l := &letter{Position: string(r.Key), Size: len(r.Value)}
 	l.record = kafkaio.Record{Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value)}
 	for _, h := range r.Headers {
 		h = kafkaio.Header{Key: strings.Clone(h.Key), Value: bytes.Clone(h.Value)}
@@ -193,7 +193,7 @@ func readLetters(ctx context.Context, client *kafkaio.Client, topic string, b ka
 			if x := &f.Records[i]; x.Value == nil {
 				delete(to, string(x.Key))
 			} else {
-				l := letterOf(x, b.Partition)
+				l := letterOf(x)
 				to[l.Position] = l
 			}
 		}
@@ -312,7 +312,7 @@ func times(n int) string {
 }
 
 func (f *dlqFlags) replay(ctx context.Context, out io.Writer) error {
-	c, client, list, err := f.letters(ctx)
+	_, client, list, err := f.letters(ctx)
 	if err != nil {
 		return err
 	}
@@ -330,11 +330,6 @@ func (f *dlqFlags) replay(ctx context.Context, out io.Writer) error {
 		}
 		if err := producer.Write(ctx, l.Topic, kafkaio.ByKey, []kafkaio.Record{l.message()}); err != nil {
 			return fmt.Errorf("%s were replayed: %w", many(replayed-1, "message"), err)
-		}
-		// Only now: what is written twice is loaded once, what is removed first may be lost.
-		done := kafkaio.Record{Key: l.record.Key}
-		if err := producer.Write(ctx, c.deadTopic(), l.at, []kafkaio.Record{done}); err != nil {
-			return fmt.Errorf("remove a dead letter that was replayed: %w", err)
 		}
 	}
 	verb := "replayed"

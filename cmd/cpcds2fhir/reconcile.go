@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cpcds2fhir/internal/store"
+	"cpcds2fhir/internal/store/owner"
 	storeloader "cpcds2fhir/loaders/store"
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/manifest"
@@ -67,9 +68,9 @@ func reconcile(ctx context.Context, w io.Writer, t target, state, output string)
 		return nothing
 	}
 	var have [fhir.NumTypes]int64
-	var ledger map[string]*pipeline.Account
+	var ledger, streams map[string]*pipeline.Account
 	if t.kind == "store" {
-		have, ledger, err = countStore(ctx, t.dir)
+		have, ledger, streams, err = countStore(ctx, t.dir)
 	} else {
 		have, err = countNDJSON(t.dir)
 	}
@@ -77,7 +78,7 @@ func reconcile(ctx context.Context, w io.Writer, t target, state, output string)
 		return err
 	}
 	stopped := unfinished(ledger, manifests)
-	if len(manifests)+len(stopped) == 0 {
+	if len(manifests)+len(stopped)+len(streams) == 0 {
 		return nothing
 	}
 	var list []reconciled
@@ -85,10 +86,13 @@ func reconcile(ctx context.Context, w io.Writer, t target, state, output string)
 	for typ := range fhir.NumTypes {
 		r := reconciled{Type: typ.String(), Target: have[typ]}
 		for _, m := range manifests {
-			r.Accounts += m.Resources[r.Type].Created
+			r.Accounts += m.Resources[r.Type].Created - m.Resources[r.Type].Deleted
 		}
 		for _, run := range stopped {
-			r.Accounts += ledger[run].Resources[typ].Created
+			r.Accounts += ledger[run].Resources[typ].Created - ledger[run].Resources[typ].Deleted
+		}
+		for _, a := range streams {
+			r.Accounts += a.Resources[typ].Created - a.Resources[typ].Deleted
 		}
 		if r.Accounts != 0 || r.Target != 0 {
 			list = append(list, r)
@@ -98,7 +102,7 @@ func reconcile(ctx context.Context, w io.Writer, t target, state, output string)
 	if output == "json" {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
-		if err := e.Encode(map[string]any{"target": t.String(), "loads": len(manifests), "unfinished": stopped, "types": list, "agree": agree}); err != nil {
+		if err := e.Encode(map[string]any{"target": t.String(), "loads": len(manifests), "streams": slices.Sorted(maps.Keys(streams)), "unfinished": stopped, "types": list, "agree": agree}); err != nil {
 			return err
 		}
 	} else {
@@ -111,7 +115,7 @@ func reconcile(ctx context.Context, w io.Writer, t target, state, output string)
 			fmt.Fprintf(w, "%-22s %14s %14s%s\n", r.Type, comma(r.Accounts), comma(r.Target), mark)
 		}
 		if agree {
-			fmt.Fprintf(w, "The target agrees with the accounts of %s.\n", many(int64(len(manifests)+len(stopped)), "run"))
+			fmt.Fprintf(w, "The target agrees with the accounts of %s.\n", runsAndStreams(len(manifests)+len(stopped), len(streams)))
 		}
 		for _, run := range stopped {
 			fmt.Fprintln(w, describeUnfinished(state, run))
@@ -121,6 +125,16 @@ func reconcile(ctx context.Context, w io.Writer, t target, state, output string)
 		return errors.New("the target does not agree with the accounts of its loads")
 	}
 	return nil
+}
+
+func runsAndStreams(runs, streams int) string {
+	switch {
+	case streams == 0:
+		return many(int64(runs), "run")
+	case runs == 0:
+		return many(int64(streams), "stream")
+	}
+	return many(int64(runs), "run") + " and " + many(int64(streams), "stream")
 }
 
 // unfinished lists the runs among a store's checkpoints that no manifest accounts for: they were
@@ -168,32 +182,34 @@ func describeUnfinished(state, run string) string {
 		m.Command, files, m.Started, m.Mode)
 }
 
-func countStore(ctx context.Context, dir string) (counts [fhir.NumTypes]int64, ledger map[string]*pipeline.Account, err error) {
+func countStore(ctx context.Context, dir string) (counts [fhir.NumTypes]int64, ledger, streams map[string]*pipeline.Account, err error) {
 	s, err := openStore(dir)
 	if err != nil {
-		return counts, nil, err
+		return counts, nil, nil, err
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	st, err := s.Stats(ctx)
 	if err != nil {
-		return counts, nil, err
+		return counts, nil, nil, err
 	}
 	for t := range fhir.NumTypes {
 		counts[t] = st.Types[t].Resources
 	}
-	ledger, err = storeloader.Ledger(s)
-	return counts, ledger, err
+	if ledger, err = storeloader.Ledger(s); err == nil {
+		streams, err = storeloader.StreamAccounts(s)
+	}
+	return counts, ledger, streams, err
 }
 
-// openStore opens an existing store for reading.
-func openStore(dir string) (*store.Store, error) {
+// openStore opens an existing store for reading, through the process that has it open if there is one.
+func openStore(dir string) (store.Handle, error) {
 	if err := folder("store "+dir, dir); err != nil {
 		return nil, err
 	}
 	if _, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	return store.Open(dir, store.Options{ReadOnly: true})
+	return owner.OpenReader(dir, store.Options{}, owner.Options{Program: toolVersion()})
 }
 
 // countNDJSON counts the resources of all parts. A duplicate is an error.

@@ -162,7 +162,7 @@ func (q *query) link(base, after string) string {
 }
 
 // writeLines prints what a query finds as NDJSON.
-func writeLines(ctx context.Context, w io.Writer, s *store.Store, q *query) error {
+func writeLines(ctx context.Context, w io.Writer, s store.Handle, q *query) error {
 	for e, err := range s.Search(ctx, &q.Query) {
 		if err != nil {
 			return err
@@ -182,10 +182,15 @@ type bundleLink struct {
 
 // writeBundle prints a page of what a query finds. Its links come last, because reading one
 // resource past the page tells whether there is a next one.
-func writeBundle(ctx context.Context, w io.Writer, s *store.Store, q *query, base string) error {
-	total, err := s.Count(ctx, &q.Query)
-	if err != nil {
-		return err
+func writeBundle(ctx context.Context, w io.Writer, s store.Handle, q *query, base string) error {
+	all := q.Query
+	all.Count, all.After, all.NoJSON = 0, "", true
+	total := 0
+	for _, err := range s.Search(ctx, &all) {
+		if err != nil {
+			return err
+		}
+		total++
 	}
 	fmt.Fprintf(w, `{"resourceType":"Bundle","type":"searchset","total":%d`, total)
 	links := []bundleLink{{"self", q.link(base, "")}}

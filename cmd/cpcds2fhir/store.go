@@ -32,7 +32,7 @@ func newStore() *cobra.Command {
 }
 
 // openNamed opens the store that --store names. It also accepts load's form, store:DIR.
-func openNamed(name string) (*store.Store, string, error) {
+func openNamed(name string) (store.Handle, string, error) {
 	dir := strings.TrimPrefix(name, "store:")
 	if dir == "" || strings.HasPrefix(name, "ndjson:") {
 		return nil, "", usagef("--store %q: use the folder of a store", name)
@@ -184,7 +184,7 @@ func newStoreExport(dir *string) *cobra.Command {
 }
 
 // export writes the store through the NDJSON loader, one lane per type.
-func export(c *cobra.Command, s *store.Store, t target) error {
+func export(c *cobra.Command, s store.Handle, t target) error {
 	switch entries, err := os.ReadDir(t.dir); {
 	case len(entries) > 0:
 		return environmentf("folder %s is not empty; export into an empty or new folder", t.dir)

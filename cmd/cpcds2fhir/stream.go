@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"cpcds2fhir/internal/store/owner"
 	storeloader "cpcds2fhir/loaders/store"
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/kafkaio"
@@ -105,8 +108,11 @@ func (c *streamConfig) setUp() (*streamSetup, error) {
 	if s.layout, err = openLayout(c.Layout); err != nil {
 		return nil, err
 	}
-	if s.memory, err = parseMemory(c.Memory); err != nil {
+	if s.memory, err = parseSize("memory", c.Memory); err != nil {
 		return nil, err
+	}
+	if s.memory < leastMemory {
+		return nil, usagef("memory %q: at least 64MiB is needed", c.Memory)
 	}
 	if _, err = parseBudget(c.MaxRejects); err != nil {
 		return nil, err
@@ -149,6 +155,17 @@ func (c *streamConfig) formats() (map[string]streamrun.Topic, error) {
 
 func (c *streamConfig) registry() (*registry.Client, error) {
 	r := registry.Config{URL: c.Registry.URL}
+	if c.Registry.CA != "" {
+		pem, err := os.ReadFile(c.Registry.CA)
+		if err != nil {
+			return nil, environmentf("read registry.ca: %w", err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, usagef("registry.ca %s has no certificate in PEM", c.Registry.CA)
+		}
+		r.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}
 	if c.Registry.Username != "" {
 		r.Basic = func() (string, error) {
 			user, err := c.Registry.Username.read()
@@ -213,9 +230,14 @@ func (s *streamSetup) events() streamrun.Events {
 			s.status.block(topic, partition, err)
 			s.log.Warn("waiting", append(lane(topic, partition), zap.String("error", message(err)))...)
 		},
-		Again: func(string, int) { s.status.again.Inc() },
+		Again:     func(string, int) { s.status.again.Inc() },
+		Committed: func(_ string, _ int, took time.Duration) { s.status.commit.Observe(took.Seconds()) },
 		Ended: func(topic string, partition int, err error) {
 			s.status.ended(topic, partition)
+			if errors.Is(err, pipeline.ErrFenced) {
+				s.log.Info("taken over by another process", lane(topic, partition)...)
+				return
+			}
 			if err != nil {
 				s.log.Error("stopped", append(lane(topic, partition), zap.String("error", message(err)))...)
 				return
@@ -250,7 +272,7 @@ func runStream(ctx context.Context, c *streamConfig) (err error) {
 		return err
 	}
 	defer stopHTTP()
-	l, err := storeloader.Open(s.target.dir, storeloader.Options{Run: "stream-" + c.Group, KeyFingerprint: s.identity.Fingerprint(), Memory: storeMemory(s.memory)})
+	l, err := storeloader.Open(s.target.dir, storeloader.Options{Run: "stream-" + c.Group, KeyFingerprint: s.identity.Fingerprint(), Memory: storeMemory(s.memory), Owner: s.ownership()})
 	if err != nil {
 		return err
 	}
@@ -269,6 +291,32 @@ func runStream(ctx context.Context, c *streamConfig) (err error) {
 		return err
 	}
 	return s.consume(ctx, e, l, cluster)
+}
+
+// ownership reports which process owns the store.
+func (s *streamSetup) ownership() owner.Options {
+	return owner.Options{Program: toolVersion(), Events: owner.Events{
+		Owns: func(epoch uint64, alone error) {
+			s.status.own(true)
+			if alone != nil {
+				s.log.Warn("owns the store, but other processes cannot use it", zap.String("error", message(alone)))
+				return
+			}
+			s.log.Info("owns the store", zap.Uint64("epoch", epoch))
+		},
+		Joined: func(epoch uint64, pid int) {
+			s.status.own(false)
+			s.log.Info("works through the owner of the store", zap.Uint64("epoch", epoch), zap.Int("pid", pid))
+		},
+		Lost: func(err error) { s.log.Warn("lost the owner of the store", zap.String("error", message(err))) },
+		Stalled: func(pid int, silent time.Duration) {
+			s.status.stall(silent)
+			s.log.Warn("the owner of the store does not answer", zap.Int("pid", pid), zap.Duration("silent", silent))
+		},
+		Refused: func(pid int, err error) {
+			s.log.Warn("refused a process that wants to use the store", zap.Int("pid", pid), zap.String("error", message(err)))
+		},
+	}}
 }
 
 // deadLetterTopic creates the topic of dead letters if it does not exist.
@@ -338,7 +386,7 @@ func (s *streamSetup) consume(ctx context.Context, e *streamrun.Engine, l *store
 		}}
 	maxBytes := int(max(256<<10, min(1<<20, s.memory/64/int64(max(partitions, 1)))))
 	err := s.client.Consume(ctx, group, func(ctx context.Context, a *kafkaio.Assignment) {
-		p := &kafkaPartition{Assignment: a, client: s.client, topicID: topicID(ctx, s.client, a.Topic), maxBytes: maxBytes}
+		p := &kafkaPartition{Assignment: a, client: s.client, maxBytes: maxBytes}
 		if err := e.Lane(ctx, p); err != nil && !errors.Is(err, pipeline.ErrFenced) {
 			cancel(err)
 		}
@@ -356,15 +404,6 @@ func (s *streamSetup) consume(ctx context.Context, e *streamrun.Engine, l *store
 		s.log.Info("stopped; everything that was read is durable and committed")
 	}
 	return err
-}
-
-// topicID looks up which topic has the name now.
-func topicID(ctx context.Context, c *kafkaio.Client, topic string) [16]byte {
-	d, err := c.Describe(ctx, topic)
-	if err != nil || len(d.Topics) == 0 {
-		return [16]byte{}
-	}
-	return d.Topics[0].ID
 }
 
 // sweepEvery is how often a stream looks for records that can go on although nobody has noticed, or

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"cpcds2fhir/pipeline/kafkaio"
@@ -18,8 +19,10 @@ import (
 type kafkaPartition struct {
 	*kafkaio.Assignment
 	client   *kafkaio.Client
-	topicID  [16]byte
 	maxBytes int
+
+	mu      sync.Mutex
+	topicID [16]byte // as Bounds has found it
 }
 
 var _ streamrun.Partition = (*kafkaPartition)(nil)
@@ -29,6 +32,8 @@ func (p *kafkaPartition) Number() int      { return p.Assignment.Partition }
 func (p *kafkaPartition) Committed() int64 { return p.Assignment.Committed }
 
 func (p *kafkaPartition) TopicID() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.topicID == [16]byte{} {
 		return ""
 	}
@@ -41,6 +46,13 @@ func (p *kafkaPartition) Bounds(ctx context.Context) (first, end int64, err erro
 	if err != nil {
 		return 0, 0, err
 	}
+	d, err := p.client.Describe(ctx, p.Topic())
+	if err != nil {
+		return 0, 0, err
+	}
+	p.mu.Lock()
+	p.topicID = d.Topics[0].ID
+	p.mu.Unlock()
 	for _, b := range list {
 		if b.Partition == p.Number() {
 			return b.Earliest, b.Latest, nil
@@ -51,6 +63,8 @@ func (p *kafkaPartition) Bounds(ctx context.Context) (first, end int64, err erro
 
 // Open implements streamrun.Partition.
 func (p *kafkaPartition) Open(offset int64) streamrun.Feed {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	r := p.client.Reader(p.Topic(), p.Number(), offset, kafkaio.ReaderConfig{MaxBytes: p.maxBytes, MaxFetchBytes: int64(p.maxBytes), TopicID: p.topicID})
 	return &kafkaFeed{reader: r}
 }
@@ -106,7 +120,7 @@ const (
 	deadProblems  = deadPrefix + "problems" // all of them, as JSON
 	deadTime      = deadPrefix + "time"     // of the message
 	deadSize      = deadPrefix + "size"     // of a value that is too large for the topic of dead letters, and stays in its own
-	deadSource    = "cpcds-source"          // of a replayed message: where it first was, the key of its dead letter
+	deadSource    = streamrun.SourceHeader  // of a replayed message: where it first was, the key of its dead letter
 )
 
 // deadLetters writes dead letters to a topic. The key is the position of the message, so that a
@@ -142,6 +156,15 @@ func (d *deadLetters) Write(ctx context.Context, letters []streamrun.DeadLetter)
 		}
 	}
 	return nil
+}
+
+// Resolve implements streamrun.DeadLetters.
+func (d *deadLetters) Resolve(ctx context.Context, sources []string) error {
+	var records []kafkaio.Record
+	for _, s := range sources {
+		records = append(records, kafkaio.Record{Key: []byte(s)})
+	}
+	return d.producer.Write(ctx, d.topic, kafkaio.ByKey, records)
 }
 
 // tooLarge reports whether the broker found a record too large.

@@ -26,19 +26,20 @@ type streamStatus struct {
 	age                                   prometheus.Histogram
 	commit                                prometheus.Histogram
 	loadedBytes                           prometheus.Counter
-	waiting, blockedLanes, lanes          prometheus.Gauge
+	waiting, blockedLanes, lanes, owns    prometheus.Gauge
 	again, rebalances                     prometheus.Counter
 
 	mu      sync.Mutex
-	joined  time.Time        // zero: not a member of the group now
-	blocked map[string]error // lanes that wait
-	ends    map[string]int64 // the end of each partition that this process reads
-	next    map[string]int64 // how far it is durable
-	alive   time.Time
+	joined  time.Time            // zero: not a member of the group now
+	blocked map[string]error     // lanes that wait
+	ends    map[string]int64     // the end of each partition that this process reads
+	next    map[string]int64     // how far it is durable
+	undone  map[string]time.Time // age of the oldest message of each partition that is not durable
+	stalled time.Duration        // for how long the owner of the store has not answered
 }
 
 func newStreamStatus() *streamStatus {
-	s := &streamStatus{registry: prometheus.NewRegistry(), blocked: map[string]error{}, ends: map[string]int64{}, next: map[string]int64{}, alive: time.Now()}
+	s := &streamStatus{registry: prometheus.NewRegistry(), blocked: map[string]error{}, ends: map[string]int64{}, next: map[string]int64{}, undone: map[string]time.Time{}}
 	const prefix = "cpcds2fhir_stream_"
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
 		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: prefix + name, Help: help}, labels)
@@ -59,7 +60,7 @@ func newStreamStatus() *streamStatus {
 	s.position = gauge("position", "Offset before which everything of a partition is durable.", "topic", "partition")
 	s.oldest = gauge("oldest_message_seconds", "Age of the oldest message of the last batch of a partition when it became durable.", "topic", "partition")
 	s.messages = counter("messages_total", "Messages by what became of them: records, deletions, dead_letters, waiting, skipped, released, expired.", "outcome")
-	s.deadRules = counter("rejected_total", "Records that broke a rule, by rule.", "rule")
+	s.deadRules = counter("rejected_total", "Messages that became dead letters, by the first rule that they broke.", "rule")
 	s.outcomes = counter("resources_total", "Resources by type and by what the target did with them.", "type", "outcome")
 	s.claims = counter("claims_total", "Claims by what became of them.", "outcome")
 	s.load = histogram("load_seconds", "Time to make a batch durable.", prometheus.ExponentialBuckets(0.001, 2, 15))
@@ -71,6 +72,9 @@ func newStreamStatus() *streamStatus {
 	s.lanes = gauge("partitions", "Partitions that this process reads.").WithLabelValues()
 	s.again = prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "batches_again_total", Help: "Batches that were made again because another partition changed what they were made from."})
 	s.rebalances = prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "rebalances_total", Help: "Generations of the consumer group that this process has joined."})
+	s.owns = gauge("store_owner", "1 if this process owns the store, 0 if it works through another one.").WithLabelValues()
+	s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: prefix + "oldest_unloaded_seconds",
+		Help: "Age of the oldest message that was read and is not durable; 0 if there is none."}, s.oldestUndone))
 	s.registry.MustRegister(s.loadedBytes, s.again, s.rebalances)
 	return s
 }
@@ -85,7 +89,7 @@ func (s *streamStatus) loaded(topic string, partition int, b *streamrun.Batch) {
 		"skipped": m.Skipped, "released": m.Released, "released_dead_letters": m.ReleasedDead, "expired": m.Expired} {
 		s.messages.WithLabelValues(name).Add(float64(n))
 	}
-	for rule, n := range b.Account.Rejects {
+	for rule, n := range b.Dead {
 		s.deadRules.WithLabelValues(rule).Add(float64(n))
 	}
 	for i, c := range b.Account.Resources {
@@ -112,18 +116,25 @@ func (s *streamStatus) loaded(topic string, partition int, b *streamrun.Batch) {
 	defer s.mu.Unlock()
 	lane := laneOf(topic, partition)
 	s.next[lane] = b.Next
+	if b.Next >= s.ends[lane] {
+		delete(s.undone, lane)
+	} else if !b.Oldest.IsZero() {
+		s.undone[lane] = b.Oldest
+	}
+	s.stalled = 0
 	s.lag.WithLabelValues(topic, part).Set(float64(max(s.ends[lane]-b.Next, 0)))
-	s.alive = time.Now()
 	s.unblock(lane)
 }
 
 // fetched notes how far a partition goes.
-func (s *streamStatus) fetched(topic string, partition int, next, end int64) {
+func (s *streamStatus) fetched(topic string, partition int, next, end int64, oldest time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	lane := laneOf(topic, partition)
+	if _, ok := s.undone[lane]; !ok && !oldest.IsZero() {
+		s.undone[lane] = oldest
+	}
 	s.ends[lane] = end
-	s.alive = time.Now()
 	s.lag.WithLabelValues(topic, strconv.Itoa(partition)).Set(float64(max(end-s.next[lane], 0)))
 }
 
@@ -156,9 +167,39 @@ func (s *streamStatus) ended(topic string, partition int) {
 	s.unblock(lane)
 	delete(s.ends, lane)
 	delete(s.next, lane)
+	delete(s.undone, lane)
 	for _, g := range []*prometheus.GaugeVec{s.lag, s.position, s.oldest} {
 		g.DeleteLabelValues(topic, strconv.Itoa(partition))
 	}
+}
+
+// oldestUndone is the age in seconds of the oldest message that is not durable.
+func (s *streamStatus) oldestUndone() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	age := 0.0
+	for _, at := range s.undone {
+		age = max(age, time.Since(at).Seconds())
+	}
+	return age
+}
+
+// own notes whether this process owns the store.
+func (s *streamStatus) own(is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stalled = 0
+	s.owns.Set(0)
+	if is {
+		s.owns.Set(1)
+	}
+}
+
+// stall notes that the owner of the store does not answer.
+func (s *streamStatus) stall(silent time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stalled = silent
 }
 
 func (s *streamStatus) join(lanes int) {
@@ -182,6 +223,9 @@ func (s *streamStatus) ready() string {
 	defer s.mu.Unlock()
 	if s.joined.IsZero() {
 		return "not a member of the consumer group"
+	}
+	if s.stalled > 0 {
+		return fmt.Sprintf("the owner of the store has not answered for %s", s.stalled.Round(time.Second))
 	}
 	for lane, err := range s.blocked {
 		return fmt.Sprintf("%s waits: %s", lane, message(err))

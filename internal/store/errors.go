@@ -24,6 +24,16 @@ var (
 	ErrReadOnly = errors.New("store is open for reading only")
 )
 
+// FailedError says that writing to the store has failed, for example because the disk is full. Every
+// later operation of this process fails too; another process, or another start, finds what is
+// durable.
+type FailedError struct {
+	Dir  string
+	What string // what failed
+}
+
+func (e *FailedError) Error() string { return fmt.Sprintf("store %s failed: %s", e.Dir, e.What) }
+
 // InUseError says that another process, or another Open in this one, holds the store.
 type InUseError struct{ Dir string }
 

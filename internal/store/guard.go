@@ -37,7 +37,7 @@ func (f *fault) err() error {
 // else could hold keys.
 func (f *fault) set(what string, cause error) {
 	f.once.Do(func() {
-		f.cause = fmt.Errorf("store %s failed: %s", f.dir, what)
+		f.cause = &FailedError{Dir: f.dir, What: what}
 		if e := fileError(cause); e != nil {
 			f.cause = fmt.Errorf("%w: %w", f.cause, e)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"cpcds2fhir/internal/store"
+	"cpcds2fhir/internal/store/owner"
 )
 
 const (
@@ -197,7 +198,7 @@ func (f *feeder) readStore() error {
 	if _, err := os.Stat(f.input.store); err != nil {
 		return err
 	}
-	s, err := store.Open(f.input.store, store.Options{ReadOnly: true})
+	s, err := owner.OpenReader(f.input.store, store.Options{}, owner.Options{})
 	if err != nil {
 		return err
 	}

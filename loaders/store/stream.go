@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"cpcds2fhir/internal/store"
 	"cpcds2fhir/pipeline"
@@ -22,7 +23,7 @@ func (l *Loader) Take(ctx context.Context, lane string) (pipeline.StreamLane, pi
 	var p pipeline.Position
 	lease, err := l.store.Take(ctx, lane)
 	if err != nil {
-		return nil, p, fmt.Errorf("take lane %s: %w", lane, err)
+		return nil, p, fmt.Errorf("take lane %s: %w", lane, failed(err))
 	}
 	value, err := l.store.Meta(streamSpace + "at/" + lane)
 	switch {
@@ -67,6 +68,14 @@ func (l *streamLane) Load(ctx context.Context, b *fhir.Batch, seal pipeline.Stre
 	case errors.Is(err, store.ErrFenced):
 		return pipeline.ErrFenced
 	}
+	return failed(err)
+}
+
+// failed marks the error of a store that can do nothing any longer in this process.
+func failed(err error) error {
+	if _, ok := errors.AsType[*store.FailedError](err); ok {
+		return fmt.Errorf("%w: %w", pipeline.ErrTargetFailed, err)
+	}
 	return err
 }
 
@@ -88,7 +97,8 @@ func (l *Loader) Recall(ctx context.Context, names []string) ([][]byte, error) {
 	for i, n := range names {
 		own[i] = streamSpace + n
 	}
-	return l.store.Metas(own)
+	values, err := l.store.Metas(own)
+	return values, failed(err)
 }
 
 // Each implements pipeline.StreamTarget.
@@ -105,4 +115,27 @@ func (l *Loader) Each(ctx context.Context, prefix string, f func(pipeline.Record
 		}
 	}
 	return nil
+}
+
+// StreamAccounts returns what the streams into a store account for, by group.
+func StreamAccounts(s store.Handle) (map[string]*pipeline.Account, error) {
+	const space = streamSpace + "account/"
+	accounts := map[string]*pipeline.Account{}
+	for r, err := range s.AllMeta(space) {
+		if err != nil {
+			return nil, err
+		}
+		// account/<window>/<group>/<topic>/<partition>
+		_, lane, _ := strings.Cut(strings.TrimPrefix(r.Name, space), "/")
+		group, _, _ := strings.Cut(lane, "/")
+		var w struct{ Account pipeline.Account }
+		if err := json.Unmarshal(r.Value, &w); err != nil {
+			return nil, fmt.Errorf("read account of a stream: %w", err)
+		}
+		if accounts[group] == nil {
+			accounts[group] = new(pipeline.Account)
+		}
+		accounts[group].Add(&w.Account)
+	}
+	return accounts, nil
 }

@@ -18,6 +18,7 @@ type batch struct {
 	claims   []madeClaim
 	account  pipeline.Account // without the outcomes of the target
 	messages MessageCount
+	resolved []string // dead letters that are resources now
 	dead     []DeadLetter
 	put      map[string][]byte // records of what waits
 
@@ -96,6 +97,15 @@ func (b *batch) hold(place string, h *held, value []byte) {
 	v := h.with(value)
 	b.put[heldSpace+place] = v
 	b.heldBytes += len(v)
+}
+
+// deadByRule counts the dead letters by their first rule.
+func (b *batch) deadByRule() map[string]int64 {
+	counts := map[string]int64{}
+	for i := range b.dead {
+		counts[b.dead[i].Problems[0].Rule]++
+	}
+	return counts
 }
 
 // freeze collects what becomes durable with the batch. Nothing is added to it afterwards.

@@ -74,7 +74,7 @@ type committer struct {
 	wait   sync.WaitGroup
 }
 
-func newCommitter(ctx, work context.Context, p Partition) *committer {
+func newCommitter(ctx, work context.Context, p Partition, took func(string, int, time.Duration)) *committer {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &committer{wake: make(chan struct{}, 1), cancel: cancel}
 	c.wait.Go(func() {
@@ -83,8 +83,12 @@ func newCommitter(ctx, work context.Context, p Partition) *committer {
 			c.mu.Lock()
 			next := c.next
 			c.mu.Unlock()
+			start := time.Now()
 			if next > done && p.Commit(ctx, next) == nil {
 				done = next
+				if took != nil {
+					took(p.Topic(), p.Number(), time.Since(start))
+				}
 			}
 		}
 		for {

@@ -83,7 +83,7 @@ func stopf(format string, args ...any) error { return StopError{fmt.Errorf(forma
 func passing(err error) bool {
 	var stop StopError
 	var budget *BudgetError
-	return !errors.As(err, &stop) && !errors.As(err, &budget)
+	return !errors.As(err, &stop) && !errors.As(err, &budget) && !errors.Is(err, pipeline.ErrTargetFailed)
 }
 
 // backoff waits longer with every failure.
@@ -110,9 +110,9 @@ func (l *lane) run(ctx, work context.Context) error {
 	if l.Events.Opened != nil {
 		l.Events.Opened(l.part.Topic(), l.part.Number(), from, l.part.Committed())
 	}
-	committed := newCommitter(ctx, work, l.part)
+	committed := newCommitter(ctx, work, l.part, l.Events.Committed)
 	defer committed.close()
-	if l.durable.Next > 0 {
+	if l.durable.Next > 0 && l.durable.Next == from {
 		committed.durable(l.durable.Next)
 	}
 	l.next.at.Next = from
@@ -311,7 +311,11 @@ func (l *lane) messages(ctx, work context.Context, f fetch, committed *committer
 	}
 	l.next.at.Next, l.next.moved = f.next, l.next.moved || f.next != l.next.at.Next
 	if l.Events.Fetched != nil {
-		l.Events.Fetched(l.part.Topic(), l.part.Number(), f.next, f.end)
+		var oldest time.Time
+		if len(f.messages) > 0 {
+			oldest = f.messages[0].Time
+		}
+		l.Events.Fetched(l.part.Topic(), l.part.Number(), f.next, f.end, oldest)
 	}
 	return nil
 }
@@ -350,6 +354,11 @@ func (l *lane) deliver(work context.Context, b *batch) error {
 			return fmt.Errorf("write dead letters: %w", err)
 		}
 	}
+	if len(b.resolved) > 0 {
+		if err := l.DeadLetters.Resolve(work, b.resolved); err != nil {
+			return fmt.Errorf("remove dead letters: %w", err)
+		}
+	}
 	return l.target.Load(work, &b.out, func(outcomes []pipeline.Outcome) (pipeline.StreamCommit, error) {
 		return b.seal(l, outcomes)
 	})
@@ -370,7 +379,7 @@ func (l *lane) land(work context.Context, err error, committed *committer) error
 	committed.durable(l.durable.Next)
 	if l.Events.Loaded != nil {
 		l.Events.Loaded(l.part.Topic(), l.part.Number(), Batch{Next: b.at.Next, Oldest: b.oldest, Took: time.Since(b.sent), Bytes: b.out.Size(),
-			Messages: b.messages, Account: &b.total})
+			Messages: b.messages, Account: &b.total, Dead: b.deadByRule()})
 	}
 	if err := l.judge(b.window.start, judgedSeen(&b.total), judgedRejected(&b.total)); err != nil {
 		return err

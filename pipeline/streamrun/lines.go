@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,7 +44,9 @@ type lined struct {
 	Key      string      `json:"key"`
 	Since    time.Time   `json:"since"`
 	Last     time.Time   `json:"last"`
-	Done     bool        `json:"done,omitempty"`  // the claim was made
+	Done     bool        `json:"done,omitempty"`  // the claim had its lines, and was made or rejected
+	Made     bool        `json:"made,omitempty"`  // it became a resource
+	Dead     bool        `json:"dead,omitempty"`  // its messages are dead letters
 	Looks    int         `json:"looks,omitempty"` // since the last line, for what it refers to and no table has
 	Only     []string    `json:"only,omitempty"`  // ids of resources that it and other claims mention
 	Messages []lineOfOne `json:"messages"`
@@ -239,12 +242,13 @@ func (m *maker) assembled(ctx context.Context, b *batch, name string, x *lined, 
 		m.openLines(name, now.Add(retryLines)) // its member or coverage may still arrive
 		return nil
 	}
-	first := !x.Done
+	first := !x.Made
 	if r.Reject != nil {
 		stage := StageRules
 		if now.Sub(x.Since) >= m.Late && first {
 			stage = StageLate
 		}
+		x.Dead = true
 		for _, o := range x.Messages {
 			it := &item{Message: &Message{Offset: o.Offset, Time: o.Time, Key: o.Key, Headers: o.Headers, Value: o.Value}, table: cpcds.Claims}
 			b.dead = append(b.dead, *m.letter(it, stage, r.Reject.Problems...))
@@ -268,8 +272,15 @@ func (m *maker) assembled(ctx context.Context, b *batch, name string, x *lined, 
 		if first {
 			b.claims = append(b.claims, c)
 		}
+		x.Made = true
+		if x.Dead && r.Reject == nil { // a line was missing
+			for _, o := range x.Messages {
+				b.resolved = append(b.resolved, fmt.Sprintf("%s/%d", m.path, o.Offset))
+			}
+			x.Dead = false
+		}
 	}
-	if first {
+	if first && (x.Made || !x.Done) {
 		b.account.Add(&a)
 	}
 	x.Done = true

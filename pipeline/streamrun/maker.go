@@ -103,6 +103,16 @@ type item struct {
 	replay  bool        // it was a dead letter before
 }
 
+// source is the dead letter that the message was, "" if it was none.
+func (it *item) source() string {
+	for _, h := range it.Headers {
+		if h.Key == SourceHeader {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
+
 // again reports whether the record is made again because something that it refers to has arrived.
 func (it *item) again() bool { return it.waited != nil && it.waited.Provisional }
 
@@ -161,8 +171,12 @@ func (m *maker) make(ctx context.Context, b *batch, items []item) error {
 	m.kit.convert()
 	b.broken = true // until it has all of the items
 	for i := range items {
+		dead := len(b.dead)
 		if err := m.item(ctx, b, &items[i]); err != nil {
 			return err
+		}
+		if source := items[i].source(); source != "" && len(b.dead) == dead {
+			b.resolved = append(b.resolved, source)
 		}
 	}
 	if len(b.completed) > 0 {
@@ -383,7 +397,11 @@ func (m *maker) reject(b *batch, it *item, r *pipeline.Reject, whole bool) {
 	if it.expired {
 		stage = StageLate
 	}
-	d := m.letter(it, stage, r.Problems...)
+	problems := r.Problems
+	if it.expired {
+		problems = append([]pipeline.RejectProblem{{Rule: RuleLate}}, problems...)
+	}
+	d := m.letter(it, stage, problems...)
 	if whole {
 		m.bury(b, it, d)
 	} else {

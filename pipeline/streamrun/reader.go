@@ -24,6 +24,11 @@ type reader struct {
 	shapes    map[uint64]*shape
 	batches   []*rowbatch.Batch // by group, since reset
 
+	// alone reads messages that do not fit the layout together with the fields of others: a claim
+	// with a column of the header among its lines, because the lines disagree.
+	alone        *messages.Collector
+	aloneBatches []*rowbatch.Batch
+
 	known int // how many fields the collector expects
 }
 
@@ -32,7 +37,6 @@ type reader struct {
 type learned struct {
 	mu     sync.Mutex
 	fields []cpcds.Field
-	frozen bool // there are fields that cannot be read together with these
 }
 
 // shape is how messages with the same fields are read.
@@ -82,9 +86,15 @@ func (k *kit) convert() {
 func (r *reader) newCollector() *messages.Collector {
 	l := &r.learned[r.table]
 	l.mu.Lock()
-	c := &messages.Collector{Expect: slices.Clone(l.fields)}
+	expect := slices.Clone(l.fields)
 	l.mu.Unlock()
-	r.known = len(c.Expect)
+	r.known = len(expect)
+	return r.collecting(expect)
+}
+
+// collecting makes a collector of messages that are considered to have some fields.
+func (r *reader) collecting(expect []cpcds.Field) *messages.Collector {
+	c := &messages.Collector{Expect: expect}
 	c.Select = func(id uint64, fields []cpcds.Field) pipeline.Columns {
 		s := r.shape(id, fields)
 		if s.err != nil {
@@ -155,9 +165,6 @@ func (r *reader) learn(fields []cpcds.Field) {
 	l := &r.learned[r.table]
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.frozen {
-		return
-	}
 	all := slices.Clone(l.fields)
 	for _, f := range fields {
 		if f.Fault == "" && !slices.ContainsFunc(all, func(x cpcds.Field) bool { return x.Name == f.Name && x.Group == f.Group }) {
@@ -168,8 +175,7 @@ func (r *reader) learn(fields []cpcds.Field) {
 		return
 	}
 	if _, err := r.bind(all); err != nil {
-		l.frozen = true
-		return
+		return // these fields are read alone
 	}
 	l.fields = all
 }
@@ -189,31 +195,61 @@ func (r *reader) add(ctx context.Context, f messages.Format, value []byte, numbe
 		return p, err
 	}
 	g := r.collector.Group(p.Group)
+	if s := r.shape(g.ID, g.Fields); s.err == nil {
+		return p, nil
+	}
+	if r.alone == nil {
+		r.alone = r.collecting(nil)
+	}
+	if p, err = r.alone.Add(ctx, f, value, number); err != nil {
+		return p, err
+	}
+	g = r.alone.Group(p.Group)
 	if s := r.shape(g.ID, g.Fields); s.err != nil {
 		return p, s.err
 	}
+	p.Group += aloneGroups
 	return p, nil
 }
 
+// aloneGroups is the number of the first group of messages that are read alone.
+const aloneGroups = 1 << 20
+
 // convert reads all rows through the layout.
 func (r *reader) convert() {
-	for i := range r.collector.Groups() {
-		g := r.collector.Group(i)
-		s := r.shape(g.ID, g.Fields)
-		if s.err != nil || g.Rows.N == 0 {
-			r.batches = append(r.batches, nil)
-			continue
-		}
-		r.batches = append(r.batches, s.converter.Read(g.Rows))
+	r.batches = r.converted(r.batches, r.collector)
+	if r.alone != nil {
+		r.aloneBatches = r.converted(r.aloneBatches, r.alone)
 	}
 }
 
+func (r *reader) converted(to []*rowbatch.Batch, c *messages.Collector) []*rowbatch.Batch {
+	for i := range c.Groups() {
+		g := c.Group(i)
+		s := r.shape(g.ID, g.Fields)
+		if s.err != nil || g.Rows.N == 0 {
+			to = append(to, nil)
+			continue
+		}
+		to = append(to, s.converter.Read(g.Rows))
+	}
+	return to
+}
+
 // batch returns the rows of a group.
-func (r *reader) batch(group int) *rowbatch.Batch { return r.batches[group] }
+func (r *reader) batch(group int) *rowbatch.Batch {
+	if group >= aloneGroups {
+		return r.aloneBatches[group-aloneGroups]
+	}
+	return r.batches[group]
+}
 
 // reset forgets the messages.
 func (r *reader) reset() {
-	r.batches = r.batches[:0]
+	r.batches, r.aloneBatches = r.batches[:0], r.aloneBatches[:0]
+	if r.alone != nil {
+		r.alone.Reset()
+	}
 	if r.grown() {
 		clear(r.shapes)
 		r.collector = r.newCollector()

@@ -201,7 +201,7 @@ func (e *Engine) Sweep(ctx context.Context) (waiting int64, err error) {
 		}
 		kind, text, _ := strings.Cut(string(r.Value), " ")
 		since, err := time.Parse(time.RFC3339, text)
-		if kind != "provisional" {
+		if kind == "waits" {
 			waiting++
 		}
 		if err != nil {

@@ -77,6 +77,9 @@ const TableHeader = "cpcds-table"
 // message without a value deletes that record.
 const RecordHeader = "cpcds-record"
 
+// SourceHeader is the header of a message that was a dead letter: which one.
+const SourceHeader = "cpcds-source"
+
 // Message is one message of a partition.
 type Message struct {
 	Offset      int64
@@ -123,6 +126,10 @@ type Feed interface {
 // It may be called again with the same ones. It is safe for concurrent use.
 type DeadLetters interface {
 	Write(ctx context.Context, letters []DeadLetter) error
+
+	// Resolve removes dead letters that were replayed and are resources now, by the values of their
+	// SourceHeader.
+	Resolve(ctx context.Context, sources []string) error
 }
 
 // DeadLetter is a message that cannot become a resource, and why.
@@ -152,7 +159,7 @@ const (
 	RuleUnknownTable = "message-of-unknown-table" // the header names no table of the layout
 	RuleLayout       = "message-fits-no-layout"   // the fields do not fit the table
 	RuleSeveral      = "message-with-several"     // claims
-	RuleNoRecord     = "message-without-record"
+	RuleLate         = "waited-too-long"
 	RuleTombstone    = "tombstone-ambiguous" // records of several tables have its key
 	RuleTombstoneKey = "tombstone-without-key"
 )
@@ -162,7 +169,7 @@ var Rules = map[string]string{
 	RuleUnknownTable: "the header " + TableHeader + " must name a table of the layout: claims, members, coverages, providers or organizations",
 	RuleLayout:       "the fields of a message must fit the columns of its table in the layout",
 	RuleSeveral:      "a message is one claim: all its lines must have the same claim key",
-	RuleNoRecord:     "a message must have a record of its table",
+	RuleLate:         "what the record refers to must arrive in the time that the setting late gives it",
 	RuleTombstone:    "a message without a value deletes the record that it keys; if records of several tables have the key, its header " + TableHeader + " must name the table",
 	RuleTombstoneKey: "a message without a value must have a key: the record to delete",
 }
@@ -173,12 +180,15 @@ var Rules = map[string]string{
 type Events struct {
 	// Opened says where a lane begins, and where the group's committed offset is.
 	Opened func(topic string, partition int, from, committed int64)
-	// Fetched says how far a lane has read, and where the partition ends.
-	Fetched func(topic string, partition int, next, end int64)
+	// Fetched says how far a lane has read, where the partition ends, and how old the first of the
+	// messages is; zero if there are none.
+	Fetched func(topic string, partition int, next, end int64, oldest time.Time)
 	// Loaded says that a batch is durable.
 	Loaded func(topic string, partition int, b Batch)
 	// Blocked says that a lane cannot go on, and tries again; err is nil when it goes on.
 	Blocked func(topic string, partition int, err error)
+	// Committed says how long it took to commit an offset.
+	Committed func(topic string, partition int, took time.Duration)
 	// Again says that a batch is made again, because another lane changed what it was made from.
 	Again func(topic string, partition int)
 	// Ended says that a lane has ended, with its error.
@@ -195,6 +205,7 @@ type Batch struct {
 	Bytes    int           // of its resources
 	Messages MessageCount
 	Account  *pipeline.Account
+	Dead     map[string]int64 // dead letters by rule
 }
 
 // Engine runs the lanes of a stream.

@@ -414,6 +414,15 @@ func (l *flakyLane) Load(ctx context.Context, b *fhir.Batch, seal pipeline.Strea
 	return err
 }
 
+func (l *letters) Resolve(_ context.Context, sources []string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = slices.DeleteFunc(l.list, func(d streamrun.DeadLetter) bool {
+		return slices.Contains(sources, fmt.Sprintf("%s/%d/%d", d.Topic, d.Partition, d.Message.Offset))
+	})
+	return nil
+}
+
 func (l *letters) positions() map[string]bool {
 	all := map[string]bool{}
 	for _, d := range l.list {
@@ -552,7 +561,7 @@ func TestLines(t *testing.T) {
 		dead := &letters{}
 		var loaded atomic.Int64
 		e := x.engine(l, dead, func(c *streamrun.Config) {
-			c.Topics = map[string]streamrun.Topic{"cpcds": {Lines: &streamrun.Lines{Quiet: 300 * time.Millisecond}}}
+			c.Topics = map[string]streamrun.Topic{"cpcds": {Lines: &streamrun.Lines{Quiet: 500 * time.Millisecond}}}
 			if counted {
 				c.Topics = nil
 			}

@@ -94,11 +94,15 @@ type held struct {
 	Only        []string `json:"only,omitempty"` // ids of resources that it and other claims mention
 }
 
-// since is the value of a record in waitSpace.
-func (h *held) since() []byte {
+// since is the value of a record in waitSpace. Only the first key of a message that waits says so, so
+// that they can be counted.
+func (h *held) since(key []byte) []byte {
 	kind := "waits "
-	if h.Provisional {
+	switch {
+	case h.Provisional:
 		kind = "provisional "
+	case !bytes.Equal(key, h.For[0]):
+		kind = "waits-too "
 	}
 	return []byte(kind + h.Since.Format(time.RFC3339))
 }
@@ -169,7 +173,7 @@ func (m *maker) hold(b *batch, it *item) (h held, place string) {
 	for _, k := range h.For {
 		name := waitName(k, place)
 		b.put[name] = nil
-		b.guards[name] = h.since() // nobody else has let it go meanwhile
+		b.guards[name] = h.since(k) // nobody else has let it go meanwhile
 	}
 	h.For = nil
 	return h, place
@@ -183,7 +187,7 @@ func (m *maker) waitFor(b *batch, h *held, place string, keys []directory.Unreso
 			continue
 		}
 		h.For = append(h.For, k)
-		b.put[waitName(k, place)] = h.since()
+		b.put[waitName(k, place)] = h.since(k)
 		b.awaited = append(b.awaited, u)
 	}
 }
@@ -249,7 +253,7 @@ func (m *maker) went(b *batch, it *item, _ string) {
 	for _, k := range r.For {
 		name := waitName(k, place)
 		b.put[name] = nil
-		b.guards[name] = r.since() // nobody else has let it go meanwhile
+		b.guards[name] = r.since(k) // nobody else has let it go meanwhile
 	}
 	if r.Claim != nil {
 		name := queueSpace + string(r.Claim)
