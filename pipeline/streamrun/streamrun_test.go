@@ -263,7 +263,7 @@ func (b *bench) engine(l *storeloader.Loader, dead *letters, change func(*stream
 // stream runs all partitions until everything is durable.
 func stream(t testing.TB, e *streamrun.Engine, parts []*log) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	var wait sync.WaitGroup
 	for _, p := range parts {
@@ -328,7 +328,11 @@ func compare(t *testing.T, got, want map[string]string) {
 // TestStream proves that a stream makes the same resources as a batch load: in the order of the
 // extract, and in any other.
 func TestStream(t *testing.T) {
-	b := newBench(t, synth.Options{Claims: 600, Seed: 5})
+	claims := 600
+	if testing.Short() {
+		claims = 150
+	}
+	b := newBench(t, synth.Options{Claims: claims, Seed: 5})
 	want := b.batch()
 	for _, partitions := range []int{1, 4} {
 		for _, order := range []string{"extract", "backwards", "shuffled"} {
@@ -434,7 +438,11 @@ func (l *letters) positions() map[string]bool {
 // TestFaults runs a stream whose target fails, and whose lanes change their owners all the time. The
 // result is that of a batch load, everything is accounted for once, and no offset goes back.
 func TestFaults(t *testing.T) {
-	b := newBench(t, synth.Options{Claims: 400, Seed: 6, Faults: 0.2})
+	claims := 400
+	if testing.Short() {
+		claims = 120
+	}
+	b := newBench(t, synth.Options{Claims: claims, Seed: 6, Faults: 0.2})
 	want := b.batch()
 	r := rand.New(rand.NewPCG(7, 7))
 	r.Shuffle(len(b.topic), func(i, j int) { b.topic[i], b.topic[j] = b.topic[j], b.topic[i] })
@@ -450,7 +458,7 @@ func TestFaults(t *testing.T) {
 		c.Now = func() time.Time { return time.Now().Add(time.Duration(late.Load())) }
 		c.Events.Again = func(string, int) { again.Add(1) }
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	var wait sync.WaitGroup
 	for range 2 { // two owners of each partition, of whom one is always stale
@@ -567,7 +575,7 @@ func TestLines(t *testing.T) {
 			}
 			c.Events.Loaded = func(_ string, _ int, b streamrun.Batch) { loaded.Add(b.Account.Claims.Loaded) }
 		})
-		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		var wait sync.WaitGroup
 		for _, p := range parts {
 			wait.Go(func() {
