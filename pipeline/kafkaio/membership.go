@@ -42,11 +42,8 @@ func (m *membership) run(ctx context.Context) error {
 			m.retrying(err) // the library pauses for JoinBackoff
 			continue
 		}
-		if err := m.generation(ctx, gen); err != nil {
+		if err := m.generation(ctx, gen); err != nil || ctx.Err() != nil {
 			return err
-		}
-		if ctx.Err() != nil {
-			return nil
 		}
 	}
 }

@@ -30,8 +30,8 @@ type cutter struct {
 // between puts a cutter in the place of the owner's socket.
 func between(t *testing.T, dir string) *cutter {
 	t.Helper()
-	real := filepath.Join(dir, "owner.real")
-	if err := os.Rename(filepath.Join(dir, socketName), real); err != nil {
+	own := filepath.Join(dir, "owner.real")
+	if err := os.Rename(filepath.Join(dir, socketName), own); err != nil {
 		t.Fatal(err)
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, socketName), Net: "unix"})
@@ -46,7 +46,7 @@ func between(t *testing.T, dir string) *cutter {
 			if err != nil {
 				return
 			}
-			owner, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: real, Net: "unix"})
+			owner, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: own, Net: "unix"})
 			if err != nil {
 				_ = user.Close()
 				continue

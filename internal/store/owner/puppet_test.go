@@ -101,7 +101,10 @@ func runLane(s store.Handle, lane string, enough <-chan struct{}) error {
 		return err
 	}
 	at, err := checkpointOf(s, lane)
-	for n := at; err == nil; n++ {
+	if err != nil {
+		return fmt.Errorf("lane %s: %w", lane, err)
+	}
+	for n := at; ; n++ {
 		select {
 		case <-enough:
 			return nil
@@ -118,11 +121,10 @@ func runLane(s store.Handle, lane string, enough <-chan struct{}) error {
 			}
 			return c, nil
 		})
+		if err != nil {
+			return fmt.Errorf("lane %s: %w", lane, err)
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("lane %s: %w", lane, err)
-	}
-	return nil
 }
 
 func checkpointOf(s store.Handle, lane string) (int, error) {
