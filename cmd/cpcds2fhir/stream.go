@@ -385,15 +385,32 @@ func (s *streamSetup) consume(ctx context.Context, e *streamrun.Engine, l *store
 			Retrying: func(err error) { s.log.Warn("joining again", zap.String("error", message(err))) },
 		}}
 	maxBytes := int(max(256<<10, min(1<<20, s.memory/64/int64(max(partitions, 1)))))
-	err := s.client.Consume(ctx, group, func(ctx context.Context, a *kafkaio.Assignment) {
-		p := &kafkaPartition{Assignment: a, client: s.client, maxBytes: maxBytes}
-		if err := e.Lane(ctx, p); err != nil && !errors.Is(err, pipeline.ErrFenced) {
-			cancel(err)
+	var err error
+	for {
+		err = s.client.Consume(ctx, group, func(ctx context.Context, a *kafkaio.Assignment) {
+			p := &kafkaPartition{Assignment: a, client: s.client, maxBytes: maxBytes}
+			if err := e.Lane(ctx, p); err != nil && !errors.Is(err, pipeline.ErrFenced) {
+				cancel(err)
+			}
+		})
+		anew, ok := errors.AsType[*kafkaio.TopicError](err)
+		if !ok || !anew.Recreated {
+			break
 		}
-	})
+		if s.Recreated != "restart" {
+			err = fmt.Errorf("%w; set recreated: restart to load the new topic from its beginning", err)
+			break
+		}
+		s.log.Warn("the topic was made anew; it is loaded from its beginning", zap.String("topic", anew.Topic))
+	}
 	cause := context.Cause(ctx)
 	cancel(nil)
 	wait.Wait()
+	settling, done := context.WithTimeout(context.WithoutCancel(ctx), s.Sessions.Drain)
+	if err2 := e.Settle(settling); err2 != nil && settling.Err() == nil && cause == nil {
+		s.log.Warn("some records that can go on still wait; the next start loads them", zap.String("error", message(err2)))
+	}
+	done()
 	if err2 := s.writeManifests(context.WithoutCancel(ctx), l, true); err2 != nil {
 		err = errors.Join(err, err2)
 	}

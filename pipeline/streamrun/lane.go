@@ -155,7 +155,7 @@ func (l *lane) settle() {
 			l.lost(l.flight)
 		}
 	}
-	l.flight, l.landed = nil, nil
+	l.flight, l.landed, l.maker.flight = nil, nil, nil
 	l.lost(l.next)
 }
 
@@ -338,6 +338,7 @@ func (l *lane) send(work context.Context) {
 	b := l.next
 	b.freeze(l)
 	l.flight, l.next = b, l.newBatch()
+	l.maker.flight = b
 	l.next.at = b.at
 	l.maker.dir.Begin()
 	l.maker.forget()
@@ -367,7 +368,7 @@ func (l *lane) deliver(work context.Context, b *batch) error {
 // land takes over what became durable.
 func (l *lane) land(work context.Context, err error, committed *committer) error {
 	b := l.flight
-	l.flight, l.landed = nil, nil
+	l.flight, l.landed, l.maker.flight = nil, nil, nil
 	if err != nil {
 		l.lost(b)
 		return err
@@ -396,23 +397,20 @@ func (l *lane) land(work context.Context, err error, committed *committer) error
 	return nil
 }
 
-// end loads what the lane has, and commits it, before it gives the partition away.
+// end loads what the lane has, and what that lets go, and commits it, before it gives the partition
+// away.
 func (l *lane) end(work context.Context, committed *committer) error {
-	if l.flight != nil {
-		if err := l.land(work, <-l.landed, committed); err != nil {
-			return err
+	for {
+		if l.flight != nil {
+			if err := l.land(work, <-l.landed, committed); err != nil {
+				return err
+			}
 		}
-	}
-	if l.next.broken {
-		return nil
-	}
-	if !l.next.empty() {
+		if l.next.broken || l.next.empty() {
+			return nil
+		}
 		l.send(work)
-		if err := l.land(work, <-l.landed, committed); err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
 // newBatch begins a batch.

@@ -32,6 +32,7 @@ type maker struct {
 	raw     directory.Keys
 	scratch fhir.Batch // the resources of one record
 	free    *batch
+	flight  *batch // on its way to the target; nil if there is none
 
 	due map[string]time.Time // when to look at claims whose lines are messages of their own
 }
@@ -242,7 +243,7 @@ func (m *maker) item(ctx context.Context, b *batch, it *item) error {
 	case it.table == cpcds.Claims:
 		return m.claim(ctx, b, it)
 	}
-	return m.row(b, it)
+	return m.row(ctx, b, it)
 }
 
 // claim makes the claim of a message.
@@ -327,7 +328,7 @@ func (m *maker) claim(ctx context.Context, b *batch, it *item) error {
 }
 
 // row makes the resources of the rows of a message of a small table.
-func (m *maker) row(b *batch, it *item) error {
+func (m *maker) row(ctx context.Context, b *batch, it *item) error {
 	rows, t := m.kit[it.table].batch(it.place.Group), m.tables[it.table]
 	// The directory is about to change, so claims must look again.
 	m.forget()
@@ -337,6 +338,18 @@ func (m *maker) row(b *batch, it *item) error {
 	var deps, unresolved []directory.Unresolved
 	var only []referenced.Resource
 	for i := it.place.From; i < it.place.To; i++ {
+		if it.replay {
+			old, err := m.outdatedBy(ctx, t, rows, i)
+			if err != nil {
+				return err
+			}
+			if old {
+				a.Rows[it.table].Read++
+				a.Rows[it.table].Skipped++
+				pipeline.Count(&a.Skips, it.table.String()+pipeline.RuleDuplicateKey, 1)
+				continue
+			}
+		}
 		if err := t.Index(m.dir, rows, i, 0, it.Offset); err != nil {
 			return err
 		}
@@ -449,6 +462,17 @@ func (m *Message) clone() Message {
 // ReplayHeader is the header of a message that was a dead letter: how often it was replayed. Such a
 // message never replaces anything that is as new as itself.
 const ReplayHeader = "cpcds-replays"
+
+// outdatedBy reports whether the target has the resource of a row as new as the row, or newer.
+func (m *maker) outdatedBy(ctx context.Context, t *tables.Builder, rows *rowbatch.Batch, i int) (bool, error) {
+	resource, version := t.Identify(rows, i)
+	if resource == "" {
+		return false, nil
+	}
+	have, ok, err := m.Target.SourceVersion(ctx, resource)
+	order, ordered := fhir.CompareVersions(version, have)
+	return ok && (!ordered || order <= 0), err
+}
 
 // outdated reports whether the target has a resource of the scratch batch as new as it is, or newer.
 func (m *maker) outdated(ctx context.Context) (bool, error) {

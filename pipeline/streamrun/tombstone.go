@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"cpcds2fhir/pipeline"
@@ -50,7 +51,7 @@ func (m *maker) tombstone(ctx context.Context, b *batch, it *item) error {
 				return nil
 			}
 		}
-		these, err := m.doomed(ctx, t, key)
+		these, err := m.doomed(ctx, b, t, key)
 		if err != nil {
 			return err
 		}
@@ -63,7 +64,7 @@ func (m *maker) tombstone(ctx context.Context, b *batch, it *item) error {
 	}
 	m.went(b, it, key)
 	for _, x := range found {
-		version, _, err := m.Target.SourceVersion(ctx, fhir.Reference(resourceOf[x.table], x.id))
+		version, _, err := m.versionOf(ctx, b, resourceOf[x.table], x.id)
 		if err != nil {
 			return err
 		}
@@ -82,8 +83,27 @@ func (m *maker) tombstone(ctx context.Context, b *batch, it *item) error {
 	return nil
 }
 
+// versionOf returns the source version of a resource: as the batch has it, or the one on its way, or the
+// target.
+func (m *maker) versionOf(ctx context.Context, b *batch, t fhir.Type, id string) (version string, ok bool, err error) {
+	for _, x := range [2]*batch{b, m.flight} {
+		if x == nil {
+			continue
+		}
+		for _, r := range x.out.All() {
+			if r.Type == t && r.ID == id {
+				version, ok = strings.Clone(r.SourceVersion), !r.Deleted
+			}
+		}
+		if ok {
+			return version, true, nil
+		}
+	}
+	return m.Target.SourceVersion(ctx, fhir.Reference(t, id))
+}
+
 // doomed finds the resources of a record.
-func (m *maker) doomed(ctx context.Context, t cpcds.Table, key string) (list []doomed, err error) {
+func (m *maker) doomed(ctx context.Context, b *batch, t cpcds.Table, key string) (list []doomed, err error) {
 	for _, raw := range m.tableKeys(t, key) {
 		ids := []string{raw.ID(resourceOf[t])}
 		own := raw
@@ -102,7 +122,7 @@ func (m *maker) doomed(ctx context.Context, t cpcds.Table, key string) (list []d
 			own, ids = p.ID, []string{p.ID.ID(resourceOf[t])}
 		}
 		for _, id := range ids {
-			_, ok, err := m.Target.SourceVersion(ctx, fhir.Reference(resourceOf[t], id))
+			_, ok, err := m.versionOf(ctx, b, resourceOf[t], id)
 			if err != nil {
 				return nil, err
 			}

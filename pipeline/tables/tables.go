@@ -74,10 +74,13 @@ func (b *Builder) Unresolved() []directory.Unresolved { return b.resolver.Unreso
 // Forget forgets what was found in the directory, because it has changed.
 func (b *Builder) Forget() { b.resolver.Forget() }
 
-// KeyOf returns the key of the resource that row i makes, and whether it has one.
-func (b *Builder) KeyOf(batch *rowbatch.Batch, i int) (fhir.Raw, bool) {
+// Identify returns the resource that row i makes, "" if it has no key, and its source version.
+func (b *Builder) Identify(batch *rowbatch.Batch, i int) (resource, version string) {
 	r := b.judge(batch, i)
-	return r.key, r.key != fhir.Raw{}
+	if r.key == (fhir.Raw{}) {
+		return "", ""
+	}
+	return r.key.Reference(resourceOf[b.table]), r.updated
 }
 
 // IsRecord reports whether row i is a record of the table that it is read for.
