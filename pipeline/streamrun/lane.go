@@ -153,6 +153,8 @@ func (l *lane) settle() {
 	if l.flight != nil {
 		if landed := <-l.landed; landed != nil {
 			l.lost(l.flight)
+		} else {
+			l.giveBack(l.flight.claimed)
 		}
 	}
 	l.flight, l.landed, l.maker.flight = nil, nil, nil

@@ -515,6 +515,12 @@ func TestFaults(t *testing.T) {
 	}
 	cancel()
 	wait.Wait()
+	settling := context.WithoutCancel(ctx)
+	for err := errFlaky; err != nil; {
+		if err = e.Settle(settling); err != nil && !errors.Is(err, errFlaky) {
+			t.Fatal(err)
+		}
+	}
 	var count streamrun.MessageCount
 	var account pipeline.Account
 	err := streamrun.Accounts(t.Context(), l, "group", time.Time{}, func(a *streamrun.LaneAccount) error {
