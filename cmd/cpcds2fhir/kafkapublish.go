@@ -80,7 +80,7 @@ func perSecond(s string) (float64, error) {
 		return 0, nil
 	}
 	n, err := strconv.ParseFloat(strings.TrimSuffix(s, "/s"), 64)
-	if err != nil || n <= 0 {
+	if err != nil || !(n > 0 && n < 1e9) {
 		return 0, usagef("--rate %q: use a number of messages per second, such as 500/s", s)
 	}
 	return n, nil
@@ -93,6 +93,9 @@ func (f *publishFlags) publish(ctx context.Context, args []string, out io.Writer
 	}
 	if f.topic == "" {
 		return usagef("set --topic")
+	}
+	if f.partitions < 1 {
+		return usagef("--partitions %d: use at least 1", f.partitions)
 	}
 	rate, err := perSecond(f.rate)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -61,7 +63,11 @@ A stream.yaml needs four keys:
 			if err != nil {
 				return err
 			}
-			return runStream(c.Context(), cfg)
+			err = runStream(c.Context(), cfg)
+			if c.Context().Err() != nil && errors.Is(err, context.Canceled) {
+				return nil // it was stopped before it had begun
+			}
+			return err
 		},
 	}
 	c.Flags().StringVar(&config, "config", "", "read the configuration from `FILE`")
@@ -115,7 +121,13 @@ func (c *streamConfig) setUp() (*streamSetup, error) {
 		return nil, usagef("memory %q: at least 64MiB is needed", c.Memory)
 	}
 	if _, err = parseBudget(c.MaxRejects); err != nil {
-		return nil, err
+		return nil, usagef("max_rejects %q: use a number or a percentage such as 5%%", c.MaxRejects)
+	}
+	known := pipeline.KnownRepairs(s.layout)
+	for _, r := range c.NoRepair {
+		if !slices.Contains(known, r) {
+			return nil, usagef("no_repair %q: layout %s has no such repair; it has %s", r, s.layout.Name, strings.Join(known, ", "))
+		}
 	}
 	if s.identity, err = idKey(c.IDKey); err != nil {
 		return nil, err
@@ -372,7 +384,7 @@ func (s *streamSetup) consume(ctx context.Context, e *streamrun.Engine, l *store
 		partitions += len(t.Partitions)
 	}
 	group := kafkaio.GroupConfig{Group: s.Group, Topics: s.topicNames(), SessionTimeout: s.Sessions.Timeout, RebalanceTimeout: s.Sessions.Rebalance,
-		DrainTimeout: s.Sessions.Drain + 2*time.Second,
+		DrainTimeout: s.Sessions.Drain + s.Sessions.Drain/8,
 		Events: kafkaio.GroupEvents{
 			Joined: func(generation int32, member string, list []kafkaio.TopicPartition) {
 				s.status.join(len(list))
@@ -387,14 +399,23 @@ func (s *streamSetup) consume(ctx context.Context, e *streamrun.Engine, l *store
 	maxBytes := int(max(256<<10, min(1<<20, s.memory/64/int64(max(partitions, 1)))))
 	var err error
 	for {
-		err = s.client.Consume(ctx, group, func(ctx context.Context, a *kafkaio.Assignment) {
+		membership, leave := context.WithCancelCause(ctx)
+		err = s.client.Consume(membership, group, func(ctx context.Context, a *kafkaio.Assignment) {
 			p := &kafkaPartition{Assignment: a, client: s.client, maxBytes: maxBytes}
-			if err := e.Lane(ctx, p); err != nil && !errors.Is(err, pipeline.ErrFenced) {
+			switch err := e.Lane(ctx, p); {
+			case err == nil, errors.Is(err, pipeline.ErrFenced):
+			case recreated(err) != nil:
+				leave(err)
+			default:
 				cancel(err)
 			}
 		})
-		anew, ok := errors.AsType[*kafkaio.TopicError](err)
-		if !ok || !anew.Recreated {
+		if cause := context.Cause(membership); err == nil && recreated(cause) != nil {
+			err = cause
+		}
+		leave(nil)
+		anew := recreated(err)
+		if anew == nil {
 			break
 		}
 		if s.Recreated != "restart" {
@@ -421,6 +442,14 @@ func (s *streamSetup) consume(ctx context.Context, e *streamrun.Engine, l *store
 		s.log.Info("stopped; everything that was read is durable and committed")
 	}
 	return err
+}
+
+// recreated returns the error of a topic that was made anew, nil if it is another one.
+func recreated(err error) *kafkaio.TopicError {
+	if t, ok := errors.AsType[*kafkaio.TopicError](err); ok && t.Recreated {
+		return t
+	}
+	return nil
 }
 
 // sweepEvery is how often a stream looks for records that can go on although nobody has noticed, or

@@ -36,7 +36,6 @@ type streamBench struct {
 	dir, extract string
 	env          []string
 	want         map[string][]byte // the export
-	counts       map[string]int    // messages of each table
 	secrets      []string          // values of members that no log may have
 }
 
@@ -274,6 +273,11 @@ func (d *daemon) stop() {
 	}
 }
 
+// signal sends the process a signal by its name.
+func (d *daemon) signal(name string) error {
+	return d.c.Process.Signal(map[string]syscall.Signal{"STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT, "TERM": syscall.SIGTERM}[name])
+}
+
 func (d *daemon) kill() {
 	_ = d.c.Process.Kill() // it may be over
 	<-d.done
@@ -361,6 +365,13 @@ func (s *streamTest) loadedOf(topics []string, daemons ...*daemon) {
 func (s *streamTest) same() {
 	s.t.Helper()
 	sameTree(s.t, s.exported(s.t, s.store), s.want)
+	if s.t.Failed() {
+		rules := map[string]int{}
+		for _, l := range s.letters() {
+			rules[headerOf(l, deadStage)+" "+headerOf(l, deadTable)+" "+headerOf(l, deadRule)]++
+		}
+		s.t.Logf("manifests %+v, dead letters %v", s.manifests(), rules)
+	}
 }
 
 func sameTree(t *testing.T, got, want map[string][]byte) {

@@ -78,7 +78,7 @@ func (b *streamBench) learnSecrets(t *testing.T) {
 			}
 		}
 	}
-	if len(b.secrets) < 20 {
+	if len(b.secrets) < 5 {
 		t.Fatalf("the extract has few values to look for: %q", b.secrets)
 	}
 }
@@ -280,7 +280,7 @@ func testPublishWhere(t *testing.T, b *streamBench) {
 			t.Errorf("--where %q: %d %s", wrong, code, errs)
 		}
 	}
-	for _, wrong := range []string{"0", "-1/s", "fast", "10/min"} { // fault: NaN and Inf are accepted
+	for _, wrong := range []string{"0", "-1/s", "fast", "10/min", "NaN", "Inf"} {
 		if _, errs, code := s.do(t, "kafka", "publish", s.extract, "--brokers", s.addr, "--topic", s.topic, "--rate", wrong); code != exitUsage {
 			t.Errorf("--rate %q: %d %s", wrong, code, errs)
 		}
@@ -369,7 +369,7 @@ func testPoison(t *testing.T, b *streamBench) {
 		{"unknown table", "", "route", "message-of-unknown-table", of("invoices", "p10", `{"claim_unique_identifier":"p10"}`)},
 		{"two keys", "", "rules", "message-with-several", twoKeys},
 		{"breaks a rule", "", "rules", "code-claim_type", changed(t, claim, map[string]any{"claim_type": "spaceship", "claim_unique_identifier": "p13"})},
-		{"no key", "", "rules", "required-claim-key", changed(t, claim, map[string]any{"claim_unique_identifier": nil})},
+		{"no key", "", "rules", "required-claim-key", changed(t, claim, map[string]any{"claim_unique_identifier": ""})},
 		{"tombstone without key", "", "route", "tombstone-without-key", &kgo.Record{}},
 		{"unknown schema", "reg", "decode", "schema-unknown", of("claims", "r1", "\x00\x00\x00\x03\xe7rest")},
 		{"truncated frame", "reg", "decode", "frame-truncated", of("claims", "r2", "\x00\x00")},
@@ -413,9 +413,6 @@ func testPoison(t *testing.T, b *streamBench) {
 		if l == nil {
 			t.Errorf("%s: there is no dead letter with the key %s", p.name, position)
 			continue
-		}
-		if p.name == "two keys" && headerOf(l, deadStage) == "layout" {
-			continue // see testPlaces
 		}
 		if stage, rule := headerOf(l, deadStage), headerOf(l, deadRule); stage != p.stage || rule != p.rule {
 			t.Errorf("%s: stage %q, rule %q, want %q, %q", p.name, stage, rule, p.stage, p.rule)
@@ -478,10 +475,6 @@ func testPlaces(t *testing.T, b *streamBench) {
 	for _, l := range s.letters() {
 		rules[headerOf(l, deadStage)+" "+headerOf(l, deadRule)+" "+headerOf(l, deadKey)[:1]]++
 	}
-	t.Log(rules)
-	if rules["layout message-fits-no-layout"] >= len(claims) {
-		t.Skip("fault: one message with a field of the header in its lines makes dead letters of all later messages that have it in the header")
-	}
 	if len(rules) > 0 {
 		t.Errorf("dead letters: %v", rules)
 	}
@@ -502,7 +495,7 @@ func testStopAtOnce(t *testing.T, b *streamBench) {
 		s.loaded(d)
 		d.stop()
 		if diffTrees(s.exported(t, s.store), s.want) != "" {
-			t.Skip("fault: the lag was 0, and the stopped stream leaves records waiting, or made before what they refer to, although all has arrived; only the next start makes them")
+			t.Error("the lag was 0, and the stopped stream leaves records waiting, or made before what they refer to, although all has arrived")
 		}
 	}
 }
@@ -514,7 +507,7 @@ func testLate(t *testing.T, b *streamBench) {
 	claims := claimsOf(good, "claims")
 	s.create(s.topic, 1)
 	s.send(good...)
-	late := changed(t, claims[0], map[string]any{"claim_unique_identifier": "late", "member_id": "M-NEVER"})
+	late := changed(t, claims[0], map[string]any{"claim_unique_identifier": "late", "member_id": "M-NEVER", "coverage_id": "C-NEVER", "other_coverage_id": nil})
 	late.Key = []byte("late")
 	s.send(late)
 	s.configure("late: 1s\n")
@@ -532,7 +525,7 @@ func testLate(t *testing.T, b *streamBench) {
 	if l == nil {
 		t.Fatal("the dead letter has another key")
 	}
-	if stage, rule := headerOf(l, deadStage), headerOf(l, deadRule); stage != "late" || rule != "unknown-member" {
+	if stage, rule := headerOf(l, deadStage), headerOf(l, deadRule); stage != "late" || rule != "waited-too-long" {
 		t.Errorf("stage %q, rule %q", stage, rule)
 	}
 	if !bytes.Equal(l.Value, late.Value) || headerOf(l, deadKey) != "late" || headerOf(l, streamrun.TableHeader) != "claims" {
@@ -542,14 +535,14 @@ func testLate(t *testing.T, b *streamBench) {
 	members := claimsOf(good, "members")
 	member := changed(t, members[0], map[string]any{"member_id": "M-NEVER"})
 	member.Key = []byte("M-NEVER")
-	s.send(member)
+	coverage := changed(t, claimsOf(good, "coverages")[0], map[string]any{"member_id": "M-NEVER", "coverage_id": "C-NEVER"})
+	coverage.Key = []byte("C-NEVER")
+	s.send(member, coverage)
 	s.loaded(d)
-	s.run(t, "kafka", "dlq", "replay", "--config", s.yaml, "--where", `rule == "unknown-member" && stage == "late"`)
+	s.run(t, "kafka", "dlq", "replay", "--config", s.yaml, "--where", `rule == "waited-too-long" && stage == "late"`)
 	s.loaded(d)
+	eventually(t, "the dead letter is gone", func() bool { return len(s.letters()) == 0 })
 	d.stop()
-	if n := len(s.letters()); n > 0 {
-		t.Errorf("there are %d dead letters after the replay", n)
-	}
 	if out := s.run(t, "store", "search", "--store", s.store, "ExplanationOfBenefit?identifier=late"); !strings.Contains(out, `"late"`) {
 		t.Error("the replayed claim is not there")
 	}
@@ -597,11 +590,10 @@ func testReplay(t *testing.T, b *streamBench) {
 	s.create(s.topic, 1)
 	s.create(s.topic+".dlq", 1)
 	claims := claimsOf(good, "claims")
-	var newer, old []*kgo.Record
+	var old []*kgo.Record
 	for i, table := range []string{"claims", "members", "coverages", "providers", "organizations"} {
 		r := claimsOf(good, table)[i]
 		// The extract's message is the newer; what was a dead letter is older, or as old with other content.
-		newer = append(newer, r)
 		other := map[string][2]string{"claims": {"claim_source_version", "claim_payer_name"}, "members": {"member_last_updated_date", "city"},
 			"coverages": {"coverage_last_updated_date", "plan_name"}, "providers": {"provider_last_updated_date", "provider_city"},
 			"organizations": {"organization_last_updated_date", "organization_city"}}[table]
@@ -642,18 +634,20 @@ func testReplay(t *testing.T, b *streamBench) {
 		if want := map[bool]string{true: "11 messages", false: "1 message"}[i == 0]; !strings.Contains(out.String(), want+" replayed") {
 			t.Fatalf("replay %d: %s", i+1, &out)
 		}
-		s.loaded(d)
-		letters := s.letters()
-		if len(letters) == 0 {
-			t.Skipf("fault: after replay %d the dead letter is lost: the stream had written it again, under the same key, before replay removed the old one", i+1)
+		if i == 0 {
+			s.loaded(d)
+			eventually(t, "those that were loaded are no dead letters", func() bool { return len(s.letters()) <= 1 })
 		}
+		position := fmt.Sprintf("%s/0/%d", bad.Topic, bad.Offset)
+		eventually(t, "the dead letter is there again", func() bool {
+			l := s.letters()[position]
+			return l != nil && headerOf(l, streamrun.ReplayHeader) == strconv.Itoa(i+1)
+		})
+		letters := s.letters()
 		if len(letters) != 1 {
 			t.Fatalf("after replay %d there are %d dead letters", i+1, len(letters))
 		}
-		l := letters[fmt.Sprintf("%s/0/%d", bad.Topic, bad.Offset)]
-		if l == nil {
-			t.Fatalf("after replay %d the dead letter has another key", i+1)
-		}
+		l := letters[position]
 		if !bytes.Equal(l.Value, bad.Value) || headerOf(l, deadKey) != string(bad.Key) || headerOf(l, deadRule) != "code-claim_type" {
 			t.Fatalf("after replay %d the dead letter has changed", i+1)
 		}
@@ -670,6 +664,12 @@ func testReplay(t *testing.T, b *streamBench) {
 		t.Errorf("show: %s", show)
 	}
 	d.stop()
+	got := s.exported(t, s.store)
+	for name := range got {
+		if kind := strings.Split(name, "/")[0]; !bytes.Equal(got[name], s.want[name]) && (kind == "Patient" || kind == "Coverage") {
+			t.Error("a replayed member or coverage has replaced one that is as new as itself")
+		}
+	}
 	s.same() // nothing was overwritten
 	s.manifests()
 }
@@ -687,8 +687,12 @@ func testTombstones(t *testing.T, b *streamBench) {
 	s.loaded(d)
 	d.arrived()
 	key := func(r *kgo.Record) string { return string(r.Key) }
-	late := changed(t, claims[9], map[string]any{"claim_unique_identifier": "waits", "member_id": "M-LATE"})
+	late := changed(t, claims[9], map[string]any{"claim_unique_identifier": "waits", "member_id": "M-LATE", "coverage_id": "C-LATE", "other_coverage_id": nil})
 	late.Key = []byte("waits")
+	fresh := changed(t, claims[len(claims)-1], map[string]any{"claim_unique_identifier": "fresh"})
+	fresh.Key = []byte("fresh")
+	stays := changed(t, late, map[string]any{"claim_unique_identifier": "stays"})
+	stays.Key = []byte("stays")
 	gone := []string{key(members[0]), key(members[1])} // members that are deleted; a claim of theirs would wait
 	var kept *kgo.Record
 	for _, c := range claims[10:] {
@@ -707,7 +711,8 @@ func testTombstones(t *testing.T, b *streamBench) {
 		null("organizations", key(organizations[0])), null("", key(organizations[1])),
 		null("claims", "never was"), null("", "never was"),
 		null("members", key(claims[4])), // a key of another table
-		late, null("claims", "waits"),
+		fresh, null("claims", "fresh"),  // both in one batch
+		late, null("claims", "waits"), stays,
 		null("claims", key(kept)), again)
 	s.loaded(d)
 	letters := s.letters()
@@ -721,13 +726,25 @@ func testTombstones(t *testing.T, b *streamBench) {
 	}
 	member := changed(t, members[2], map[string]any{"member_id": "M-LATE"})
 	member.Key = []byte("M-LATE")
-	s.send(member)
+	of9 := slices.IndexFunc(coverages, func(c *kgo.Record) bool {
+		return bytes.Contains(claims[9].Value, []byte(`"coverage_id":"`+key(c)+`"`))
+	})
+	coverage := changed(t, coverages[of9], map[string]any{"member_id": "M-LATE", "coverage_id": "C-LATE"})
+	coverage.Key = []byte("C-LATE")
+	s.send(member, coverage)
 	s.loaded(d)
 	time.Sleep(300 * time.Millisecond)
 	d.stop()
-	m := s.manifests()
-	if m.Deletions+m.Waiting == 0 || m.DeadLetters != 1 {
+	if m := s.manifests(); m.Deletions == 0 || m.DeadLetters != 1 || m.ReleasedDead != 0 || m.Waiting != m.Released {
 		t.Errorf("the manifests have %+v", m)
+		for _, l := range s.letters() {
+			t.Log(headerOf(l, deadStage), headerOf(l, deadRule), headerOf(l, deadKey))
+		}
+	}
+	for _, key := range []string{"fresh", "waits"} {
+		if out := s.run(t, "store", "search", "--store", s.store, "ExplanationOfBenefit?identifier="+key); strings.Contains(out, "ExplanationOfBenefit") {
+			t.Errorf("the claim %q is there although it was deleted in the same batch", key)
+		}
 	}
 	for _, x := range []struct {
 		query string
@@ -735,7 +752,7 @@ func testTombstones(t *testing.T, b *streamBench) {
 	}{
 		{"ExplanationOfBenefit?identifier=" + key(claims[0]), 0}, {"ExplanationOfBenefit?identifier=" + key(claims[1]), 0},
 		{"ExplanationOfBenefit?identifier=" + key(claims[2]), 1}, {"ExplanationOfBenefit?identifier=" + key(claims[3]), 0},
-		{"ExplanationOfBenefit?identifier=" + key(claims[4]), 1}, {"ExplanationOfBenefit?identifier=waits", 0},
+		{"ExplanationOfBenefit?identifier=" + key(claims[4]), 1}, {"ExplanationOfBenefit?identifier=fresh", 0}, {"ExplanationOfBenefit?identifier=waits", 0}, {"ExplanationOfBenefit?identifier=stays", 1},
 		{"ExplanationOfBenefit?identifier=" + key(kept), 1},
 		{"Patient?identifier=" + key(members[0]), 0}, {"Patient?identifier=" + key(members[1]), 0}, {"Patient?identifier=" + key(members[2]), 1}, {"Patient?identifier=M-LATE", 1},
 	} {
@@ -748,7 +765,7 @@ func testTombstones(t *testing.T, b *streamBench) {
 	for _, x := range []struct {
 		kind string
 		less int
-	}{{"Coverage", 2}, {"Practitioner", 2}, {"Organization", 2}, {"Patient", 2 - 1}, {"ExplanationOfBenefit", 3}} {
+	}{{"Coverage", 2 - 1}, {"Practitioner", 2}, {"Organization", 2}, {"Patient", 2 - 1}, {"ExplanationOfBenefit", 3 - 1}} {
 		count := func(tree map[string][]byte) (n int) {
 			for name, text := range tree {
 				if strings.HasPrefix(name, x.kind+"/") {
@@ -791,6 +808,8 @@ func testShuffled(t *testing.T, b *streamBench) {
 		}
 	}
 	s.loaded(a, c)
+	a.says("joined the group")
+	c.says("joined the group") // before that it may end with another code: see "stopped at the start"
 	a.stop()
 	s.loaded(c)
 	c.stop()
@@ -873,7 +892,7 @@ func testRecreatedTopic(t *testing.T, b *streamBench) {
 		return d.ended() || n == 3
 	})
 	if d.ended() {
-		t.Skip("fault: a topic that is made anew while the stream runs ends it, even with recreated: restart; the message does not name that setting")
+		t.Error("a topic that is made anew while the stream runs ends it, even with recreated: restart")
 	}
 	d.stop()
 	s.settled()
@@ -1009,60 +1028,57 @@ func testStreamRefused(t *testing.T, b *streamBench) {
 	s := b.test(t)
 	s.publish("--where", `table == "members"`)
 	const four = "brokers: [127.0.0.1:1]\ntopics: [cpcds]\ngroup: g\nto: store:st\n"
-	for _, tt := range []struct{ yaml, want, fault string }{
-		{four + "lateness: 3h\n", "[5:1]", ""},
-		{four + "batch: {sise: 4MiB}\n", "5:", ""},
-		{"brokers: [a]\ntopics: [{name: cpcds, tabel: claims}]\ngroup: g\nto: store:st\n", "2:", ""},
-		{"topics: [cpcds]\ngroup: g\nto: store:st\n", "brokers is missing", ""},
-		{"brokers: [a]\ngroup: g\nto: store:st\n", "topics is missing", ""},
-		{"brokers: [a]\ntopics: [cpcds]\nto: store:st\n", "group is missing", ""},
-		{"brokers: [a]\ntopics: [cpcds]\ngroup: g\n", "to is missing", ""},
-		{"", "is missing", ""},
-		{four + "mode: harsh\n", "mode", ""},
-		{four + "carin: 9.9.9\n", "9.9.9", ""},
-		{four + "profiles: none\n", "profiles", ""},
-		{four + "layout: nothing-such\n", "nothing-such", ""},
-		{four + "memory: much\n", "memory", ""},
-		{four + "memory: 1\n", "memory", ""},
-		{four + "batch: {size: big}\n", "batch.size", ""},
-		{four + "batch: {size: -1MiB}\n", "batch.size", ""},
-		{four + "batch: {linger: -1s}\n", "batch.linger", "a negative linger is accepted"},
-		{four + "late: 0s\n", "late", ""},
-		{four + "late: soon\n", "5:", "the text has no line number"},
-		{four + "window: -1h\n", "window", ""},
-		{four + "max_rejects: some\n", "max_rejects", "the text names the flag of load"},
-		{four + "recreated: maybe\n", "recreated", ""},
-		{four + "gap: maybe\n", "gap", ""},
-		{four + "log: loud\n", "log", ""},
-		{four + "no_repair: [nothing-such]\n", "no_repair", "an unknown repair is accepted"},
-		{four + "listen: nowhere\n", "listen", ""},
-		{four + "listen: 0.0.0.0:0\npprof: true\n", "loopback", ""},
-		{four + "sessions: {drain: 1m}\n", "sessions.drain", ""},
-		{four + "dead_letters: {topic: cpcds}\n", "dead_letters.topic", ""},
-		{four + "sasl: {mechanism: plain, username: joe, password: env:P}\n", "sasl.username", ""},
-		{four + "sasl: {mechanism: plain, username: env:U, password: hunter2}\n", "sasl.password", ""},
-		{four + "sasl: {mechanism: gssapi, username: env:U, password: env:P}\n", "gssapi", ""},
-		{four + "sasl: {username: env:U, password: env:P}\n", "sasl.mechanism", "without a mechanism the secrets are ignored, and the stream connects without them"},
-		{four + "sasl: {mechanism: plain}\n", "sasl", "a mechanism without secrets is accepted"},
-		{four + "registry: {url: 'http://r', token: hunter2}\n", "registry.token", ""},
-		{four + "registry: {url: 'ftp://r'}\n", "ftp", "the URL is not checked"},
-		{four + "tls: {ca: nothing-such.pem}\n", "nothing-such.pem", "found only when it connects"},
-		{four + "tls: {cert: only.pem}\n", "key", ""},
-		{"brokers: [a]\ntopics: [cpcds, cpcds]\ngroup: g\nto: store:st\n", "different names", ""},
-		{"brokers: [a]\ntopics: ['']\ngroup: g\nto: store:st\n", "names", ""},
-		{"brokers: [a]\ntopics: [{name: cpcds, format: avro}]\ngroup: g\nto: store:st\n", "avro", ""},
-		{"brokers: [a]\ntopics: [{name: cpcds, format: registry}]\ngroup: g\nto: store:st\n", "registry.url", ""},
-		{"brokers: [a]\ntopics: [{name: cpcds, table: invoices}]\ngroup: g\nto: store:st\n", "invoices", "an unknown table is ignored"},
-		{"brokers: [a]\ntopics: [cpcds]\ngroup: a/b\nto: store:st\n", "slash", ""},
-		{"brokers: [a]\ntopics: [cpcds]\ngroup: g\nto: 'ndjson:out'\n", "store", ""},
-		{"brokers: [a]\ntopics: [cpcds]\ngroup: g\nto: somewhere\n", "somewhere", ""},
-		{"brokers: [a\n", "1:", ""},
+	for _, tt := range []struct{ yaml, want string }{
+		{four + "lateness: 3h\n", "[5:1]"},
+		{four + "batch: {sise: 4MiB}\n", "5:"},
+		{"brokers: [a]\ntopics: [{name: cpcds, tabel: claims}]\ngroup: g\nto: store:st\n", "2:"},
+		{"topics: [cpcds]\ngroup: g\nto: store:st\n", "brokers is missing"},
+		{"brokers: [a]\ngroup: g\nto: store:st\n", "topics is missing"},
+		{"brokers: [a]\ntopics: [cpcds]\nto: store:st\n", "group is missing"},
+		{"brokers: [a]\ntopics: [cpcds]\ngroup: g\n", "to is missing"},
+		{"", "is missing"},
+		{four + "mode: harsh\n", "mode"},
+		{four + "carin: 9.9.9\n", "9.9.9"},
+		{four + "profiles: none\n", "profiles"},
+		{four + "layout: nothing-such\n", "nothing-such"},
+		{four + "memory: much\n", "memory"},
+		{four + "memory: 1\n", "memory"},
+		{four + "batch: {size: big}\n", "batch.size"},
+		{four + "batch: {size: -1MiB}\n", "batch.size"},
+		{four + "batch: {linger: -1s}\n", "batch.linger"},
+		{four + "late: 0s\n", "late"},
+		{four + "late: soon\n", "5:"},
+		{four + "window: -1h\n", "window"},
+		{four + "max_rejects: some\n", "max_rejects"},
+		{four + "recreated: maybe\n", "recreated"},
+		{four + "gap: maybe\n", "gap"},
+		{four + "log: loud\n", "log"},
+		{four + "no_repair: [nothing-such]\n", "no_repair"},
+		{four + "listen: nowhere\n", "listen"},
+		{four + "listen: 0.0.0.0:0\npprof: true\n", "loopback"},
+		{four + "sessions: {drain: 1m}\n", "sessions.drain"},
+		{four + "dead_letters: {topic: cpcds}\n", "dead_letters.topic"},
+		{four + "sasl: {mechanism: plain, username: joe, password: env:P}\n", "sasl.username"},
+		{four + "sasl: {mechanism: plain, username: env:U, password: hunter2}\n", "sasl.password"},
+		{four + "sasl: {mechanism: gssapi, username: env:U, password: env:P}\n", "gssapi"},
+		{four + "sasl: {username: env:U, password: env:P}\n", "sasl.mechanism"},
+		{four + "sasl: {mechanism: plain}\n", "sasl"},
+		{four + "registry: {url: 'http://r', token: hunter2}\n", "registry.token"},
+		{four + "registry: {url: 'ftp://r'}\n", "ftp"},
+		{four + "tls: {ca: nothing-such.pem}\n", "nothing-such.pem"},
+		{four + "tls: {cert: only.pem}\n", "key"},
+		{"brokers: [a]\ntopics: [cpcds, cpcds]\ngroup: g\nto: store:st\n", "different names"},
+		{"brokers: [a]\ntopics: ['']\ngroup: g\nto: store:st\n", "names"},
+		{"brokers: [a]\ntopics: [{name: cpcds, format: avro}]\ngroup: g\nto: store:st\n", "avro"},
+		{"brokers: [a]\ntopics: [{name: cpcds, format: registry}]\ngroup: g\nto: store:st\n", "registry.url"},
+		{"brokers: [a]\ntopics: [{name: cpcds, table: invoices}]\ngroup: g\nto: store:st\n", "invoices"},
+		{"brokers: [a]\ntopics: [cpcds]\ngroup: a/b\nto: store:st\n", "slash"},
+		{"brokers: [a]\ntopics: [cpcds]\ngroup: g\nto: 'ndjson:out'\n", "store"},
+		{"brokers: [a]\ntopics: [cpcds]\ngroup: g\nto: somewhere\n", "somewhere"},
+		{"brokers: [a\n", "1:"},
 	} {
 		name, _, _ := strings.Cut(strings.TrimPrefix(tt.yaml, four), "\n")
 		t.Run(name, func(t *testing.T) {
-			if tt.fault != "" {
-				t.Skip("fault: " + tt.fault)
-			}
 			if err := os.WriteFile(s.yaml, []byte(tt.yaml), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -1175,11 +1191,59 @@ func TestStreamFaults(t *testing.T) {
 	d = s.stream()
 	time.Sleep(1500 * time.Millisecond)
 	d.stop()
-	rules := map[string]int{}
-	for _, l := range s.letters() {
-		rules[headerOf(l, deadStage)+" "+headerOf(l, deadTable)+" "+headerOf(l, deadRule)]++
-	}
-	t.Log(rules)
-	t.Log(s.run(t, "rejects", "list", "--state", filepath.Join(b.dir, "batch")+".state", "--output", "json")[:300])
 	s.same()
+	got, want := map[string]int{}, map[string]int{}
+	for _, l := range s.letters() {
+		got[headerOf(l, deadRule)]++
+	}
+	for _, line := range lines([]byte(s.run(t, "rejects", "list", "--state", filepath.Join(b.dir, "batch")+".state", "--output", "json"))) {
+		var r struct{ Problems []struct{ Rule string } }
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatal(err)
+		}
+		rule := r.Problems[0].Rule
+		if rule == "unknown-member" || rule == "unknown-coverage" {
+			rule = "waited-too-long" // it might still have arrived
+		}
+		want[rule]++
+	}
+	if len(want) < 10 {
+		t.Errorf("the batch load has few rejects: %v", want)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the dead letters have other rules than the rejects of the batch load: %s", diff)
+	}
+	m := s.manifests()
+	if sum := m.DeadLetters + m.ReleasedDead + m.Expired; sum != int64(len(s.letters())) {
+		t.Errorf("the manifests have %+v, there are %d dead letters", m, len(s.letters()))
+	}
+}
+
+// TestStreamDisagree publishes first a claim whose rows disagree, as 'kafka publish' writes it: with a
+// field of the header in the lines.
+func TestStreamDisagree(t *testing.T) {
+	b := newStreamBench(t, "--claims", "30", "--seed", "21")
+	s := b.test(t)
+	good := s.messages()
+	claims := claimsOf(good, "claims")
+	bad := map[string]any{}
+	if err := json.Unmarshal(claims[0].Value, &bad); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range []string{"One", "Two"} {
+		if list := bad["lines"].([]any); i < len(list) {
+			list[i].(map[string]any)["claim_payer_name"] = name
+		}
+	}
+	first := changed(t, claims[0], map[string]any{"claim_unique_identifier": "disagrees", "claim_payer_name": nil, "lines": bad["lines"]})
+	s.create(s.topic, 1)
+	s.send(append([]*kgo.Record{first}, good...)...)
+	s.configure()
+	d := s.stream()
+	s.loaded(d)
+	d.stop()
+	if n := len(s.letters()); n > 1 {
+		t.Errorf("after one claim with a field of the header in its lines, %d of %d claims are dead letters", n-1, len(claims))
+	}
+	s.settled()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"cpcds2fhir/pipeline/kafkaio"
+	"cpcds2fhir/schemas/cpcds"
 )
 
 // streamConfig is a stream.yaml. Only brokers, topics, group and to are required.
@@ -143,12 +144,31 @@ func readStream(path string) (*streamConfig, error) {
 	}
 	c := defaultStream()
 	if err := yaml.UnmarshalWithOptions(text, c, yaml.Strict()); err != nil {
-		return nil, usagef("%s: %s", path, yaml.FormatError(err, false, false))
+		return nil, usagef("%s: %s", path, describeYAML(text, err))
 	}
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
+}
+
+// describeYAML says what is wrong with a file. The parser gives no position for a duration that it
+// cannot read, and names Go's types.
+func describeYAML(text []byte, err error) string {
+	message := yaml.FormatError(err, false, false)
+	if !strings.Contains(message, "duration") && !strings.Contains(message, "streamConfig") {
+		return message
+	}
+	if _, value, ok := strings.Cut(message, `invalid duration "`); ok {
+		value, _, _ = strings.Cut(value, `"`)
+		for i, line := range strings.Split(string(text), "\n") {
+			if value != "" && strings.Contains(line, value) {
+				return fmt.Sprintf("line %d: %q is not a duration; use one such as 30s, 5m or 24h", i+1, value)
+			}
+		}
+	}
+	position, _, _ := strings.Cut(message, "]")
+	return strings.TrimPrefix(position+"] ", "] ") + "a value has the wrong type: a duration needs a unit such as 30s or 24h"
 }
 
 func (c *streamConfig) check() error {
@@ -163,6 +183,9 @@ func (c *streamConfig) check() error {
 			return usagef("topics must have different names")
 		}
 		seen[t.Name] = true
+		if _, ok := cpcds.ParseTable(t.Table); t.Table != "" && !ok {
+			return usagef("table of topic %s is %q: use claims, members, coverages, providers or organizations", t.Name, t.Table)
+		}
 		switch t.Format {
 		case "", "json":
 		case "registry":
@@ -193,7 +216,27 @@ func (c *streamConfig) check() error {
 			return usagef("%s is %q: use %s or %s", x.key, x.value, x.a, x.b)
 		}
 	}
-	if s := c.Sessions; s.Drain >= min(s.Timeout, s.Rebalance) {
+	switch {
+	case c.SASL.Mechanism == "" && (c.SASL.Username != "" || c.SASL.Password != ""):
+		return usagef("sasl.mechanism is missing: plain, scram-sha-256 or scram-sha-512")
+	case c.SASL.Mechanism != "" && (c.SASL.Username == "" || c.SASL.Password == ""):
+		return usagef("sasl.mechanism %s needs sasl.username and sasl.password", c.SASL.Mechanism)
+	case (c.TLS.Cert == "") != (c.TLS.Key == ""):
+		return usagef("tls.cert and tls.key belong together: a client certificate needs its key file")
+	case c.Batch.Linger < 0:
+		return usagef("batch.linger must not be negative")
+	case c.Registry.URL != "" && !strings.HasPrefix(c.Registry.URL, "http://") && !strings.HasPrefix(c.Registry.URL, "https://"):
+		return usagef("registry.url %q must begin with http:// or https://", c.Registry.URL)
+	}
+	for key, path := range map[string]string{"tls.ca": c.TLS.CA, "tls.cert": c.TLS.Cert, "tls.key": c.TLS.Key, "registry.ca": c.Registry.CA} {
+		if path == "" {
+			continue
+		}
+		if _, err := os.Stat(path); err != nil {
+			return usagef("%s: %w", key, err)
+		}
+	}
+	if s := c.Sessions; s.Drain+s.Drain/8 >= min(s.Timeout, s.Rebalance) {
 		return usagef("sessions.drain must be shorter than sessions.timeout and sessions.rebalance, or a lane that drains loses its partition")
 	}
 	for key, d := range map[string]time.Duration{"late": c.Late, "window": c.Window, "sessions.timeout": c.Sessions.Timeout, "sessions.rebalance": c.Sessions.Rebalance, "sessions.drain": c.Sessions.Drain} {

@@ -63,7 +63,7 @@ type lineOfOne struct {
 // lines returns how a claim's lines come together, nil if the message is a whole claim, and how many
 // messages there will be; 0 is unknown.
 func (m *maker) lines(it *item, rows *rowbatch.Batch) (*Lines, int) {
-	l := m.Topics[m.part.Topic()].Lines
+	l := m.Topics[m.topicOf(it)].Lines
 	count := ""
 	for _, h := range it.Headers {
 		if h.Key == LinesHeader {

@@ -193,10 +193,18 @@ func (m *maker) make(ctx context.Context, b *batch, items []item) error {
 	return nil
 }
 
+// topicOf is the topic of a message: a record that waited may be one of another lane.
+func (m *maker) topicOf(it *item) string {
+	if it.waited != nil {
+		return it.waited.topic
+	}
+	return m.part.Topic()
+}
+
 // read finds the table of a message and reads its fields.
 func (m *maker) read(ctx context.Context, it *item) error {
 	var known bool
-	it.table, known = m.table(m.part.Topic(), it.Message)
+	it.table, known = m.table(m.topicOf(it), it.Message)
 	it.replay = slices.ContainsFunc(it.Headers, func(h Header) bool { return h.Key == ReplayHeader })
 	if !known {
 		it.fault = m.letter(it, StageRoute, pipeline.RejectProblem{Rule: RuleUnknownTable})
@@ -205,7 +213,7 @@ func (m *maker) read(ctx context.Context, it *item) error {
 	if it.Value == nil {
 		return nil
 	}
-	place, err := m.kit[it.table].add(ctx, m.format(m.part.Topic()), it.Value, it.Offset)
+	place, err := m.kit[it.table].add(ctx, m.format(m.topicOf(it)), it.Value, it.Offset)
 	var bad *messages.Error
 	var unfit *layoutError
 	switch {

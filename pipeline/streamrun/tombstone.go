@@ -37,7 +37,7 @@ func (m *maker) tombstone(ctx context.Context, b *batch, it *item) error {
 		m.bury(b, it, m.letter(it, StageRoute, pipeline.RejectProblem{Rule: RuleTombstoneKey}))
 		return nil
 	}
-	named := slices.ContainsFunc(it.Headers, func(h Header) bool { return h.Key == TableHeader }) || m.Topics[m.part.Topic()].Table != ""
+	named := slices.ContainsFunc(it.Headers, func(h Header) bool { return h.Key == TableHeader }) || m.Topics[m.topicOf(it)].Table != ""
 	list := []cpcds.Table{it.table}
 	if !named {
 		list = append(slices.Clone(tables.Order), cpcds.Claims)
