@@ -575,7 +575,7 @@ func TestLines(t *testing.T) {
 		dead := &letters{}
 		var loaded atomic.Int64
 		e := x.engine(l, dead, func(c *streamrun.Config) {
-			c.Topics = map[string]streamrun.Topic{"cpcds": {Lines: &streamrun.Lines{Quiet: 500 * time.Millisecond}}}
+			c.Topics = map[string]streamrun.Topic{"cpcds": {Lines: &streamrun.Lines{Quiet: 2 * time.Second}}}
 			if counted {
 				c.Topics = nil
 			}
@@ -604,7 +604,7 @@ func TestLines(t *testing.T) {
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
-		time.Sleep(7 * time.Second) // late lines, and claims that look for their member and providers again
+		time.Sleep(9 * time.Second) // late lines, and claims that look for their member and providers again
 		if ctx.Err() != nil {
 			t.Errorf("the stream did not come to its end: %d claims", loaded.Load())
 		}
