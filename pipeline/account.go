@@ -225,6 +225,72 @@ func CountRules(m *map[string]int64, problems []cpcds.Problem) {
 	}
 }
 
+// AddResource adds the outcome of a resource.
+func (a *Account) AddResource(t fhir.Type, o Outcome) {
+	a.Resources[t].Count(o)
+	if o == Unordered {
+		Count(&a.Warnings, RuleNoOrderThere, 1)
+	}
+}
+
+// AddClaim adds what became of a claim, by the outcomes of its resources. partly says that some of its
+// parts were rejected, voided that a record without lines cancels it. stale reports that the target
+// has something newer.
+func (a *Account) AddClaim(outcomes []Outcome, partly, voided bool) (stale bool) {
+	var n [NumOutcomes]int
+	for _, o := range outcomes {
+		n[o]++
+	}
+	older := n[Stale]+n[Unordered] > 0
+	switch {
+	case n[Refused] > 0:
+		a.Claims.Rejected++
+	case n[Created]+n[Updated]+n[Deleted] > 0:
+		a.Claims.Loaded++
+	case older:
+		a.Claims.Stale++
+		stale = true
+	default:
+		a.Claims.Unchanged++
+	}
+	if voided && !older {
+		Count(&a.Warnings, RuleVoided, 1)
+	}
+	if partly {
+		a.Claims.PartlyRejected++
+	}
+	return stale
+}
+
+// Judged returns how many claims and rows of small tables the account has, and how many of them were
+// rejected.
+func (a *Account) Judged() (seen, rejected int64) {
+	seen, rejected = a.Claims.Seen, a.Claims.Rejected
+	for t := range cpcds.Claims {
+		seen += a.Rows[t].Read
+		rejected += a.Rows[t].Rejected
+	}
+	return seen, rejected
+}
+
+// RowsByTable returns the rows of all tables by name.
+func (a *Account) RowsByTable() map[string]RowCount {
+	rows := map[string]RowCount{}
+	for t := range cpcds.NumTables {
+		rows[t.String()] = a.Rows[t]
+	}
+	return rows
+}
+
+// ResourcesByType returns the resources of all types by name.
+func (a *Account) ResourcesByType() map[string]ResourceCount {
+	resources := map[string]ResourceCount{}
+	for t := range fhir.NumTypes {
+		resources[t.String()] = a.Resources[t]
+	}
+	return resources
+}
+
 // Balanced reports whether the equations hold: rows read = rows in claims +
 // rejected + skipped, for every table; claims seen = loaded + unchanged + stale +
 // rejected + skipped.

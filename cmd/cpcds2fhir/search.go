@@ -183,14 +183,9 @@ type bundleLink struct {
 // writeBundle prints a page of what a query finds. Its links come last, because reading one
 // resource past the page tells whether there is a next one.
 func writeBundle(ctx context.Context, w io.Writer, s store.Handle, q *query, base string) error {
-	all := q.Query
-	all.Count, all.After, all.NoJSON = 0, "", true
-	total := 0
-	for _, err := range s.Search(ctx, &all) {
-		if err != nil {
-			return err
-		}
-		total++
+	total, err := store.Count(ctx, s, &q.Query)
+	if err != nil {
+		return err
 	}
 	fmt.Fprintf(w, `{"resourceType":"Bundle","type":"searchset","total":%d`, total)
 	links := []bundleLink{{"self", q.link(base, "")}}

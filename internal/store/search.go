@@ -48,8 +48,8 @@ func (s *Store) Search(ctx context.Context, q *Query) iter.Seq2[*Entry, error] {
 	}
 }
 
-// Count counts the resources that q asks for, on all pages together.
-func (s *Store) Count(ctx context.Context, q *Query) (int64, error) {
+// Count counts the resources of a store that q asks for, on all pages together.
+func Count(ctx context.Context, s Handle, q *Query) (int64, error) {
 	all := *q
 	all.After, all.Count, all.NoJSON = "", 0, true
 	n := int64(0)

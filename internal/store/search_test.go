@@ -179,7 +179,7 @@ func TestCount(t *testing.T) {
 	s := searchStore(t)
 	f := func(want int64, q Query) {
 		t.Helper()
-		if n, err := s.Count(t.Context(), &q); n != want || err != nil {
+		if n, err := Count(t.Context(), s, &q); n != want || err != nil {
 			t.Errorf("%+v: counted %d, %v, want %d", q, n, err, want)
 		}
 	}

@@ -32,7 +32,6 @@ import (
 	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
-	"cpcds2fhir/schemas/layouts"
 )
 
 // Engine makes loads of one Config. It is safe for concurrent use, but a target and a state
@@ -63,7 +62,7 @@ func newEngine(c *Config, s seams) (*Engine, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	e := &Engine{Config: *c, mapper: mappers.New(c.Version, systems(c.Layout)), pieceBytes: cmp.Or(s.pieceBytes, pieceBytes), directoryBytes: s.directoryBytes}
+	e := &Engine{Config: *c, mapper: mappers.New(c.Version, mappers.Systems(c.Layout.Systems)), pieceBytes: cmp.Or(s.pieceBytes, pieceBytes), directoryBytes: s.directoryBytes}
 	checker := carin.NewChecker(c.Version)
 	e.claims = claims.Config{Layout: c.Layout, Version: c.Version, Rules: checker, Mapper: e.mapper, Repairs: c.Repairs, Identity: c.Identity, Voider: c.Voider}
 	if s.rules != nil {
@@ -77,12 +76,6 @@ func newEngine(c *Config, s seams) (*Engine, error) {
 	e.merge = referenced.Merge{Root: referencedDir(c.State), Others: referencedDir(cmp.Or(c.Directory, c.State)), Run: c.ID, Spill: e.spillDir(),
 		OnlyNew: c.Replay != nil && c.Replay.Appends, Memory: s.mergeBytes}
 	return e, nil
-}
-
-func systems(l *layouts.Layout) mappers.Systems {
-	s := l.Systems
-	return mappers.Systems{Claim: s.Claim, Member: s.Member, UniqueMember: s.UniqueMember, Provider: s.Provider,
-		Organization: s.Organization, Payer: s.Payer, Coverage: s.Coverage}
 }
 
 // load is the state of one load.

@@ -48,7 +48,7 @@ func (a *lane) land() error {
 		return err
 	}
 	a.durable, a.done = f.checkpoint.Account, f.checkpoint.Done
-	seen, refused := judged(&f.account)
+	seen, refused := f.account.Judged()
 	a.Events.Advance(a.input, f.rows, f.account.Claims.Seen, refused)
 	return a.overBudget(seen, refused)
 }
@@ -56,34 +56,11 @@ func (a *lane) land() error {
 // tally adds to an account what the target did with the batch.
 func (a *lane) tally(account *pipeline.Account, f *inFlight, outcomes []pipeline.Outcome) {
 	for i, r := range f.out.All() {
-		account.Resources[r.Type].Count(outcomes[i])
-		if outcomes[i] == pipeline.Unordered {
-			pipeline.Count(&account.Warnings, pipeline.RuleNoOrderThere, 1)
-		}
+		account.AddResource(r.Type, outcomes[i])
 	}
 	for _, c := range f.claims {
-		var n [pipeline.NumOutcomes]int
-		for _, o := range outcomes[c.from:c.to] {
-			n[o]++
-		}
-		switch {
-		case n[pipeline.Refused] > 0:
-			account.Claims.Rejected++
-		case n[pipeline.Created]+n[pipeline.Updated]+n[pipeline.Deleted] > 0:
-			account.Claims.Loaded++
-		case n[pipeline.Stale]+n[pipeline.Unordered] > 0:
-			account.Claims.Stale++
-			if c.replayed != "" {
-				a.newer.Store(c.replayed, struct{}{})
-			}
-		default:
-			account.Claims.Unchanged++
-		}
-		if c.voided && n[pipeline.Stale]+n[pipeline.Unordered] == 0 {
-			pipeline.Count(&account.Warnings, pipeline.RuleVoided, 1)
-		}
-		if c.partly {
-			account.Claims.PartlyRejected++
+		if account.AddClaim(outcomes[c.from:c.to], c.partly, c.voided) && c.replayed != "" {
+			a.newer.Store(c.replayed, struct{}{})
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/referenced"
 	"cpcds2fhir/pipeline/rejects"
-	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
 )
 
@@ -81,22 +80,11 @@ func (l *load) open(ctx context.Context, name string, input int) (*lane, error) 
 	}
 	l.Events.Advance(input, rows, cp.Account.Claims.Seen, cp.RejectCount)
 	// What an earlier start rejected counts too, or repeated starts would evade the limit.
-	if err := l.overBudget(judged(&cp.Account)); err != nil {
+	if err := l.overBudget(cp.Account.Judged()); err != nil {
 		a.close()
 		return nil, err
 	}
 	return a, nil
-}
-
-// judged returns how many claims and rows of small tables an account has, and how many
-// of them were rejected.
-func judged(a *pipeline.Account) (seen, rejected int64) {
-	seen, rejected = a.Claims.Seen, a.Claims.Rejected
-	for t := range cpcds.Claims {
-		seen += a.Rows[t].Read
-		rejected += a.Rows[t].Rejected
-	}
-	return seen, rejected
 }
 
 // close ends the lane. A batch in flight may or may not reach the target; durable says which.

@@ -17,8 +17,6 @@ import (
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/rowbatch"
 	"cpcds2fhir/pipeline/statefile"
-	"cpcds2fhir/schemas/cpcds"
-	"cpcds2fhir/schemas/fhir"
 )
 
 // Version is the version of the shape of Manifest. Within a version fields may be added, but none
@@ -146,13 +144,7 @@ func (m *Manifest) NothingLoaded() {
 // Count fills in the account.
 func (m *Manifest) Count(a *pipeline.Account) {
 	m.ManifestVersion = Version
-	m.Rows, m.Resources = map[string]pipeline.RowCount{}, map[string]pipeline.ResourceCount{}
-	for t := range cpcds.NumTables {
-		m.Rows[t.String()] = a.Rows[t]
-	}
-	for t := range fhir.NumTypes {
-		m.Resources[t.String()] = a.Resources[t]
-	}
+	m.Rows, m.Resources = a.RowsByTable(), a.ResourcesByType()
 	m.Claims = a.Claims
 	m.Rejects, m.Repairs, m.Skips, m.Warnings = orEmpty(a.Rejects), orEmpty(a.Repairs), orEmpty(a.Skips), orEmpty(a.Warnings)
 	m.Balanced = a.Balanced() && m.Status == Complete

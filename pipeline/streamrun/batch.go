@@ -8,7 +8,6 @@ import (
 
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/directory"
-	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
 )
 
@@ -152,51 +151,12 @@ func (b *batch) sealed(w *window) { b.window.next = w }
 
 // tally adds to the account what the target did with the batch.
 func (b *batch) tally(outcomes []pipeline.Outcome) {
-	a := &b.total
 	for i, r := range b.out.All() {
-		a.Resources[r.Type].Count(outcomes[i])
-		if outcomes[i] == pipeline.Unordered {
-			pipeline.Count(&a.Warnings, pipeline.RuleNoOrderThere, 1)
-		}
+		b.total.AddResource(r.Type, outcomes[i])
 	}
 	for _, c := range b.claims {
-		var n [pipeline.NumOutcomes]int
-		for _, o := range outcomes[c.from:c.to] {
-			n[o]++
-		}
-		switch {
-		case n[pipeline.Refused] > 0:
-			a.Claims.Rejected++
-		case n[pipeline.Created]+n[pipeline.Updated]+n[pipeline.Deleted] > 0:
-			a.Claims.Loaded++
-		case n[pipeline.Stale]+n[pipeline.Unordered] > 0:
-			a.Claims.Stale++
-		default:
-			a.Claims.Unchanged++
-		}
-		if c.voided && n[pipeline.Stale]+n[pipeline.Unordered] == 0 {
-			pipeline.Count(&a.Warnings, pipeline.RuleVoided, 1)
-		}
-		if c.partly {
-			a.Claims.PartlyRejected++
-		}
+		b.total.AddClaim(outcomes[c.from:c.to], c.partly, c.voided)
 	}
-}
-
-func judgedSeen(a *pipeline.Account) int64 {
-	n := a.Claims.Seen
-	for t := range cpcds.Claims {
-		n += a.Rows[t].Read
-	}
-	return n
-}
-
-func judgedRejected(a *pipeline.Account) int64 {
-	n := a.Claims.Rejected
-	for t := range cpcds.Claims {
-		n += a.Rows[t].Rejected
-	}
-	return n
 }
 
 // reset makes the batch empty and keeps its memory.

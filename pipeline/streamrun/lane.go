@@ -384,7 +384,7 @@ func (l *lane) land(work context.Context, err error, committed *committer) error
 		l.Events.Loaded(l.part.Topic(), l.part.Number(), Batch{Next: b.at.Next, Oldest: b.oldest, Took: time.Since(b.sent), Bytes: b.out.Size(),
 			Messages: b.messages, Account: &b.total, Dead: b.deadByRule()})
 	}
-	if err := l.judge(b.window.start, judgedSeen(&b.total), judgedRejected(&b.total)); err != nil {
+	if err := l.judge(b.window.start, &b.total); err != nil {
 		return err
 	}
 	for _, u := range b.arrived {

@@ -12,8 +12,6 @@ import (
 
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/statefile"
-	"cpcds2fhir/schemas/cpcds"
-	"cpcds2fhir/schemas/fhir"
 )
 
 // Manifest is the account of one window of a stream: what all lanes of all processes have made
@@ -75,13 +73,7 @@ func Manifests(ctx context.Context, t pipeline.StreamTarget, group string, since
 
 // count fills in the account.
 func (m *Manifest) count(a *pipeline.Account) {
-	m.Rows, m.Resources = map[string]pipeline.RowCount{}, map[string]pipeline.ResourceCount{}
-	for t := range cpcds.NumTables {
-		m.Rows[t.String()] = a.Rows[t]
-	}
-	for t := range fhir.NumTypes {
-		m.Resources[t.String()] = a.Resources[t]
-	}
+	m.Rows, m.Resources = a.RowsByTable(), a.ResourcesByType()
 	m.Claims, m.Rejects, m.Repairs, m.Skips, m.Warnings = a.Claims, a.Rejects, a.Repairs, a.Skips, a.Warnings
 	m.Balanced = a.Balanced() && m.Messages.Balanced()
 }

@@ -249,7 +249,7 @@ func New(c *Config) (*Engine, error) {
 	for range cap(e.kits) {
 		e.kits <- e.newKit()
 	}
-	e.mapper = mappers.New(c.Version, systems(c.Layout))
+	e.mapper = mappers.New(c.Version, mappers.Systems(c.Layout.Systems))
 	checker := carin.NewChecker(c.Version)
 	e.claims = claims.Config{Layout: c.Layout, Version: c.Version, Rules: checker, Mapper: e.mapper, Repairs: c.Repairs, Identity: c.Identity, Voider: c.Voider}
 	// A row that is older than what the directory has changes nothing, as in a replay.
@@ -270,13 +270,6 @@ func (e *Engine) Close() error {
 	return nil
 }
 
-// systems are the identifier systems of a layout.
-func systems(l *layouts.Layout) mappers.Systems {
-	s := l.Systems
-	return mappers.Systems{Claim: s.Claim, Member: s.Member, UniqueMember: s.UniqueMember, Provider: s.Provider,
-		Organization: s.Organization, Payer: s.Payer, Coverage: s.Coverage}
-}
-
 // windowOf is the window that accounts what becomes durable now.
 func (e *Engine) windowOf(at time.Time) time.Time { return at.UTC().Truncate(e.Window) }
 
@@ -288,7 +281,7 @@ func (e *BudgetError) Error() string {
 }
 
 // judge checks the budget after a batch.
-func (e *Engine) judge(window time.Time, seen, rejected int64) error {
+func (e *Engine) judge(window time.Time, a *pipeline.Account) error {
 	if e.OverBudget == nil {
 		return nil
 	}
@@ -297,8 +290,8 @@ func (e *Engine) judge(window time.Time, seen, rejected int64) error {
 	if window.After(e.window) {
 		e.window, e.seen, e.rejected = window, 0, 0
 	}
-	e.seen += seen
-	e.rejected += rejected
+	seen, rejected := a.Judged()
+	e.seen, e.rejected = e.seen+seen, e.rejected+rejected
 	if e.OverBudget(e.seen, e.rejected) {
 		return &BudgetError{e.rejected, e.seen}
 	}

@@ -14,10 +14,6 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-// resourceOf is the type that a record becomes.
-var resourceOf = [cpcds.NumTables]fhir.Type{cpcds.Members: fhir.Patient, cpcds.Coverages: fhir.Coverage,
-	cpcds.Providers: fhir.Practitioner, cpcds.Organizations: fhir.Organization, cpcds.Claims: fhir.ExplanationOfBenefit}
-
 // doomed is a resource to delete.
 type doomed struct {
 	table cpcds.Table
@@ -64,7 +60,7 @@ func (m *maker) tombstone(ctx context.Context, b *batch, it *item) error {
 	}
 	m.went(b, it, key)
 	for _, x := range found {
-		version, _, err := m.versionOf(ctx, b, resourceOf[x.table], x.id)
+		version, _, err := m.versionOf(ctx, b, tables.ResourceOf[x.table], x.id)
 		if err != nil {
 			return err
 		}
@@ -72,7 +68,7 @@ func (m *maker) tombstone(ctx context.Context, b *batch, it *item) error {
 		if at.IsZero() {
 			at = m.Now()
 		}
-		b.out.Delete(resourceOf[x.table], x.id, at.UTC().Format(time.RFC3339), version)
+		b.out.Delete(tables.ResourceOf[x.table], x.id, at.UTC().Format(time.RFC3339), version)
 		m.dir.Remove(x.table, x.key)
 		m.forget()
 	}
@@ -105,7 +101,7 @@ func (m *maker) versionOf(ctx context.Context, b *batch, t fhir.Type, id string)
 // doomed finds the resources of a record.
 func (m *maker) doomed(ctx context.Context, b *batch, t cpcds.Table, key string) (list []doomed, err error) {
 	for _, raw := range m.tableKeys(t, key) {
-		ids := []string{raw.ID(resourceOf[t])}
+		ids := []string{raw.ID(tables.ResourceOf[t])}
 		own := raw
 		switch t {
 		case cpcds.Claims:
@@ -119,10 +115,10 @@ func (m *maker) doomed(ctx context.Context, b *batch, t cpcds.Table, key string)
 			if !ok || p.Practitioner != (t == cpcds.Providers) {
 				continue
 			}
-			own, ids = p.ID, []string{p.ID.ID(resourceOf[t])}
+			own, ids = p.ID, []string{p.ID.ID(tables.ResourceOf[t])}
 		}
 		for _, id := range ids {
-			_, ok, err := m.versionOf(ctx, b, resourceOf[t], id)
+			_, ok, err := m.versionOf(ctx, b, tables.ResourceOf[t], id)
 			if err != nil {
 				return nil, err
 			}

@@ -22,8 +22,8 @@ import (
 // backwards.
 var Order = []cpcds.Table{cpcds.Organizations, cpcds.Providers, cpcds.Members, cpcds.Coverages}
 
-// resourceOf is the type that a row becomes.
-var resourceOf = [cpcds.NumTables]fhir.Type{cpcds.Members: fhir.Patient, cpcds.Coverages: fhir.Coverage,
+// ResourceOf is the type that a record of a table becomes.
+var ResourceOf = [cpcds.NumTables]fhir.Type{cpcds.Members: fhir.Patient, cpcds.Coverages: fhir.Coverage,
 	cpcds.Providers: fhir.Practitioner, cpcds.Organizations: fhir.Organization, cpcds.Claims: fhir.ExplanationOfBenefit}
 
 // Config is what builders of a run have in common. It must not be changed while they are
@@ -80,7 +80,7 @@ func (b *Builder) Identify(batch *rowbatch.Batch, i int) (resource, version stri
 	if r.key == (fhir.Raw{}) {
 		return "", ""
 	}
-	return r.key.Reference(resourceOf[b.table]), r.updated
+	return r.key.Reference(ResourceOf[b.table]), r.updated
 }
 
 // IsRecord reports whether row i is a record of the table that it is read for.
@@ -157,7 +157,7 @@ func (b *Builder) Build(out *fhir.Batch, account *pipeline.Account, batch *rowba
 	}
 	row := b.judge(batch, i)
 	pipeline.CountRules(&account.Warnings, b.verdict.Warnings)
-	if b.verdict.OK() && row.skip == "" && b.Present[row.key.Reference(resourceOf[t])] && winners.Has(row.key, source, n) {
+	if b.verdict.OK() && row.skip == "" && b.Present[row.key.Reference(ResourceOf[t])] && winners.Has(row.key, source, n) {
 		b.verdict.Errors = append(b.verdict.Errors, cpcds.Problem{Rule: pipeline.RuleCannotChange, Row: -1})
 	}
 	if !b.verdict.OK() {
@@ -166,7 +166,7 @@ func (b *Builder) Build(out *fhir.Batch, account *pipeline.Account, batch *rowba
 			return nil, nil
 		}
 		pipeline.CountRules(&account.Rejects, b.verdict.Errors)
-		account.Resources[resourceOf[t]].Rejected++
+		account.Resources[ResourceOf[t]].Rejected++
 		return nil, b.reject(batch, i, row)
 	}
 	if row.skip != "" {
@@ -216,7 +216,7 @@ func (b *Builder) countRepairs(account *pipeline.Account, batch *rowbatch.Batch,
 func (b *Builder) reject(batch *rowbatch.Batch, i int, row *row) *pipeline.Reject {
 	r := &pipeline.Reject{Table: b.table.String(), Version: row.updated}
 	if row.key != (fhir.Raw{}) {
-		r.Resources = []string{row.key.Reference(resourceOf[b.table])}
+		r.Resources = []string{row.key.Reference(ResourceOf[b.table])}
 	}
 	for _, p := range b.verdict.Errors {
 		x := pipeline.RejectProblem{Rule: p.Rule, Input: batch.Input.Path, Row: batch.InputRow(i) + 1}
