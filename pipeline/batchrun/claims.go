@@ -112,6 +112,7 @@ func (l *load) stream(ctx context.Context, name string, from rowbatch.Lane, shuf
 	}
 	defer rows.Close()
 	held := &rowbatch.Held{}
+	take := func(s rowbatch.Segment) error { return a.take(ctx, s) }
 	for {
 		a.timer.start()
 		b, err := rows.Next(ctx)
@@ -121,58 +122,14 @@ func (l *load) stream(ctx context.Context, name string, from rowbatch.Lane, shuf
 		if err != nil {
 			return err
 		}
-		if err := a.claims(ctx, b, held); err != nil {
+		if err := held.Claims(b, take); err != nil {
 			return err
 		}
 	}
-	if err := a.release(ctx, held); err != nil {
+	if err := held.Release(take); err != nil {
 		return err
 	}
 	return a.finish(ctx, a.builder.Err)
-}
-
-// claims takes the claims from a row batch. The last one may continue in the next batch, so its
-// rows are held.
-func (a *claimLane) claims(ctx context.Context, b *rowbatch.Batch, held *rowbatch.Held) error {
-	n := b.Len()
-	for i := 0; i < n; {
-		j := i + 1
-		for j < n && b.SameKey(i, j) {
-			j++
-		}
-		switch {
-		case i == 0 && !held.Empty() && held.Key() == b.Key(0):
-			held.Add(b, 0, j)
-			if j < n {
-				if err := a.release(ctx, held); err != nil {
-					return err
-				}
-			}
-		case i == 0 && !held.Empty():
-			if err := a.release(ctx, held); err != nil {
-				return err
-			}
-			continue
-		case j == n:
-			held.Add(b, i, j)
-		default:
-			if err := a.take(ctx, rowbatch.Segment{Batch: b, From: i, To: j}); err != nil {
-				return err
-			}
-		}
-		i = j
-	}
-	return nil
-}
-
-// release takes the held claim, if there is one.
-func (a *claimLane) release(ctx context.Context, held *rowbatch.Held) error {
-	if held.Empty() {
-		return nil
-	}
-	err := a.take(ctx, held.Rows())
-	held.Reset()
-	return err
 }
 
 // take accounts for the rows of one key in this lane: it makes the claim, unless

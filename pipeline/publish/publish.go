@@ -30,6 +30,8 @@ type Extract struct {
 
 	// Lines publishes each row of the claims as a message of its own.
 	Lines bool
+
+	placed bool
 }
 
 // Message is one record of the extract. Its strings are views that hold during the call.
@@ -54,7 +56,7 @@ type Links struct{ Key, From, To string }
 // Each calls f for each record, first for those of the small tables, in the order in which they
 // refer to each other, then for the claims. An error of f ends it.
 func (x *Extract) Each(ctx context.Context, f func(*Message) error) error {
-	if err := x.place(ctx); err != nil {
+	if err := x.Place(ctx); err != nil {
 		return err
 	}
 	for _, t := range tables.Order {
@@ -69,7 +71,11 @@ func (x *Extract) Each(ctx context.Context, f func(*Message) error) error {
 	return x.claims(ctx, f)
 }
 
-func (x *Extract) place(ctx context.Context) error {
+// Place finds how the inputs are read, once; Each does it if it was not done.
+func (x *Extract) Place(ctx context.Context) error {
+	if x.placed {
+		return nil
+	}
 	for i, in := range x.Inputs {
 		spans, err := in.File.Spans(ctx)
 		if err != nil {
@@ -77,6 +83,7 @@ func (x *Extract) place(ctx context.Context) error {
 		}
 		in.Place(i, spans)
 	}
+	x.placed = true
 	return nil
 }
 
@@ -200,37 +207,16 @@ func (x *Extract) lane(ctx context.Context, l rowbatch.Lane, keys *scattered.Key
 		return take([]rowbatch.Segment{s})
 	}
 	held := &rowbatch.Held{}
-	release := func() error {
-		if held.Empty() {
-			return nil
-		}
-		defer held.Reset()
-		return one(held.Rows())
-	}
 	for {
 		b, err := rows.Next(ctx)
 		if errors.Is(err, io.EOF) {
-			return release()
+			return held.Release(one)
+		}
+		if err == nil {
+			err = held.Claims(b, one)
 		}
 		if err != nil {
 			return err
-		}
-		for i := 0; i < b.Len(); {
-			j := i + 1
-			for j < b.Len() && b.SameKey(i, j) {
-				j++
-			}
-			if !held.Empty() && held.Key() != b.Key(i) {
-				if err := release(); err != nil {
-					return err
-				}
-			}
-			if !held.Empty() || j == b.Len() {
-				held.Add(b, i, j)
-			} else if err := one(rowbatch.Segment{Batch: b, From: i, To: j}); err != nil {
-				return err
-			}
-			i = j
 		}
 	}
 }
@@ -411,6 +397,3 @@ func Columns(inputs []*rowbatch.Input, t cpcds.Table) (fields, lines []string) {
 	}
 	return fields, lines
 }
-
-// Place prepares the inputs, as Each does.
-func (x *Extract) Place(ctx context.Context) error { return x.place(ctx) }

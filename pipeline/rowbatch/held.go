@@ -58,6 +58,40 @@ func (h *Held) Reset() {
 	}
 }
 
+// Claims calls take for the rows of each claim key of b, in order. The last key may go on in the next
+// batch, so its rows are held, and taken when it has ended; Release takes them at the end.
+func (h *Held) Claims(b *Batch, take func(Segment) error) error {
+	n := b.Len()
+	for i := 0; i < n; {
+		j := i + 1
+		for j < n && b.SameKey(i, j) {
+			j++
+		}
+		if !h.Empty() && h.Key() != b.Key(i) {
+			if err := h.Release(take); err != nil {
+				return err
+			}
+		}
+		if !h.Empty() || j == n {
+			h.Add(b, i, j)
+		} else if err := take(Segment{Batch: b, From: i, To: j}); err != nil {
+			return err
+		}
+		i = j
+	}
+	return nil
+}
+
+// Release takes the rows that are held, if there are any.
+func (h *Held) Release(take func(Segment) error) error {
+	if h.Empty() {
+		return nil
+	}
+	err := take(h.Rows())
+	h.Reset()
+	return err
+}
+
 func lengthened(columns []cpcds.Column, n int) []cpcds.Column {
 	for len(columns) < n {
 		columns = append(columns, cpcds.Column{})
