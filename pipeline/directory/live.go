@@ -116,19 +116,6 @@ func (u Unresolved) Names() []string {
 	return []string{nameOf(liveProvider, u.Key)}
 }
 
-// Prefetch reads the records of keys at once, as lookups will need them.
-func (d *Live) Prefetch(keys []Unresolved) {
-	var names []string
-	for _, k := range keys {
-		for _, n := range k.Names() {
-			if _, ok := d.read[n]; !ok && !slices.Contains(names, n) {
-				names = append(names, n)
-			}
-		}
-	}
-	d.recall(names)
-}
-
 func (d *Live) recall(names []string) {
 	if d.err != nil || len(names) == 0 {
 		return
@@ -163,8 +150,11 @@ func (d *Live) lookup(name string) []byte {
 // is guarded like the others.
 func (d *Live) Other(name string) []byte { return d.lookup(name) }
 
-// Change changes a record that Other has returned.
-func (d *Live) Change(name string, value []byte) { d.changed[name] = value }
+// Change changes a record that Other returns.
+func (d *Live) Change(name string, value []byte) {
+	d.lookup(name) // the guard is what was there before
+	d.changed[name] = value
+}
 
 func (d *Live) put(prefix string, key fhir.Raw, value []byte) { d.changed[nameOf(prefix, key)] = value }
 

@@ -142,12 +142,9 @@ func (b *batch) seal(l *lane, outcomes []pipeline.Outcome) (pipeline.StreamCommi
 		return c, fmt.Errorf("write account: %w", err)
 	}
 	c.Put = append(c.Put, pipeline.Record{Name: windowName(w.start, l.name), Value: value})
-	b.sealed(&w)
+	b.window.next = &w // land takes it over
 	return c, nil
 }
-
-// sealed remembers the account that is being made durable; land takes it over.
-func (b *batch) sealed(w *window) { b.window.next = w }
 
 // tally adds to the account what the target did with the batch.
 func (b *batch) tally(outcomes []pipeline.Outcome) {

@@ -31,12 +31,15 @@ type lane struct {
 	again []string // names of held records that were in a batch that did not arrive
 }
 
+func (e *Engine) newLane(p Partition) *lane {
+	return &lane{Engine: e, part: p, name: fmt.Sprintf("%s/%s/%d", e.Group, p.Topic(), p.Number()), chunk: firstChunk, limit: e.BatchBytes}
+}
+
 // Lane loads a partition until ctx ends: then it loads what it has, within Config.Drain, and returns
 // nil. Any other return is an error with which the lane cannot go on. What the caller can wait for,
 // such as a target that is down, is no error: the lane waits, and Events.Blocked says so.
 func (e *Engine) Lane(ctx context.Context, p Partition) (err error) {
-	name := fmt.Sprintf("%s/%s/%d", e.Group, p.Topic(), p.Number())
-	l := &lane{Engine: e, part: p, name: name, chunk: firstChunk, limit: e.BatchBytes}
+	l := e.newLane(p)
 	defer func() {
 		if e.Events.Ended != nil {
 			e.Events.Ended(p.Topic(), p.Number(), err)
@@ -52,7 +55,7 @@ func (e *Engine) Lane(ctx context.Context, p Partition) (err error) {
 		case err == nil, ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
 			return nil
 		case errors.Is(err, pipeline.ErrFenced):
-			return fmt.Errorf("lane %s: %w", name, err)
+			return fmt.Errorf("lane %s: %w", l.name, err)
 		case !passing(err):
 			return fmt.Errorf("%s, partition %d: %w", p.Topic(), p.Number(), err)
 		}
@@ -202,7 +205,7 @@ func (l *lane) take(work context.Context) (err error) {
 		return err
 	}
 	if l.maker == nil {
-		l.maker = newMaker(work, l.Engine, l.part)
+		l.maker = newMaker(work, l)
 	}
 	l.begin()
 	if err := l.maker.readDue(work); err != nil {

@@ -64,12 +64,9 @@ type lineOfOne struct {
 // messages there will be; 0 is unknown.
 func (m *maker) lines(it *item, rows *rowbatch.Batch) (*Lines, int) {
 	l := m.Topics[m.topicOf(it)].Lines
-	count := ""
-	for _, h := range it.Headers {
-		if h.Key == LinesHeader {
-			count = string(h.Value)
-			l = cmp.Or(l, &Lines{})
-		}
+	count, ok := it.header(LinesHeader)
+	if ok {
+		l = cmp.Or(l, &Lines{})
 	}
 	if l == nil {
 		return nil, 0
@@ -125,14 +122,12 @@ func (m *maker) keepLines(name string, x *lined) {
 
 // openLines says when to look at a claim again.
 func (m *maker) openLines(name string, at time.Time) {
-	open := m.openName(name)
-	m.dir.Other(open)
-	m.dir.Change(open, []byte(at.Format(time.RFC3339Nano)))
+	m.dir.Change(m.openName(name), []byte(at.Format(time.RFC3339Nano)))
 	m.due[name] = at
 }
 
 func (m *maker) openName(lines string) string {
-	return openSpace + m.lane() + "/" + strings.TrimPrefix(lines, linesSpace)
+	return openSpace + m.lane + "/" + strings.TrimPrefix(lines, linesSpace)
 }
 
 // complete says that a claim has all its lines.
@@ -145,7 +140,7 @@ func (b *batch) complete(name string) {
 // readDue finds the claims of the lane whose lines an owner before was waiting for.
 func (m *maker) readDue(ctx context.Context) error {
 	clear(m.due)
-	prefix := openSpace + m.lane() + "/"
+	prefix := openSpace + m.lane + "/"
 	return m.Target.Each(ctx, prefix, func(r pipeline.Record) error {
 		at, err := time.Parse(time.RFC3339Nano, string(r.Value))
 		if err != nil {
@@ -223,9 +218,7 @@ func (m *maker) assemble(ctx context.Context, b *batch) error {
 
 func (m *maker) closeLines(name string) {
 	m.dir.Change(name, nil)
-	open := m.openName(name)
-	m.dir.Other(open)
-	m.dir.Change(open, nil)
+	m.dir.Change(m.openName(name), nil)
 	delete(m.due, name)
 }
 
@@ -255,27 +248,20 @@ func (m *maker) assembled(ctx context.Context, b *batch, name string, x *lined, 
 		}
 	}
 	if r.Fate == claims.Accepted {
-		for i := range r.Referenced {
-			if err := m.referenced(b, &r.Referenced[i]); err != nil {
-				return err
-			}
+		if err := m.referenced(b, r.Referenced); err != nil {
+			return err
 		}
 		ids := mentioned(r.Referenced)
 		m.dropOrphans(b, x.Only, ids)
 		x.Only = ids
-		c := madeClaim{from: b.out.Len(), partly: r.Partly, voided: r.Voided}
-		m.keepParts(x.Key)
-		for _, o := range m.scratch.All() {
-			b.out.Add(o)
-		}
-		c.to = b.out.Len()
+		c := m.made(b, x.Key, r)
 		if first {
 			b.claims = append(b.claims, c)
 		}
 		x.Made = true
 		if x.Dead && r.Reject == nil { // a line was missing
 			for _, o := range x.Messages {
-				b.resolved = append(b.resolved, fmt.Sprintf("%s/%d", m.path, o.Offset))
+				b.resolved = append(b.resolved, fmt.Sprintf("%s/%d/%d", m.part.Topic(), m.part.Number(), o.Offset))
 			}
 			x.Dead = false
 		}

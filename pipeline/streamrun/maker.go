@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -24,7 +23,7 @@ import (
 type maker struct {
 	*Engine
 	part    Partition
-	path    string // names the partition in dead letters
+	lane    string // its name
 	dir     *directory.Live
 	claims  *claims.Builder
 	tables  [cpcds.NumTables]*tables.Builder
@@ -51,8 +50,9 @@ func (r recall) Each(prefix string, f func(name string, value []byte) error) err
 	return r.target.Each(r.ctx, prefix, func(x pipeline.Record) error { return f(x.Name, x.Value) })
 }
 
-func newMaker(work context.Context, e *Engine, p Partition) *maker {
-	m := &maker{Engine: e, part: p, path: fmt.Sprintf("%s/%d", p.Topic(), p.Number()), raw: directory.NewKeys(e.Identity, e.Layout), due: map[string]time.Time{}}
+func newMaker(work context.Context, l *lane) *maker {
+	e := l.Engine
+	m := &maker{Engine: e, part: l.part, lane: l.name, raw: directory.NewKeys(e.Identity, e.Layout), due: map[string]time.Time{}}
 	m.dir = directory.NewLive(e.base, recall{work, e.Target})
 	m.claims = claims.NewBuilder(&e.claims, m.dir, nil)
 	for _, t := range tables.Order {
@@ -106,12 +106,8 @@ type item struct {
 
 // source is the dead letter that the message was, "" if it was none.
 func (it *item) source() string {
-	for _, h := range it.Headers {
-		if h.Key == SourceHeader {
-			return string(h.Value)
-		}
-	}
-	return ""
+	s, _ := it.header(SourceHeader)
+	return s
 }
 
 // again reports whether the record is made again because something that it refers to has arrived.
@@ -196,7 +192,7 @@ func (m *maker) make(ctx context.Context, b *batch, items []item) error {
 // topicOf is the topic of a message: a record that waited may be one of another lane.
 func (m *maker) topicOf(it *item) string {
 	if it.waited != nil {
-		return it.waited.topic
+		return it.waited.Topic
 	}
 	return m.part.Topic()
 }
@@ -205,7 +201,7 @@ func (m *maker) topicOf(it *item) string {
 func (m *maker) read(ctx context.Context, it *item) error {
 	var known bool
 	it.table, known = m.table(m.topicOf(it), it.Message)
-	it.replay = slices.ContainsFunc(it.Headers, func(h Header) bool { return h.Key == ReplayHeader })
+	_, it.replay = it.header(ReplayHeader)
 	if !known {
 		it.fault = m.letter(it, StageRoute, pipeline.RejectProblem{Rule: RuleUnknownTable})
 		return nil
@@ -292,13 +288,11 @@ func (m *maker) claim(ctx context.Context, b *batch, it *item) error {
 			return nil
 		}
 	}
-	m.went(b, it, key)
+	m.went(b, it)
 	switch r.Fate {
 	case claims.Accepted:
-		for i := range r.Referenced {
-			if err := m.referenced(b, &r.Referenced[i]); err != nil {
-				return err
-			}
+		if err := m.referenced(b, r.Referenced); err != nil {
+			return err
 		}
 		if it.replay {
 			old, err := m.outdated(ctx)
@@ -311,14 +305,11 @@ func (m *maker) claim(ctx context.Context, b *batch, it *item) error {
 				break
 			}
 		}
-		c := madeClaim{from: b.out.Len(), partly: r.Partly, voided: r.Voided}
-		m.keepParts(key)
+		c := m.made(b, key, r)
 		version := ""
 		for _, x := range m.scratch.All() {
-			b.out.Add(x)
-			version = x.SourceVersion
+			version = x.SourceVersion // they all have that of the claim
 		}
-		c.to = b.out.Len()
 		m.settle(b, it, record(fhir.ExplanationOfBenefit, m.raw.Raw(fhir.ExplanationOfBenefit, key)), strings.Clone(version), m.claims.Unresolved(), r.Referenced)
 		if it.again() {
 			return nil // it was counted when it was loaded
@@ -333,6 +324,17 @@ func (m *maker) claim(ctx context.Context, b *batch, it *item) error {
 	}
 	b.account.Add(&a)
 	return nil
+}
+
+// made adds the resources of a claim to a batch.
+func (m *maker) made(b *batch, key string, r *claims.Result) madeClaim {
+	c := madeClaim{from: b.out.Len(), partly: r.Partly, voided: r.Voided}
+	m.keepParts(key)
+	for _, x := range m.scratch.All() {
+		b.out.Add(x)
+	}
+	c.to = b.out.Len()
+	return c
 }
 
 // row makes the resources of the rows of a message of a small table.
@@ -370,10 +372,8 @@ func (m *maker) row(ctx context.Context, b *batch, it *item) error {
 			deps = append(deps, awaited(reject.Problems, t.Unresolved())...)
 			continue
 		}
-		for k := range mentioned {
-			if err := m.referenced(b, &mentioned[k]); err != nil {
-				return err
-			}
+		if err := m.referenced(b, mentioned); err != nil {
+			return err
 		}
 		unresolved, only = append(unresolved, t.Unresolved()...), append(only, mentioned...)
 	}
@@ -381,7 +381,7 @@ func (m *maker) row(ctx context.Context, b *batch, it *item) error {
 		m.wait(b, it, "", deps)
 		return nil
 	}
-	m.went(b, it, "")
+	m.went(b, it)
 	for _, x := range m.scratch.All() {
 		b.out.Add(x)
 		if raw, ok := fhir.ParseID(x.ID); ok && m.scratch.Len() == 1 {
@@ -441,14 +441,11 @@ func (m *maker) bury(b *batch, it *item, d *DeadLetter) {
 // letter makes the dead letter of a message. Its memory is its own.
 func (m *maker) letter(it *item, stage Stage, problems ...pipeline.RejectProblem) *DeadLetter {
 	d := &DeadLetter{Topic: m.part.Topic(), Partition: m.part.Number(), Message: it.clone(), Stage: stage, Problems: slices.Clone(problems)}
-	if it.fault == nil || stage != StageRoute {
+	if stage != StageRoute {
 		d.Table = it.table.String()
 	}
-	if stage == StageRoute {
-		d.Table = ""
-	}
 	if it.waited != nil {
-		d.Topic, d.Partition = it.waited.topic, it.waited.partition
+		d.Topic, d.Partition = it.waited.Topic, it.waited.Partition
 	}
 	for i := range d.Problems {
 		d.Problems[i].Input, d.Problems[i].Row = "", 0 // they are the message
@@ -477,21 +474,25 @@ func (m *maker) outdatedBy(ctx context.Context, t *tables.Builder, rows *rowbatc
 	if resource == "" {
 		return false, nil
 	}
-	have, ok, err := m.Target.SourceVersion(ctx, resource)
-	order, ordered := fhir.CompareVersions(version, have)
-	return ok && (!ordered || order <= 0), err
+	return m.asNew(ctx, resource, version)
 }
 
 // outdated reports whether the target has a resource of the scratch batch as new as it is, or newer.
 func (m *maker) outdated(ctx context.Context) (bool, error) {
 	for _, r := range m.scratch.All() {
-		have, ok, err := m.Target.SourceVersion(ctx, fhir.Reference(r.Type, r.ID))
-		if err != nil {
-			return false, err
-		}
-		if order, ordered := fhir.CompareVersions(r.SourceVersion, have); ok && (!ordered || order <= 0) {
-			return true, nil
+		if old, err := m.asNew(ctx, fhir.Reference(r.Type, r.ID), r.SourceVersion); old || err != nil {
+			return old, err
 		}
 	}
 	return false, nil
+}
+
+// asNew reports whether the target has a resource in a source version, or in a newer one.
+func (m *maker) asNew(ctx context.Context, resource, version string) (bool, error) {
+	have, ok, err := m.Target.SourceVersion(ctx, resource)
+	if !ok || err != nil {
+		return false, err
+	}
+	order, ordered := fhir.CompareVersions(version, have)
+	return !ordered || order <= 0, nil
 }

@@ -101,13 +101,22 @@ func (m *maker) age(b *batch, r *release) {
 	for _, id := range r.Only {
 		b.put[agedSpace+id] = []byte{1}
 	}
-	m.dir.Other(lastSpace + string(r.Record))
 	m.dir.Change(lastSpace+string(r.Record), nil)
 }
 
-// referenced adds a resource that only claims mention, unless the target has it with the same or
+// referenced adds resources that only claims mention.
+func (m *maker) referenced(b *batch, list []referenced.Resource) error {
+	for i := range list {
+		if err := m.mention(b, &list[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mention adds a resource that only claims mention, unless the target has it with the same or
 // greater texts.
-func (m *maker) referenced(b *batch, x *referenced.Resource) error {
+func (m *maker) mention(b *batch, x *referenced.Resource) error {
 	name := onlySpace + x.ID
 	old, merged := m.dir.Other(name), *x
 	if old != nil {

@@ -16,11 +16,9 @@ import (
 // release is a record that waited.
 type release struct {
 	held
-	name      string // of its record
-	topic     string
-	partition int
-	expired   bool
-	message   Message
+	name    string // of its record
+	expired bool
+	message Message
 }
 
 // released adds records that waited to a batch.
@@ -173,7 +171,6 @@ func readHeld(name string, v []byte) (*release, error) {
 	if !ok || json.Unmarshal(head, &r.held) != nil {
 		return nil, stopf("read a record that waits: it is damaged")
 	}
-	r.topic, r.partition = r.Topic, r.Partition
 	r.message = Message{Offset: r.Offset, LeaderEpoch: r.LeaderEpoch, Time: r.Time, Key: r.Key, Value: value, Headers: r.Headers}
 	if r.Deletes {
 		r.message.Value = nil

@@ -36,7 +36,7 @@ func (p sampled) TopicID() string { return "" }
 func (s *Sample) Add(ctx context.Context, m *Message) error {
 	if s.maker == nil {
 		e := &Engine{Config: Config{Layout: s.Layout, Topics: map[string]Topic{s.Name: s.Topic}}}
-		s.maker, s.faults = &maker{Engine: e, part: sampled{name: s.Name}, path: s.Name}, map[string]int{}
+		s.maker, s.faults = &maker{Engine: e, part: sampled{name: s.Name}}, map[string]int{}
 		s.maker.dir = directory.NewLive(nil, nil)
 		s.maker.kit = e.newKit()
 	}

@@ -12,7 +12,7 @@ import (
 // ended, so that nothing waits for its next start although all that it needs has come. It ends when
 // there is nothing left to do, or with ctx.
 func (e *Engine) Settle(ctx context.Context) error {
-	l := &lane{Engine: e, part: nowhere{}, name: e.Group + "/settle/0", limit: e.BatchBytes}
+	l := e.newLane(nowhere{})
 	c := newCommitter(ctx, ctx, l.part, nil)
 	defer c.close()
 	if err := l.take(ctx); err != nil {

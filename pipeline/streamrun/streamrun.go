@@ -89,6 +89,16 @@ type Message struct {
 	Headers     []Header
 }
 
+// header returns the value of a message's header, and whether it has one. The first of a name counts.
+func (m *Message) header(key string) (value string, ok bool) {
+	for _, h := range m.Headers {
+		if h.Key == key {
+			return string(h.Value), true
+		}
+	}
+	return "", false
+}
+
 // Header is one header of a message.
 type Header struct {
 	Key   string
@@ -185,7 +195,7 @@ type Events struct {
 	Fetched func(topic string, partition int, next, end int64, oldest time.Time)
 	// Loaded says that a batch is durable.
 	Loaded func(topic string, partition int, b Batch)
-	// Blocked says that a lane cannot go on, and tries again; err is nil when it goes on.
+	// Blocked says that a lane cannot go on, why, and that it tries again.
 	Blocked func(topic string, partition int, err error)
 	// Committed says how long it took to commit an offset.
 	Committed func(topic string, partition int, took time.Duration)
@@ -300,11 +310,9 @@ func (e *Engine) judge(window time.Time, a *pipeline.Account) error {
 
 // table finds the table of a message. known is false if its header names none.
 func (e *Engine) table(topic string, m *Message) (t cpcds.Table, known bool) {
-	for _, h := range m.Headers {
-		if h.Key == TableHeader {
-			t, known = cpcds.ParseTable(string(h.Value))
-			return t, known && e.Layout.Table(t) != nil
-		}
+	if name, ok := m.header(TableHeader); ok {
+		t, known = cpcds.ParseTable(name)
+		return t, known && e.Layout.Table(t) != nil
 	}
 	name := cmp.Or(e.Topics[topic].Table, topic)
 	for t := range cpcds.NumTables {

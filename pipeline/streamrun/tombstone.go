@@ -23,19 +23,16 @@ type doomed struct {
 
 // tombstone deletes the record that a message without a value keys.
 func (m *maker) tombstone(ctx context.Context, b *batch, it *item) error {
-	key := string(it.Key)
-	for _, h := range it.Headers {
-		if h.Key == RecordHeader {
-			key = string(h.Value)
-		}
+	key, ok := it.header(RecordHeader)
+	if !ok {
+		key = string(it.Key)
 	}
 	if key == "" {
 		m.bury(b, it, m.letter(it, StageRoute, pipeline.RejectProblem{Rule: RuleTombstoneKey}))
 		return nil
 	}
-	named := slices.ContainsFunc(it.Headers, func(h Header) bool { return h.Key == TableHeader }) || m.Topics[m.topicOf(it)].Table != ""
 	list := []cpcds.Table{it.table}
-	if !named {
+	if _, named := it.header(TableHeader); !named && m.Topics[m.topicOf(it)].Table == "" {
 		list = append(slices.Clone(tables.Order), cpcds.Claims)
 	}
 	var found []doomed
@@ -58,7 +55,7 @@ func (m *maker) tombstone(ctx context.Context, b *batch, it *item) error {
 		m.bury(b, it, m.letter(it, StageRoute, pipeline.RejectProblem{Rule: RuleTombstone}))
 		return nil
 	}
-	m.went(b, it, key)
+	m.went(b, it)
 	for _, x := range found {
 		version, _, err := m.versionOf(ctx, b, tables.ResourceOf[x.table], x.id)
 		if err != nil {

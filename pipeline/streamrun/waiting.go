@@ -141,8 +141,6 @@ func at(lane string, offset int64) string {
 
 func waitName(key []byte, at string) string { return waitSpace + string(key) + "/" + at }
 
-func (m *maker) lane() string { return m.Group + "/" + m.path }
-
 // wait lets a record wait for keys. claim is the claim key of a claim.
 func (m *maker) wait(b *batch, it *item, claim string, keys []directory.Unresolved) {
 	h, place := m.hold(b, it)
@@ -151,8 +149,8 @@ func (m *maker) wait(b *batch, it *item, claim string, keys []directory.Unresolv
 		raw := m.raw.Raw(fhir.ExplanationOfBenefit, claim)
 		h.Claim = raw[:]
 		if it.waited == nil {
-			q := queue{Last: place, For: h.For}
-			m.dir.Change(queueSpace+string(raw[:]), q.json())
+			q := queue{Last: []byte(place), For: h.For}
+			m.dir.Change(queueSpace+string(raw[:]), q.record())
 		}
 	}
 	b.hold(place, &h, it.Value)
@@ -167,7 +165,7 @@ func (m *maker) wait(b *batch, it *item, claim string, keys []directory.Unresolv
 func (m *maker) hold(b *batch, it *item) (h held, place string) {
 	if it.waited == nil {
 		return held{Topic: m.part.Topic(), Partition: m.part.Number(), Offset: it.Offset, LeaderEpoch: it.LeaderEpoch, Time: it.Time,
-			Key: it.Key, Headers: it.Headers, Deletes: it.Value == nil, Since: m.Now().UTC()}, at(m.lane(), it.Offset)
+			Key: it.Key, Headers: it.Headers, Deletes: it.Value == nil, Since: m.Now().UTC()}, at(m.lane, it.Offset)
 	}
 	h, place = it.waited.held, strings.TrimPrefix(it.waited.name, heldSpace)
 	for _, k := range h.For {
@@ -203,16 +201,12 @@ func (h *held) with(value []byte) []byte {
 
 // queue is what waits of one claim.
 type queue struct {
-	Last string   `json:"last"` // the last message
+	Last []byte   `json:"last"` // place of the last message
 	For  [][]byte `json:"for"`
 }
 
-func (q *queue) json() []byte {
-	x := struct {
-		Last []byte   `json:"last"`
-		For  [][]byte `json:"for"`
-	}{[]byte(q.Last), q.For}
-	b, err := json.Marshal(&x)
+func (q *queue) record() []byte {
+	b, err := json.Marshal(q)
 	if err != nil {
 		panic(err) // bytes always marshal
 	}
@@ -220,14 +214,8 @@ func (q *queue) json() []byte {
 }
 
 func readQueue(v []byte) (q queue, ok bool) {
-	var x struct {
-		Last []byte   `json:"last"`
-		For  [][]byte `json:"for"`
-	}
-	if v == nil || json.Unmarshal(v, &x) != nil {
-		return q, false
-	}
-	return queue{string(x.Last), x.For}, true
+	ok = v != nil && json.Unmarshal(v, &q) == nil
+	return q, ok
 }
 
 // ahead returns the keys for which earlier messages of a claim wait, nil if there are none.
@@ -243,7 +231,7 @@ func (m *maker) ahead(claim fhir.Raw) (keys []directory.Unresolved) {
 }
 
 // went removes what the target has of a record that waits no longer.
-func (m *maker) went(b *batch, it *item, _ string) {
+func (m *maker) went(b *batch, it *item) {
 	r := it.waited
 	if r == nil {
 		return
@@ -257,7 +245,7 @@ func (m *maker) went(b *batch, it *item, _ string) {
 	}
 	if r.Claim != nil {
 		name := queueSpace + string(r.Claim)
-		if q, ok := readQueue(m.dir.Other(name)); ok && q.Last == place {
+		if q, ok := readQueue(m.dir.Other(name)); ok && string(q.Last) == place {
 			m.dir.Change(name, nil)
 		}
 	}
