@@ -28,6 +28,11 @@ type StreamTarget interface {
 	// there. The values are the caller's.
 	Recall(ctx context.Context, names []string) ([][]byte, error)
 
+	StreamRecords
+}
+
+// StreamRecords lists what streams keep in a target beside its resources.
+type StreamRecords interface {
 	// Each calls f for the records whose names begin with a prefix, in the order of their names,
 	// until f returns an error. A value is valid during the call.
 	Each(ctx context.Context, prefix string, f func(Record) error) error

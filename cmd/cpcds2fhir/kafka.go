@@ -1,6 +1,9 @@
 package main
 
 import (
+	"encoding/json"
+	"io"
+
 	"github.com/spf13/cobra"
 )
 
@@ -58,4 +61,15 @@ func (f *kafkaFlags) read() (*streamConfig, error) {
 		c.Registry.URL = f.registry
 	}
 	return c, nil
+}
+
+// jsonLines prints each of a list as a line of JSON.
+func jsonLines[T any](w io.Writer, list []T) error {
+	e := json.NewEncoder(w)
+	for _, x := range list {
+		if err := e.Encode(x); err != nil {
+			return err
+		}
+	}
+	return nil
 }

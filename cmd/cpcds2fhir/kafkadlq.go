@@ -209,16 +209,7 @@ func (f *dlqFlags) list(ctx context.Context, out io.Writer) error {
 	}
 	defer client.Close()
 	if f.output == "json" {
-		for _, l := range list {
-			b, err := json.Marshal(l)
-			if err != nil {
-				return err
-			}
-			if _, err := out.Write(append(b, '\n')); err != nil {
-				return err
-			}
-		}
-		return nil
+		return jsonLines(out, list)
 	}
 	type kind struct{ stage, table, rule string }
 	counts, first := map[kind]int64{}, map[kind]string{}

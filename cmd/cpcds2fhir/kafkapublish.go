@@ -368,11 +368,7 @@ func (p *publisher) flush() error {
 func (p *publisher) report(out io.Writer) error {
 	seconds := time.Since(p.start).Seconds()
 	if p.output == "json" {
-		b, err := json.Marshal(map[string]any{"topic": p.topic, "messages": p.sent, "tables": p.counts, "left_out": p.left, "seconds": seconds})
-		if err == nil {
-			_, err = out.Write(append(b, '\n'))
-		}
-		return err
+		return json.NewEncoder(out).Encode(map[string]any{"topic": p.topic, "messages": p.sent, "tables": p.counts, "left_out": p.left, "seconds": seconds})
 	}
 	if p.quiet {
 		return nil

@@ -201,7 +201,7 @@ func (f *loadFlags) load(ctx context.Context, args []string, out io.Writer) erro
 		return err
 	}
 	defer x.close()
-	if err := j.checkRepairs(x); err != nil {
+	if err := checkRepairs("--no-repair", j.flags.noRepair, x.layout); err != nil {
 		return err
 	}
 	inputs, err := x.fingerprint()
@@ -239,12 +239,12 @@ func exampleSystem(s layouts.Systems) string {
 	return ""
 }
 
-// checkRepairs rejects names in --no-repair that are not repairs.
-func (j *job) checkRepairs(x *extract) error {
-	known := pipeline.KnownRepairs(x.layout)
-	for _, r := range j.flags.noRepair {
+// checkRepairs rejects names in a flag or setting that are not repairs of the layout.
+func checkRepairs(setting string, names []string, l *layouts.Layout) error {
+	known := pipeline.KnownRepairs(l)
+	for _, r := range names {
 		if !slices.Contains(known, r) {
-			return usagef("--no-repair %q: layout %s has no such repair; it has %s", r, x.layout.Name, strings.Join(known, ", "))
+			return usagef("%s %q: layout %s has no such repair; it has %s", setting, r, l.Name, strings.Join(known, ", "))
 		}
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 	storeloader "cpcds2fhir/loaders/store"
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/manifest"
+	"cpcds2fhir/pipeline/streamrun"
 	"cpcds2fhir/schemas/fhir"
 )
 
@@ -196,7 +197,7 @@ func countStore(ctx context.Context, dir string) (counts [fhir.NumTypes]int64, l
 		counts[t] = st.Types[t].Resources
 	}
 	if ledger, err = storeloader.Ledger(s); err == nil {
-		streams, err = storeloader.StreamAccounts(s)
+		streams, err = streamrun.AccountsByGroup(ctx, storeloader.StreamRecords{Store: s})
 	}
 	return counts, ledger, streams, err
 }

@@ -104,7 +104,7 @@ func (f *loadFlags) replay(c *cobra.Command, onlyRun, rule string) error {
 		}
 		x.inputs = append(x.inputs, &rowbatch.Input{Path: file.Path, Table: file.Table, File: file, Binding: b})
 	}
-	if err := j.checkRepairs(x); err != nil {
+	if err := checkRepairs("--no-repair", j.flags.noRepair, x.layout); err != nil {
 		return err
 	}
 	run := j.newRun(x, "replay\x00"+hex.EncodeToString(h.Sum(nil)))

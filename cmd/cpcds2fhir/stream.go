@@ -10,8 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -122,11 +120,8 @@ func (c *streamConfig) setUp() (*streamSetup, error) {
 	if _, err = parseBudget(c.MaxRejects); err != nil {
 		return nil, usagef("max_rejects %q: use a number or a percentage such as 5%%", c.MaxRejects)
 	}
-	known := pipeline.KnownRepairs(s.layout)
-	for _, r := range c.NoRepair {
-		if !slices.Contains(known, r) {
-			return nil, usagef("no_repair %q: layout %s has no such repair; it has %s", r, s.layout.Name, strings.Join(known, ", "))
-		}
+	if err := checkRepairs("no_repair", c.NoRepair, s.layout); err != nil {
+		return nil, err
 	}
 	if s.identity, err = idKey(c.IDKey); err != nil {
 		return nil, err

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"cpcds2fhir/internal/store"
 	"cpcds2fhir/pipeline"
@@ -101,9 +100,17 @@ func (l *Loader) Recall(ctx context.Context, names []string) ([][]byte, error) {
 	return values, failed(err)
 }
 
-// Each implements pipeline.StreamTarget.
+// Each implements pipeline.StreamRecords.
 func (l *Loader) Each(ctx context.Context, prefix string, f func(pipeline.Record) error) error {
-	for r, err := range l.store.AllMeta(streamSpace + prefix) {
+	return StreamRecords{l.store}.Each(ctx, prefix, f)
+}
+
+// StreamRecords are what streams keep in a store that is open for reading.
+type StreamRecords struct{ Store store.Handle }
+
+// Each implements pipeline.StreamRecords.
+func (s StreamRecords) Each(ctx context.Context, prefix string, f func(pipeline.Record) error) error {
+	for r, err := range s.Store.AllMeta(streamSpace + prefix) {
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -115,27 +122,4 @@ func (l *Loader) Each(ctx context.Context, prefix string, f func(pipeline.Record
 		}
 	}
 	return nil
-}
-
-// StreamAccounts returns what the streams into a store account for, by group.
-func StreamAccounts(s store.Handle) (map[string]*pipeline.Account, error) {
-	const space = streamSpace + "account/"
-	accounts := map[string]*pipeline.Account{}
-	for r, err := range s.AllMeta(space) {
-		if err != nil {
-			return nil, err
-		}
-		// account/<window>/<group>/<topic>/<partition>
-		_, lane, _ := strings.Cut(strings.TrimPrefix(r.Name, space), "/")
-		group, _, _ := strings.Cut(lane, "/")
-		var w struct{ Account pipeline.Account }
-		if err := json.Unmarshal(r.Value, &w); err != nil {
-			return nil, fmt.Errorf("read account of a stream: %w", err)
-		}
-		if accounts[group] == nil {
-			accounts[group] = new(pipeline.Account)
-		}
-		accounts[group].Add(&w.Account)
-	}
-	return accounts, nil
 }

@@ -45,8 +45,22 @@ type ManifestLane struct {
 	Messages MessageCount `json:"messages"`
 }
 
+// AccountsByGroup sums up the accounts of all streams by group.
+func AccountsByGroup(ctx context.Context, t pipeline.StreamRecords) (map[string]*pipeline.Account, error) {
+	accounts := map[string]*pipeline.Account{}
+	err := Accounts(ctx, t, "", time.Time{}, func(a *LaneAccount) error {
+		group, _, _ := strings.Cut(a.Lane, "/")
+		if accounts[group] == nil {
+			accounts[group] = new(pipeline.Account)
+		}
+		accounts[group].Add(&a.Account)
+		return nil
+	})
+	return accounts, err
+}
+
 // Manifests sums up the accounts of a group by window, from a time on.
-func Manifests(ctx context.Context, t pipeline.StreamTarget, group string, since time.Time, window time.Duration) (list []*Manifest, err error) {
+func Manifests(ctx context.Context, t pipeline.StreamRecords, group string, since time.Time, window time.Duration) (list []*Manifest, err error) {
 	var account pipeline.Account
 	finish := func() {
 		if len(list) > 0 {

@@ -65,16 +65,16 @@ type LaneAccount struct {
 	Account  pipeline.Account
 }
 
-// Accounts calls f for the account of each lane of a group and window that is not before since, in
-// the order of windows.
-func Accounts(ctx context.Context, t pipeline.StreamTarget, group string, since time.Time, f func(*LaneAccount) error) error {
+// Accounts calls f for the account of each lane and window that is not before since, in the order of
+// windows: those of a group, or of all groups if it is "".
+func Accounts(ctx context.Context, t pipeline.StreamRecords, group string, since time.Time, f func(*LaneAccount) error) error {
 	return t.Each(ctx, windowSpace, func(r pipeline.Record) error {
 		at, lane, _ := strings.Cut(strings.TrimPrefix(r.Name, windowSpace), "/")
 		start, err := time.Parse(windowFormat, at)
 		if err != nil {
 			return fmt.Errorf("read account: %w", err)
 		}
-		if start.Before(since) || !strings.HasPrefix(lane, group+"/") {
+		if start.Before(since) || group != "" && !strings.HasPrefix(lane, group+"/") {
 			return nil
 		}
 		var w window
