@@ -225,18 +225,22 @@ func (x *Extract) lane(ctx context.Context, l rowbatch.Lane, keys *scattered.Key
 type writer struct {
 	table   cpcds.Table
 	columns map[*rowbatch.Input][]column
+	numbers map[string]int // of the names of columns
+	fields  []int          // of each name: 1 + where it is among the fields of the message, 0 if it is not
+	lines   []int          // and among its lines
 	m       Message
 }
 
 // column is a column of an input.
 type column struct {
-	raw  rowbatch.RawColumn
-	name string // without the list that holds it
-	line bool   // its values belong to lines
+	raw    rowbatch.RawColumn
+	name   string // without the list that holds it
+	number int    // of the name
+	line   bool   // its values belong to lines
 }
 
 func newWriter(t cpcds.Table) *writer {
-	return &writer{table: t, columns: map[*rowbatch.Input][]column{}}
+	return &writer{table: t, columns: map[*rowbatch.Input][]column{}, numbers: map[string]int{}}
 }
 
 // columnsOf lists the columns of an input.
@@ -258,7 +262,13 @@ func (w *writer) columnsOf(in *rowbatch.Input) []column {
 		if f.Name == pipeline.RejectField {
 			continue
 		}
-		list = append(list, column{raw, f.Name, f.Group != "" || ofLine[f.Name]})
+		number, ok := w.numbers[f.Name]
+		if !ok {
+			number = len(w.numbers)
+			w.numbers[f.Name] = number
+			w.fields, w.lines = append(w.fields, 0), append(w.lines, 0)
+		}
+		list = append(list, column{raw, f.Name, number, f.Group != "" || ofLine[f.Name]})
 	}
 	w.columns[in] = list
 	return list
@@ -268,31 +278,38 @@ func (w *writer) columnsOf(in *rowbatch.Input) []column {
 func (w *writer) message(rows []rowbatch.Segment) *Message {
 	m := &w.m
 	*m = Message{Table: w.table, Fields: m.Fields[:0], Values: m.Values[:0], Lines: m.Lines[:0], Rows: m.Rows[:0]}
+	clear(w.fields)
+	clear(w.lines)
 	first := rows[0]
 	w.identify(m, first.Batch, first.From)
-	var differ []string // columns of the header with several values
+	var differ []column // of the header, with several values
+	line := func(c *column) {
+		if w.lines[c.number] == 0 {
+			m.Lines = append(m.Lines, c.name)
+			w.lines[c.number] = len(m.Lines)
+		}
+	}
 	for _, s := range rows {
 		for _, c := range w.columnsOf(s.Batch.Input) {
 			if c.line {
-				if !slices.Contains(m.Lines, c.name) {
-					m.Lines = append(m.Lines, c.name)
-				}
+				line(&c)
 				continue
 			}
 			for i := s.From; i < s.To; i++ {
 				v := s.Batch.Raw(c.raw, i)
-				if at := slices.Index(m.Fields, c.name); at < 0 {
+				if at := w.fields[c.number]; at == 0 {
 					m.Fields, m.Values = append(m.Fields, c.name), append(m.Values, v)
-				} else if m.Values[at] != v && !slices.Contains(differ, c.name) {
-					differ = append(differ, c.name)
+					w.fields[c.number] = len(m.Fields)
+				} else if m.Values[at-1] != v && !slices.ContainsFunc(differ, func(d column) bool { return d.number == c.number }) {
+					differ = append(differ, c)
 				}
 			}
 		}
 	}
-	for _, name := range differ {
-		at := slices.Index(m.Fields, name)
+	for _, c := range differ {
+		at := slices.Index(m.Fields, c.name)
 		m.Fields, m.Values = slices.Delete(m.Fields, at, at+1), slices.Delete(m.Values, at, at+1)
-		m.Lines = append(m.Lines, name)
+		line(&c)
 	}
 	if len(m.Lines) == 0 {
 		return m
@@ -301,9 +318,9 @@ func (w *writer) message(rows []rowbatch.Segment) *Message {
 		for i := s.From; i < s.To; i++ {
 			row := make([]string, len(m.Lines))
 			for _, c := range w.columnsOf(s.Batch.Input) {
-				if at := slices.Index(m.Lines, c.name); at >= 0 {
+				if at := w.lines[c.number]; at > 0 {
 					if v := s.Batch.Raw(c.raw, i); v != "" {
-						row[at] = v
+						row[at-1] = v
 					}
 				}
 			}
