@@ -23,6 +23,7 @@ type batch struct {
 
 	heldBytes int               // of put and of dead
 	completed []string          // claims whose lines have come, to be made
+	failed    []string          // claims whose lines have come and become dead letters with the next batch
 	guards    map[string][]byte // of put, as they were read
 	awaited   []directory.Unresolved
 	releases  []release // records that waited and are in this batch
@@ -84,7 +85,7 @@ func (c *MessageCount) Balanced() bool {
 }
 
 func (b *batch) empty() bool {
-	return b.out.Len() == 0 && len(b.dead) == 0 && len(b.put) == 0 && !b.moved && b.messages == MessageCount{}
+	return b.out.Len() == 0 && len(b.dead) == 0 && len(b.put) == 0 && len(b.failed) == 0 && !b.moved && b.messages == MessageCount{}
 }
 
 func (b *batch) full(bytes int) bool {

@@ -3,6 +3,7 @@ package streamrun
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,18 +21,30 @@ type fetcher struct {
 	taken  chan struct{}
 	cancel context.CancelFunc
 	wait   sync.WaitGroup
+
+	now     func() time.Time
+	mark    mark
+	horizon atomic.Int64 // see readUntil; nanoseconds of the Unix time
 }
 
-func newFetcher(ctx context.Context, feed Feed) *fetcher {
+// mark is the end that the partition had at a moment.
+type mark struct {
+	at  time.Time
+	end int64
+}
+
+func newFetcher(ctx context.Context, feed Feed, now func() time.Time) *fetcher {
 	ctx, cancel := context.WithCancel(ctx)
-	f := &fetcher{list: make(chan fetch), taken: make(chan struct{}, 1), cancel: cancel}
+	f := &fetcher{list: make(chan fetch), taken: make(chan struct{}, 1), cancel: cancel, now: now}
 	f.wait.Go(func() {
 		defer func() { _ = feed.Close() }() // it was only read
 		last := int64(-1)
 		for ctx.Err() == nil {
 			var x fetch
+			begun := now()
 			x.messages, x.next, x.end, x.err = feed.Fetch(ctx)
 			if x.err == nil && len(x.messages) == 0 && x.next == last {
+				f.passed(mark{begun, x.end}, x.next)
 				continue
 			}
 			last = x.next
@@ -42,12 +55,37 @@ func newFetcher(ctx context.Context, feed Feed) *fetcher {
 			}
 			select {
 			case <-f.taken:
+				f.passed(mark{begun, x.end}, x.next)
 			case <-ctx.Done():
 				return
 			}
 		}
 	})
 	return f
+}
+
+// passed notes that the lane has everything before an offset; m is the end of the partition now.
+func (f *fetcher) passed(m mark, next int64) {
+	switch {
+	case next >= m.end:
+		f.horizon.Store(m.at.UnixNano())
+	case next >= f.mark.end:
+		if !f.mark.at.IsZero() {
+			f.horizon.Store(f.mark.at.UnixNano())
+		}
+	default:
+		return
+	}
+	f.mark = m
+}
+
+// readUntil returns a time so that the lane has all messages that were in the partition before it. It
+// is the zero time until the lane has come to where the partition ended when it began.
+func (f *fetcher) readUntil() time.Time {
+	if n := f.horizon.Load(); n != 0 {
+		return time.Unix(0, n)
+	}
+	return time.Time{}
 }
 
 // done gives the memory of the last fetch back. It does not wait for the goroutine, which may have

@@ -145,7 +145,7 @@ func (l *lane) read(ctx, work context.Context, committed *committer) error {
 	if err := l.resume(work); err != nil {
 		return err
 	}
-	fetched := newFetcher(ctx, l.part.Open(l.next.at.Next))
+	fetched := newFetcher(ctx, l.part.Open(l.next.at.Next), l.Now)
 	defer fetched.close()
 	return l.loop(ctx, work, fetched, committed)
 }
@@ -279,7 +279,7 @@ func (l *lane) loop(ctx, work context.Context, fetched *fetcher, committed *comm
 		case <-due:
 			due = nil
 		case <-tick.C:
-			if err := l.maker.quiet(work, l.next); err != nil {
+			if err := l.maker.quiet(work, l.next, fetched.readUntil()); err != nil {
 				return err
 			}
 		case <-ctx.Done():

@@ -23,7 +23,7 @@ import (
 // one partition. A message may instead name the number of lines in its header LinesHeader.
 type Lines struct {
 	Count string        // column that has the number of messages of the claim; "" if there is none
-	Quiet time.Duration // without a count, the claim is complete when no line came for so long; 0 is 2 seconds
+	Quiet time.Duration // without a count, the claim is complete when no line was published for so long; 0 is 2 seconds
 }
 
 // LinesHeader is the header of a message that is one line of a claim: how many messages the claim has.
@@ -44,11 +44,11 @@ type lined struct {
 	Key      string      `json:"key"`
 	Since    time.Time   `json:"since"`
 	Last     time.Time   `json:"last"`
-	Done     bool        `json:"done,omitempty"`  // the claim had its lines, and was made or rejected
-	Made     bool        `json:"made,omitempty"`  // it became a resource
-	Dead     bool        `json:"dead,omitempty"`  // its messages are dead letters
-	Looks    int         `json:"looks,omitempty"` // since the last line, for what it refers to and no table has
-	Only     []string    `json:"only,omitempty"`  // ids of resources that it and other claims mention
+	Done     bool        `json:"done,omitempty"`   // the claim had its lines, and was made or rejected
+	Made     bool        `json:"made,omitempty"`   // it became a resource
+	Failed   bool        `json:"failed,omitempty"` // it broke a rule: its messages may be dead letters
+	Looks    int         `json:"looks,omitempty"`  // since the last line, for what it refers to and no table has
+	Only     []string    `json:"only,omitempty"`   // ids of resources that it and other claims mention
 	Messages []lineOfOne `json:"messages"`
 }
 
@@ -151,11 +151,11 @@ func (m *maker) readDue(ctx context.Context) error {
 	})
 }
 
-// quiet makes the claims whose lines have not come for long enough.
-func (m *maker) quiet(ctx context.Context, b *batch) error {
-	now := m.Now()
+// quiet makes the claims for which no line was published for long enough. until is a time up to which
+// the lane has all messages: a lane that is behind does not take its own delay for that of the source.
+func (m *maker) quiet(ctx context.Context, b *batch, until time.Time) error {
 	for name, at := range m.due {
-		if !at.After(now) {
+		if !at.After(until) && !slices.Contains(b.failed, name) {
 			delete(m.due, name)
 			b.complete(name)
 		}
@@ -236,12 +236,22 @@ func (m *maker) assembled(ctx context.Context, b *batch, name string, x *lined, 
 		return nil
 	}
 	first := !x.Made
+	if r.Reject != nil && (!x.Failed || slices.Contains(b.failed, name)) {
+		// That dead letters are about to be written must be durable before they are: if the batch with
+		// them does not arrive, and a missing line does, its claim must remove them.
+		if !x.Failed {
+			x.Failed = true
+			b.failed = append(b.failed, name)
+		}
+		m.keepLines(name, x)
+		m.openLines(name, now)
+		return m.dir.Err()
+	}
 	if r.Reject != nil {
 		stage := StageRules
 		if now.Sub(x.Since) >= m.Late && first {
 			stage = StageLate
 		}
-		x.Dead = true
 		for _, o := range x.Messages {
 			it := &item{Message: &Message{Offset: o.Offset, Time: o.Time, Key: o.Key, Headers: o.Headers, Value: o.Value}, table: cpcds.Claims}
 			b.dead = append(b.dead, *m.letter(it, stage, r.Reject.Problems...))
@@ -259,11 +269,11 @@ func (m *maker) assembled(ctx context.Context, b *batch, name string, x *lined, 
 			b.claims = append(b.claims, c)
 		}
 		x.Made = true
-		if x.Dead && r.Reject == nil { // a line was missing
+		if x.Failed && r.Reject == nil { // a line was missing
 			for _, o := range x.Messages {
 				b.resolved = append(b.resolved, fmt.Sprintf("%s/%d/%d", m.part.Topic(), m.part.Number(), o.Offset))
 			}
-			x.Dead = false
+			x.Failed = false
 		}
 	}
 	if first && (x.Made || !x.Done) {

@@ -575,7 +575,7 @@ func TestLines(t *testing.T) {
 		dead := &letters{}
 		var loaded atomic.Int64
 		e := x.engine(l, dead, func(c *streamrun.Config) {
-			c.Topics = map[string]streamrun.Topic{"cpcds": {Lines: &streamrun.Lines{Quiet: 2 * time.Second}}}
+			c.Topics = map[string]streamrun.Topic{"cpcds": {Lines: &streamrun.Lines{Quiet: 300 * time.Millisecond}}}
 			if counted {
 				c.Topics = nil
 			}
@@ -598,7 +598,8 @@ func TestLines(t *testing.T) {
 		for _, m := range late {
 			parts[0].add(m)
 		}
-		for ctx.Err() == nil && loaded.Load() < 300 {
+		behind := func(p *log) bool { _, end, _ := p.Bounds(ctx); return p.Committed() < end }
+		for ctx.Err() == nil && (loaded.Load() < 300 || slices.ContainsFunc(parts, behind)) {
 			if _, err := e.Sweep(ctx); err != nil {
 				t.Error(err)
 			}
