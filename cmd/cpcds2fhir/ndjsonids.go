@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"cpcds2fhir/internal/verify"
+	"cpcds2fhir/loaders/ndjson"
 	"cpcds2fhir/schemas/fhir"
 )
 
@@ -33,6 +34,39 @@ func countNDJSON(dir string) (counts [fhir.NumTypes]int64, err error) {
 		if distinct := len(slices.Compact(ids)); int64(distinct) != counts[t] {
 			return counts, fmt.Errorf("%s: %s too many: some occur more than once", filepath.Join(dir, t.String()), many(counts[t]-int64(distinct), "resource"))
 		}
+	}
+	return counts, nil
+}
+
+// countStreamed counts the resources of the folder of a stream by type: the last line of an id counts,
+// and deletions delete what comes before them.
+func countStreamed(dir string) (counts [fhir.NumTypes]int64, err error) {
+	parts, err := filepath.Glob(filepath.Join(dir, "*", "part-*"))
+	if err != nil {
+		return counts, err
+	}
+	slices.SortFunc(parts, func(a, b string) int { return ndjson.Number(a) - ndjson.Number(b) })
+	var there [fhir.NumTypes]map[uint64]bool // by hash of the id
+	for t := range there {
+		there[t] = map[uint64]bool{}
+	}
+	for _, p := range parts {
+		t, ok := fhir.ParseType(filepath.Base(filepath.Dir(p)))
+		if ok {
+			err = eachIDOf(p, `"id":"`, func(id []byte) { there[t][maphash.Bytes(idSeed, id)] = true })
+		} else {
+			err = eachIDOf(p, `"url":"`, func(reference []byte) {
+				if t, id, err := fhir.SplitReference(string(reference)); err == nil {
+					delete(there[t], maphash.String(idSeed, id))
+				}
+			})
+		}
+		if err != nil {
+			return counts, fmt.Errorf("count %s: %w", p, err)
+		}
+	}
+	for t := range there {
+		counts[t] = int64(len(there[t]))
 	}
 	return counts, nil
 }
@@ -69,14 +103,15 @@ func eachID(dir string, t fhir.Type, f func(id []byte)) error {
 		return err
 	}
 	for _, p := range parts {
-		if err := eachIDOf(p, f); err != nil {
+		if err := eachIDOf(p, `"id":"`, f); err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
 	}
 	return nil
 }
 
-func eachIDOf(path string, f func(id []byte)) error {
+// eachIDOf calls f with what follows a text near the beginning of each line, up to the next quote.
+func eachIDOf(path, after string, f func(id []byte)) error {
 	r, end, err := verify.Open(path)
 	if err != nil {
 		return err
@@ -88,7 +123,7 @@ func eachIDOf(path string, f func(id []byte)) error {
 		if err == io.EOF && len(head) == 0 {
 			return nil
 		}
-		_, rest, ok := bytes.Cut(head[:min(len(head), 200)], []byte(`"id":"`))
+		_, rest, ok := bytes.Cut(head[:min(len(head), 200)], []byte(after))
 		id, _, closed := bytes.Cut(rest, []byte(`"`))
 		if !ok || !closed {
 			return fmt.Errorf("line %d has no id", n)

@@ -8,12 +8,14 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"cpcds2fhir/internal/store"
 	"cpcds2fhir/internal/store/owner"
+	"cpcds2fhir/loaders/ndjson"
 	storeloader "cpcds2fhir/loaders/store"
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/manifest"
@@ -70,9 +72,17 @@ func reconcile(ctx context.Context, w io.Writer, t target, state, output string)
 	}
 	var have [fhir.NumTypes]int64
 	var ledger, streams map[string]*pipeline.Account
-	if t.kind == "store" {
+	switch ledgerDir := filepath.Join(state, ledgerFolder); {
+	case t.kind == "store":
 		have, ledger, streams, err = countStore(ctx, t.dir)
-	} else {
+	case ndjson.Streamed(t.dir):
+		if ndjson.Written(t.dir) {
+			return fmt.Errorf("a stream has parts in %s that are not complete: stop it first, or start it and stop it if it was killed", t.dir)
+		}
+		if _, _, streams, err = countStore(ctx, ledgerDir); err == nil {
+			have, err = countStreamed(t.dir)
+		}
+	default:
 		have, err = countNDJSON(t.dir)
 	}
 	if err != nil {

@@ -36,7 +36,8 @@ func newStream() *cobra.Command {
 		Long: `Stream reads records from Kafka topics and loads them like 'load' does, message by
 message: a claim with its lines, a member, a coverage, a provider or an organization.
 It runs until SIGTERM or Ctrl-C. Several processes of one group share the partitions;
-on one machine they also share one store.
+on one machine they also share one store. With 'to: ndjson:DIR' one process appends to
+files, a line for each new version of a resource.
 
 What is durable in the target is committed, never more. A claim whose member or
 coverage has not arrived waits in the target. What cannot become a resource goes to
@@ -92,11 +93,8 @@ type streamSetup struct {
 func (c *streamConfig) setUp() (*streamSetup, error) {
 	s := &streamSetup{streamConfig: c, log: newLog(c.Log), status: newStreamStatus()}
 	var err error
-	if s.target, err = parseTargetOf("to", c.To, "store:DIR"); err != nil {
+	if s.target, err = parseTargetOf("to", c.To, "store:DIR or ndjson:DIR[?compress=zstd|gzip]"); err != nil {
 		return nil, err
-	}
-	if s.target.kind != "store" {
-		return nil, usagef("to %q: a stream needs a target that can be updated: store:DIR. Load files of it with 'cpcds2fhir store export'", c.To)
 	}
 	s.state = c.streamState(s.target)
 	if err := s.target.check(s.target.state(c.State)); err != nil {
@@ -193,7 +191,7 @@ func (c *streamConfig) registry() (*registry.Client, error) {
 }
 
 // engine makes the engine over an open target.
-func (s *streamSetup) engine(l *storeloader.Loader, dead streamrun.DeadLetters) (*streamrun.Engine, error) {
+func (s *streamSetup) engine(t *streamTarget, dead streamrun.DeadLetters) (*streamrun.Engine, error) {
 	repairs := pipeline.Repairs{Lenient: s.Mode == "lenient", Off: map[string]bool{}}
 	for _, r := range s.NoRepair {
 		repairs.Off[r] = true
@@ -208,7 +206,7 @@ func (s *streamSetup) engine(l *storeloader.Loader, dead streamrun.DeadLetters) 
 	}
 	return streamrun.New(&streamrun.Config{
 		Group: s.Group, Layout: s.layout, Version: s.version, Identity: s.identity, Repairs: repairs,
-		Target: l, Voider: l, DeadLetters: dead, Scratch: filepath.Join(s.state, "scratch"), Topics: s.topics,
+		Target: t, Voider: t.voider, DeadLetters: dead, Scratch: filepath.Join(s.state, "scratch"), Topics: s.topics,
 		BatchBytes: int(size), Linger: s.Batch.Linger, Late: s.Late, Window: s.Window, Drain: s.Sessions.Drain,
 		Recreated: s.Recreated == "restart", Gap: s.Gap == "skip",
 		OverBudget: func(seen, rejected int64) bool { return budget.Over(seen, rejected, false) },
@@ -278,14 +276,14 @@ func runStream(ctx context.Context, c *streamConfig) (err error) {
 		return err
 	}
 	defer stopHTTP()
-	l, err := storeloader.Open(s.target.dir, storeloader.Options{Run: "stream-" + c.Group, KeyFingerprint: s.identity.Fingerprint(), Memory: storeMemory(s.memory), Owner: s.ownership()})
+	t, err := s.openTarget(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.Close()) }()
+	defer func() { err = errors.Join(err, t.close()) }()
 	producer := s.client.Producer(kafkaio.ProducerConfig{Compression: kafkaio.Zstd, MaxBatchBytes: 1 << 20})
 	defer func() { _ = producer.Close() }() // Write has waited for everything
-	e, err := s.engine(l, &deadLetters{producer, c.deadTopic()})
+	e, err := s.engine(t, &deadLetters{producer, c.deadTopic()})
 	if err != nil {
 		return err
 	}
@@ -293,10 +291,10 @@ func runStream(ctx context.Context, c *streamConfig) (err error) {
 	if err := e.LoadConstants(ctx); err != nil {
 		return err
 	}
-	if err := streamrun.Import(ctx, l, s.target.state(c.State), filepath.Join(s.state, "scratch")); err != nil {
+	if err := streamrun.Import(ctx, t, s.target.state(c.State), filepath.Join(s.state, "scratch")); err != nil {
 		return err
 	}
-	return s.consume(ctx, e, l, cluster)
+	return s.consume(ctx, e, t, cluster)
 }
 
 // ownership reports which process owns the store.

@@ -45,6 +45,7 @@ func TestStream(t *testing.T) {
 		{"gap", testGap},
 		{"check", testStreamCheck},
 		{"refused", testStreamRefused},
+		{"files", testStreamFiles},
 	} {
 		t.Run(tt.name, func(t *testing.T) { t.Parallel(); tt.run(t, b) })
 	}
@@ -1073,7 +1074,7 @@ func testStreamRefused(t *testing.T, b *streamBench) {
 		{"brokers: [a]\ntopics: [{name: cpcds, format: registry}]\ngroup: g\nto: store:st\n", "registry.url"},
 		{"brokers: [a]\ntopics: [{name: cpcds, table: invoices}]\ngroup: g\nto: store:st\n", "invoices"},
 		{"brokers: [a]\ntopics: [cpcds]\ngroup: a/b\nto: store:st\n", "slash"},
-		{"brokers: [a]\ntopics: [cpcds]\ngroup: g\nto: 'ndjson:out'\n", "store"},
+		{"brokers: [a]\ntopics: [cpcds]\ngroup: g\nto: 'fhir:out'\n", "store:DIR or ndjson:DIR"},
 		{"brokers: [a]\ntopics: [cpcds]\ngroup: g\nto: somewhere\n", "somewhere"},
 		{"brokers: [a\n", "1:"},
 	} {

@@ -288,10 +288,10 @@ topics: [cpcds]               # names, or for example
                               #        or else the end of the topic's name, or else a message is a claim
                               # grain: claim, or line if each line of a claim is a message of its own; then
                               # lines: the column with the number of messages of the claim, or else
-                              # quiet: how long no line has come when the claim is complete, 2s
+                              # quiet: how long no line was published when the claim is complete, 2s
                               # format: json, or registry for Avro, Protobuf and JSON with the id of a schema
 group: cpcds2fhir             # consumer group; the target keeps a position for each group and partition
-to: store:./fhir-store        # the target
+to: store:./fhir-store        # the target: store:DIR or ndjson:DIR[?compress=zstd|gzip]
 
 layout: cpcds                 # built-in name or file; it reads a message as it reads a row with these columns
 carin: 2.2.0                  # release of the CARIN guide: 2.2.0 or 2.0.0
@@ -306,7 +306,7 @@ batch:
   size: 1MiB                  # load a batch when its resources have this size,
   linger: 0s                  # or this long after its first message; 0s: as soon as the target is idle
 late: 24h                     # how long a record waits for its member or coverage before it is a dead letter
-window: 1h                    # accounts and manifests are kept for each window
+window: 1h                    # accounts and manifests are kept for each window, and NDJSON files are completed
 max_rejects: ""               # N or P%: stop if more records of a window are rejected
 recreated: stop               # stop or restart if a topic was made anew under its name
 gap: stop                     # stop or skip if messages are gone that were never loaded

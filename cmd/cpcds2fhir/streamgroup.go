@@ -10,22 +10,21 @@ import (
 
 	"go.uber.org/zap"
 
-	storeloader "cpcds2fhir/loaders/store"
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/kafkaio"
 	"cpcds2fhir/pipeline/streamrun"
 )
 
 // consume reads the partitions that the group assigns to this process, until ctx ends.
-func (s *streamSetup) consume(ctx context.Context, e *streamrun.Engine, l *storeloader.Loader, cluster *kafkaio.Cluster) error {
+func (s *streamSetup) consume(ctx context.Context, e *streamrun.Engine, t pipeline.StreamRecords, cluster *kafkaio.Cluster) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wait sync.WaitGroup
 	wait.Go(func() { s.sweep(ctx, e) })
-	wait.Go(func() { s.manifests(ctx, l) })
+	wait.Go(func() { s.manifests(ctx, t) })
 	partitions := 0
-	for _, t := range cluster.Topics {
-		partitions += len(t.Partitions)
+	for _, topic := range cluster.Topics {
+		partitions += len(topic.Partitions)
 	}
 	group := kafkaio.GroupConfig{Group: s.Group, Topics: s.topicNames(), SessionTimeout: s.Sessions.Timeout, RebalanceTimeout: s.Sessions.Rebalance,
 		DrainTimeout: s.Sessions.Drain + s.Sessions.Drain/8,
@@ -76,7 +75,7 @@ func (s *streamSetup) consume(ctx context.Context, e *streamrun.Engine, l *store
 		s.log.Warn("some records that can go on still wait; the next start loads them", zap.String("error", message(err2)))
 	}
 	done()
-	if err2 := s.writeManifests(context.WithoutCancel(ctx), l, true); err2 != nil {
+	if err2 := s.writeManifests(context.WithoutCancel(ctx), t, true); err2 != nil {
 		err = errors.Join(err, err2)
 	}
 	if cause != nil && !errors.Is(cause, context.Canceled) {
@@ -114,7 +113,7 @@ func (s *streamSetup) sweep(ctx context.Context, e *streamrun.Engine) {
 }
 
 // manifests writes the manifest of each window when it has ended.
-func (s *streamSetup) manifests(ctx context.Context, l *storeloader.Loader) {
+func (s *streamSetup) manifests(ctx context.Context, t pipeline.StreamRecords) {
 	for {
 		next := time.Now().Truncate(s.Window).Add(s.Window + 10*time.Second)
 		select {
@@ -122,20 +121,20 @@ func (s *streamSetup) manifests(ctx context.Context, l *storeloader.Loader) {
 			return
 		case <-time.After(time.Until(next)):
 		}
-		if err := s.writeManifests(ctx, l, false); err != nil && ctx.Err() == nil {
+		if err := s.writeManifests(ctx, t, false); err != nil && ctx.Err() == nil {
 			s.log.Warn("writing manifests failed", zap.String("error", message(err)))
 		}
 	}
 }
 
 // writeManifests writes the manifests of the last windows, from the accounts that the target has.
-func (s *streamSetup) writeManifests(ctx context.Context, l *storeloader.Loader, end bool) error {
+func (s *streamSetup) writeManifests(ctx context.Context, t pipeline.StreamRecords, end bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	if err := os.MkdirAll(s.state, 0o700); err != nil {
 		return environmentf("make state folder: %w", err)
 	}
-	list, err := streamrun.Manifests(ctx, l, s.Group, time.Now().Add(-s.Window-24*time.Hour), s.Window)
+	list, err := streamrun.Manifests(ctx, t, s.Group, time.Now().Add(-s.Window-24*time.Hour), s.Window)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cpcds2fhir/internal/verify"
+	"cpcds2fhir/loaders/ndjson"
 )
 
 func newVerify() *cobra.Command {
@@ -72,6 +73,7 @@ which does the reading and is installed next to this one.`,
 			if q.Memory, err = parseMemory(memory); err != nil {
 				return err
 			}
+			q.Repeat = repeats(args)
 			if q.Inputs, err = verifyInputs(args); err != nil {
 				return err
 			}
@@ -112,6 +114,14 @@ func verifyInputs(args []string) ([]string, error) {
 		}
 	}
 	return args, nil
+}
+
+// repeats reports whether one of the targets is the folder of a stream, which has every version.
+func repeats(args []string) bool {
+	return slices.ContainsFunc(args, func(arg string) bool {
+		t, err := parseTarget(arg)
+		return err == nil && t.kind == "ndjson" && ndjson.Streamed(t.dir)
+	})
 }
 
 // runVerify runs cpcds2fhir-verify.

@@ -139,8 +139,8 @@ func (x *index) spill(i int) error {
 	return err
 }
 
-// resolve finds duplicates and references to missing resources.
-func (x *index) resolve(ctx context.Context, workers int, r *Report, found *problems) error {
+// resolve finds duplicates, unless resources may repeat, and references to missing resources.
+func (x *index) resolve(ctx context.Context, workers int, repeat bool, r *Report, found *problems) error {
 	var duplicates, nowhere, distinct atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
@@ -160,6 +160,9 @@ func (x *index) resolve(ctx context.Context, workers int, r *Report, found *prob
 					return err
 				}
 				s.add(&e)
+			}
+			if repeat {
+				s.again = nil
 			}
 			duplicates.Add(int64(len(s.again)))
 			distinct.Add(int64(len(s.wanted)))

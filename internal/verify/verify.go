@@ -28,6 +28,7 @@ type Request struct {
 	Temp    string `json:"temp"`    // folder for these files; "" is the system's
 	Every   int    `json:"every"`   // the strict parser reads each Every-th resource; 0 is 1
 	Keep    int    `json:"keep"`    // problems to list; 0 is all of them
+	Repeat  bool   `json:"repeat"`  // a resource may come several times, as versions of it
 	Quiet   bool   `json:"quiet"`   // no progress
 }
 
@@ -152,7 +153,7 @@ func Run(ctx context.Context, q *Request, parse Parser, progress func(resources 
 		}
 		r.add(rd)
 	}
-	if err := x.resolve(ctx, workers, r, found); err != nil {
+	if err := x.resolve(ctx, workers, q.Repeat, r, found); err != nil {
 		return nil, err
 	}
 	r.Found, r.Problems = found.list(inputs)

@@ -45,7 +45,7 @@ func (l *Loader) Finish(ctx context.Context, total *pipeline.Account) error {
 	for _, ln := range lanes {
 		sum.add(l, ln.name, ln.committed.Closed)
 	}
-	if err := l.writeManifest(partsOf(slices.Concat(l.earlier, []*loadSummary{sum}))); err != nil {
+	if err := l.writeManifest(partsOf(slices.Concat(l.earlier, []*loadSummary{sum})), nil); err != nil {
 		return err
 	}
 	text, err := json.MarshalIndent(sum, "", " ")
@@ -94,7 +94,7 @@ func (l *Loader) finishLanes(ctx context.Context) ([]*lane, error) {
 func (sum *loadSummary) add(l *Loader, lane string, states []partState) {
 	for _, s := range states {
 		name := l.partName(lane, s.Seq)
-		sum.Parts = append(sum.Parts, namedPart{s, path.Join(fhir.Type(s.Type).String(), name)})
+		sum.Parts = append(sum.Parts, namedPart{s, path.Join(s.Type.String(), name)})
 	}
 }
 
@@ -104,16 +104,18 @@ func partsOf(loads []*loadSummary) []Part {
 	var parts []Part
 	for _, sum := range loads {
 		for _, p := range sum.Parts {
-			parts = append(parts, Part{
-				Type: fhir.Type(p.Type), Path: p.Path,
-				Lines: p.Lines, Bytes: p.Bytes, RawBytes: p.Raw, SHA256: p.SHA256,
-			})
+			parts = append(parts, p.part(p.Path))
 		}
 	}
 	slices.SortFunc(parts, func(a, b Part) int {
 		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Path, b.Path))
 	})
 	return parts
+}
+
+// part describes a complete part.
+func (s *partState) part(path string) Part {
+	return Part{Type: fhir.Type(s.Type), Path: path, Lines: s.Lines, Bytes: s.Bytes, RawBytes: s.Raw, SHA256: s.SHA256}
 }
 
 // manifest has the form of the manifest of a FHIR bulk data export. Extension is where that format
@@ -123,6 +125,7 @@ type manifest struct {
 	Request             string            `json:"request"`
 	RequiresAccessToken bool              `json:"requiresAccessToken"`
 	Output              []manifestOutput  `json:"output"`
+	Deleted             []manifestOutput  `json:"deleted,omitempty"`
 	Error               []manifestOutput  `json:"error"`
 	Extension           manifestExtension `json:"extension"`
 }
@@ -145,7 +148,8 @@ type manifestFile struct {
 	RawBytes int64  `json:"rawBytes"`
 }
 
-func (l *Loader) writeManifest(parts []Part) error {
+// writeManifest writes the manifest of parts with resources, and of those with deletions.
+func (l *Loader) writeManifest(parts, deleted []Part) error {
 	m := manifest{
 		TransactionTime: l.opts.TransactionTime,
 		Request:         l.opts.Request,
@@ -155,6 +159,11 @@ func (l *Loader) writeManifest(parts []Part) error {
 	}
 	for _, p := range parts {
 		m.Output = append(m.Output, manifestOutput{p.Type.String(), p.Path, p.Lines})
+	}
+	for _, p := range deleted {
+		m.Deleted = append(m.Deleted, manifestOutput{"Bundle", p.Path, p.Lines})
+	}
+	for _, p := range slices.Concat(parts, deleted) {
 		m.Extension.Files = append(m.Extension.Files, manifestFile{p.Path, p.SHA256, p.Bytes, p.RawBytes})
 	}
 	var text bytes.Buffer

@@ -32,13 +32,30 @@ type partState struct {
 }
 
 // typeName is a fhir.Type by name in files, so that they stay valid if the order of the types
-// changes.
+// changes, or deletions.
 type typeName fhir.Type
 
-func (t typeName) MarshalText() ([]byte, error) { return []byte(fhir.Type(t).String()), nil }
+// deletions is the type of the parts that say what was deleted. Only a stream has them.
+const deletions = typeName(fhir.NumTypes)
+
+// numTypes is how many types of parts there are.
+const numTypes = deletions + 1
+
+// String is the name of the folder of the parts.
+func (t typeName) String() string {
+	if t == deletions {
+		return "deleted"
+	}
+	return fhir.Type(t).String()
+}
+
+func (t typeName) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 func (t *typeName) UnmarshalText(text []byte) error {
 	v, ok := fhir.ParseType(string(text))
+	if string(text) == deletions.String() {
+		v, ok = fhir.NumTypes, true
+	}
 	if !ok {
 		return errors.New("unknown resource type")
 	}

@@ -21,9 +21,10 @@ type lane struct {
 	committed record
 	read      bool // committed has been read
 	live      bool // the files are open and agree with committed
+	external  bool // whoever uses the lane keeps committed, not a journal
 
-	parts   [fhir.NumTypes]*partWriter // nil: none open
-	lastSeq [fhir.NumTypes]int
+	parts   [numTypes]*partWriter // nil: none open
+	lastSeq [numTypes]int
 	rolled  []*partWriter // complete since the last commit
 	unnamed []partState   // complete and committed, still under their temporary name
 	temps   map[string]bool
@@ -74,7 +75,7 @@ func (ln *lane) write(b *fhir.Batch, s *scratch) error {
 			from = i + 1
 			continue
 		}
-		w := ln.parts[t]
+		w := ln.parts[typeName(t)]
 		full := w != nil && w.Raw+int64(waiting(b, from, i, t)) >= ln.l.opts.RollBytes
 		if i > from && (full || t != b.Type(from) || s.compress != nil && b.IsCut(i)) {
 			if err := ln.append(b, from, i, s); err != nil {
@@ -83,10 +84,10 @@ func (ln *lane) write(b *fhir.Batch, s *scratch) error {
 			from = i
 		}
 		if full {
-			ln.roll(t)
+			ln.roll(typeName(t))
 		}
-		if ln.parts[t] == nil {
-			if err := ln.create(t); err != nil {
+		if ln.parts[typeName(t)] == nil {
+			if err := ln.create(typeName(t)); err != nil {
 				return err
 			}
 		}
@@ -108,23 +109,26 @@ func waiting(b *fhir.Batch, from, to int, t fhir.Type) int {
 // append writes the lines [from, to), which are of one type, to its part.
 func (ln *lane) append(b *fhir.Batch, from, to int, s *scratch) error {
 	var err error
-	s.packed, err = ln.parts[b.Type(from)].append(b.Lines(from, to), int64(to-from), s.compress, s.packed)
+	s.packed, err = ln.parts[typeName(b.Type(from))].append(b.Lines(from, to), int64(to-from), s.compress, s.packed)
 	return err
 }
 
-func (ln *lane) create(t fhir.Type) error {
-	seq := ln.lastSeq[t] + 1
+func (ln *lane) create(t typeName) error {
+	return ln.createAs(t, ln.lastSeq[t]+1)
+}
+
+func (ln *lane) createAs(t typeName, seq int) error {
+	ln.temps[tempPath(ln.l.partPath(t, ln.name, seq))] = true // also if it fails, which may leave a file
 	w, err := ln.l.createPart(t, ln.name, seq)
 	if err != nil {
 		return err
 	}
 	ln.parts[t], ln.lastSeq[t] = w, seq
-	ln.temps[tempPath(w.path)] = true
 	return nil
 }
 
 // roll completes a part. Its name changes after the commit.
-func (ln *lane) roll(t fhir.Type) {
+func (ln *lane) roll(t typeName) {
 	ln.rolled = append(ln.rolled, ln.parts[t])
 	ln.parts[t] = nil
 }
@@ -132,7 +136,7 @@ func (ln *lane) roll(t fhir.Type) {
 func (ln *lane) rollAll() {
 	for t, w := range ln.parts {
 		if w != nil {
-			ln.roll(fhir.Type(t))
+			ln.roll(typeName(t))
 		}
 	}
 }
@@ -175,7 +179,23 @@ func (ln *lane) commit(cp pipeline.Checkpoint) error {
 	if cp.Done {
 		ln.rollAll()
 	}
-	r := record{Checkpoint: cp}
+	r, err := ln.state()
+	if err != nil {
+		return err
+	}
+	r.Checkpoint = cp
+	if err := ln.appendJournal(&r); err != nil {
+		return err
+	}
+	ln.committedAs(r)
+	if cp.Done {
+		ln.closeFiles()
+	}
+	return nil
+}
+
+// state is the record that commits the files as they are.
+func (ln *lane) state() (r record, err error) {
 	for _, w := range ln.rolled {
 		r.Closed = append(r.Closed, w.closed())
 	}
@@ -185,13 +205,15 @@ func (ln *lane) commit(cp pipeline.Checkpoint) error {
 		}
 		s, err := w.open()
 		if err != nil {
-			return err
+			return r, err
 		}
 		r.Open = append(r.Open, s)
 	}
-	if err := ln.appendJournal(&r); err != nil {
-		return err
-	}
+	return r, nil
+}
+
+// committedAs takes over a record that is durable.
+func (ln *lane) committedAs(r record) {
 	ln.unnamed = append(ln.unnamed, r.Closed...)
 	r.Closed = append(ln.committed.Closed, r.Closed...)
 	ln.committed = r
@@ -199,10 +221,6 @@ func (ln *lane) commit(cp pipeline.Checkpoint) error {
 		w.file.Close() // its contents are durable
 	}
 	ln.rolled = ln.rolled[:0]
-	if cp.Done {
-		ln.closeFiles()
-	}
-	return nil
 }
 
 func (ln *lane) appendJournal(r *record) error {
@@ -252,7 +270,7 @@ func (ln *lane) openJournal() error {
 func (ln *lane) nameParts() error {
 	folders := map[string]bool{}
 	for _, s := range ln.unnamed {
-		path := ln.l.partPath(fhir.Type(s.Type), ln.name, s.Seq)
+		path := ln.l.partPath(s.Type, ln.name, s.Seq)
 		if ln.temps[tempPath(path)] {
 			// A rename that reported an error may have succeeded.
 			err := ln.l.fs.Rename(tempPath(path), path)
@@ -290,7 +308,7 @@ func (ln *lane) closeFiles() {
 	for _, w := range ln.open() {
 		w.file.Close()
 	}
-	ln.parts = [fhir.NumTypes]*partWriter{}
+	ln.parts = [numTypes]*partWriter{}
 	ln.rolled = ln.rolled[:0]
 	if ln.journal != nil {
 		ln.journal.Close()

@@ -169,9 +169,9 @@ func TestAltered(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "out")
 		l := mustOpen(t, dir, diskOptions())
 		mustLoad(t, l, "claims-00", oneClaim("e1"))
-		part := tempPath(l.partPath(fhir.ExplanationOfBenefit, "claims-00", 1))
+		part := tempPath(l.partPath(typeName(fhir.ExplanationOfBenefit), "claims-00", 1))
 		if finish {
-			part = l.partPath(fhir.ExplanationOfBenefit, "claims-00", 1)
+			part = l.partPath(typeName(fhir.ExplanationOfBenefit), "claims-00", 1)
 			mustFinish(t, l)
 		}
 		l.Close()
@@ -225,7 +225,7 @@ func TestResumeUndoes(t *testing.T) {
 	mustLoad(t, l, "claims-00", oneClaim("e1"))
 	mustLoad(t, l, "claims-0", oneClaim("e2"))
 	l.Close()
-	part := tempPath(l.partPath(fhir.ExplanationOfBenefit, "claims-00", 1))
+	part := tempPath(l.partPath(typeName(fhir.ExplanationOfBenefit), "claims-00", 1))
 	want, err := os.ReadFile(part)
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +233,7 @@ func TestResumeUndoes(t *testing.T) {
 	if err := os.WriteFile(part, append(want, "half a li"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(tempPath(l.partPath(fhir.ExplanationOfBenefit, "claims-00", 2)), nil, 0o600); err != nil {
+	if err := os.WriteFile(tempPath(l.partPath(typeName(fhir.ExplanationOfBenefit), "claims-00", 2)), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	l = mustOpen(t, dir, diskOptions())

@@ -12,7 +12,6 @@ import (
 	"sync"
 
 	"cpcds2fhir/pipeline"
-	"cpcds2fhir/schemas/fhir"
 )
 
 // partName is the final name of a part in the folder of its type.
@@ -23,7 +22,7 @@ func (l *Loader) partName(lane string, seq int) string {
 	return fmt.Sprintf("part-%s-%05d.ndjson%s", lane, seq, l.codec.suffix)
 }
 
-func (l *Loader) partPath(t fhir.Type, lane string, seq int) string {
+func (l *Loader) partPath(t typeName, lane string, seq int) string {
 	return filepath.Join(l.dir, t.String(), l.partName(lane, seq))
 }
 
@@ -66,9 +65,9 @@ type partWriter struct {
 
 // createPart starts a part. Its folder is made when first needed, so a type without resources has
 // none.
-func (l *Loader) createPart(t fhir.Type, lane string, seq int) (*partWriter, error) {
+func (l *Loader) createPart(t typeName, lane string, seq int) (*partWriter, error) {
 	path := l.partPath(t, lane, seq)
-	w := &partWriter{partState: partState{Type: typeName(t), Seq: seq}, path: path, hash: sha256.New(), stages: l.opts.Stages, fresh: true}
+	w := &partWriter{partState: partState{Type: t, Seq: seq}, path: path, hash: sha256.New(), stages: l.opts.Stages, fresh: true}
 	if l.taken[path] {
 		return nil, fmt.Errorf("create part: %s was written by an earlier load", path)
 	}
@@ -84,7 +83,7 @@ func (l *Loader) createPart(t fhir.Type, lane string, seq int) (*partWriter, err
 
 // reopenPart opens a part as its state says and drops what was written later.
 func (l *Loader) reopenPart(lane string, s partState) (*partWriter, error) {
-	path := l.partPath(fhir.Type(s.Type), lane, s.Seq)
+	path := l.partPath(s.Type, lane, s.Seq)
 	temp := tempPath(path)
 	w := &partWriter{partState: s, path: path, hash: sha256.New(), stages: l.opts.Stages}
 	if err := w.hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(s.Hash); err != nil {

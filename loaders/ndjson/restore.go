@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-
-	"cpcds2fhir/schemas/fhir"
 )
 
 // ready brings a lane and its files to the committed state, unless they are there.
@@ -36,16 +34,20 @@ func (ln *lane) ready() error {
 }
 
 // findClosed checks that the complete parts are there, and finds those that
-// still need their final names.
+// still need their final names. Parts of a stream may have been taken away.
 func (ln *lane) findClosed() error {
 	ln.unnamed = ln.unnamed[:0]
 	for _, s := range ln.committed.Closed {
-		path := ln.l.partPath(fhir.Type(s.Type), ln.name, s.Seq)
+		path := ln.l.partPath(s.Type, ln.name, s.Seq)
 		if ln.temps[tempPath(path)] {
 			ln.unnamed = append(ln.unnamed, s)
 			path = tempPath(path)
 		}
-		if err := checkSize(ln.l.fs, path, s.Bytes); err != nil {
+		err := checkSize(ln.l.fs, path, s.Bytes)
+		if altered, ok := errors.AsType[*AlteredError](err); ok && ln.external && altered.Size < 0 {
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -55,14 +57,16 @@ func (ln *lane) findClosed() error {
 // restore undoes what was done after the last commit. The journal comes first: it may hold a record
 // whose commit failed, and that record must not outlive the bytes it describes.
 func (ln *lane) restore() error {
-	if err := ln.openJournal(); err != nil {
-		return err
+	if !ln.external {
+		if err := ln.openJournal(); err != nil {
+			return err
+		}
 	}
 	keep := map[string]bool{}
-	ln.lastSeq = [fhir.NumTypes]int{}
+	ln.lastSeq = [numTypes]int{}
 	for _, s := range ln.committed.Closed {
 		ln.lastSeq[s.Type] = max(ln.lastSeq[s.Type], s.Seq)
-		keep[tempPath(ln.l.partPath(fhir.Type(s.Type), ln.name, s.Seq))] = true
+		keep[tempPath(ln.l.partPath(s.Type, ln.name, s.Seq))] = true
 	}
 	for _, s := range ln.committed.Open {
 		ln.lastSeq[s.Type] = max(ln.lastSeq[s.Type], s.Seq)

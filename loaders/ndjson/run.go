@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
-
-	"cpcds2fhir/schemas/fhir"
 )
 
 // Names in the state folder of a load.
@@ -214,7 +212,7 @@ func (l *Loader) readSummary(part string) (*loadSummary, error) {
 
 // findTemps finds the parts that an earlier process was writing.
 func (l *Loader) findTemps() error {
-	for t := range fhir.NumTypes {
+	for t := range numTypes {
 		folder := filepath.Join(l.dir, t.String())
 		names, err := l.fs.List(folder)
 		if err != nil {

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"cpcds2fhir/loaders/ndjson"
+	storeloader "cpcds2fhir/loaders/store"
+	"cpcds2fhir/pipeline"
+)
+
+// streamTarget is the open target of a stream.
+type streamTarget struct {
+	pipeline.StreamTarget
+	voider pipeline.Voider // nil of a target that cannot cancel its claims
+	close  func() error
+}
+
+// ledgerFolder is where the state folder of an NDJSON folder keeps what a stream must know of it.
+const ledgerFolder = "ledger"
+
+// openTarget opens the target.
+func (s *streamSetup) openTarget(ctx context.Context) (*streamTarget, error) {
+	dir, state := s.target.dir, s.target.state(s.State)
+	if s.target.kind == "ndjson" {
+		if err := s.target.foreign(state); err != nil {
+			return nil, err
+		}
+		dir = filepath.Join(state, ledgerFolder)
+	}
+	l, err := storeloader.Open(dir, storeloader.Options{Run: "stream-" + s.Group, KeyFingerprint: s.identity.Fingerprint(), Memory: storeMemory(s.memory), Owner: s.ownership()})
+	if err != nil {
+		return nil, err
+	}
+	if s.target.kind == "store" {
+		return &streamTarget{l, l, l.Close}, nil
+	}
+	files, err := ndjson.OpenStream(ctx, s.target.dir, l, ndjson.StreamOptions{Compress: s.target.compress, KeyFingerprint: s.identity.Fingerprint(), State: state, Roll: s.Window})
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return &streamTarget{files, nil, func() error { return errors.Join(files.Close(), l.Close()) }}, nil
+}
