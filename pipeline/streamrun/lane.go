@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/directory"
 	"cpcds2fhir/pipeline/messages"
 )
 
@@ -26,9 +27,10 @@ type lane struct {
 	flight  *batch // on its way to the target; nil if there is none
 	landed  chan error
 
-	chunk int      // messages to read together next
-	limit int      // size of a batch; smaller while other lanes change what batches are made from
-	again []string // names of held records that were in a batch that did not arrive
+	chunk int                    // messages to read together next
+	limit int                    // size of a batch; smaller while other lanes change what batches are made from
+	again []string               // names of held records that were in a batch that did not arrive
+	due   []directory.Unresolved // keys that have arrived: what waits for them can go on
 }
 
 func (e *Engine) newLane(p Partition) *lane {
@@ -40,6 +42,7 @@ func (e *Engine) newLane(p Partition) *lane {
 // such as a target that is down, is no error: the lane waits, and Events.Blocked says so.
 func (e *Engine) Lane(ctx context.Context, p Partition) (err error) {
 	l := e.newLane(p)
+	defer l.handOver()
 	defer func() {
 		if e.Events.Ended != nil {
 			e.Events.Ended(p.Topic(), p.Number(), err)
@@ -247,6 +250,9 @@ func (l *lane) loop(ctx, work context.Context, fetched *fetcher, committed *comm
 	tick := time.NewTicker(quietEvery)
 	defer tick.Stop()
 	for {
+		if err := l.release(work); err != nil {
+			return err
+		}
 		if l.flight == nil && !l.next.empty() {
 			switch age := time.Since(l.next.begun); {
 			case l.Linger <= age || l.next.full(l.limit):
@@ -255,9 +261,9 @@ func (l *lane) loop(ctx, work context.Context, fetched *fetcher, committed *comm
 				due = time.After(l.Linger - age)
 			}
 		}
-		list := fetched.list
+		list, arrivals := fetched.list, l.arrivals
 		if l.next.full(l.limit) {
-			list = nil // it waits until the batch before has landed
+			list, arrivals = nil, nil // it waits until the batch before has landed
 		}
 		select {
 		case f := <-list:
@@ -272,10 +278,8 @@ func (l *lane) loop(ctx, work context.Context, fetched *fetcher, committed *comm
 			if err := l.land(work, err, committed); err != nil {
 				return err
 			}
-		case u := <-l.arrivals:
-			if err := l.release(work, u); err != nil {
-				return err
-			}
+		case u := <-arrivals:
+			l.due = append(l.due, u)
 		case <-due:
 			due = nil
 		case <-tick.C:
@@ -390,11 +394,7 @@ func (l *lane) land(work context.Context, err error, committed *committer) error
 	if err := l.judge(b.window.start, &b.total); err != nil {
 		return err
 	}
-	for _, u := range b.arrived {
-		if err := l.release(work, u); err != nil {
-			return err
-		}
-	}
+	l.due = append(l.due, b.arrived...)
 	if err := l.look(work, b.awaited); err != nil {
 		return err
 	}
@@ -402,12 +402,18 @@ func (l *lane) land(work context.Context, err error, committed *committer) error
 	return nil
 }
 
-// end loads what the lane has, and what that lets go, and commits it, before it gives the partition
-// away.
+// end loads what the lane has, and what that lets go if it is not too much, and commits it, before it
+// gives the partition away.
 func (l *lane) end(work context.Context, committed *committer) error {
+	until := time.Now().Add(l.Drain / 4)
 	for {
 		if l.flight != nil {
 			if err := l.land(work, <-l.landed, committed); err != nil {
+				return err
+			}
+		}
+		if time.Now().Before(until) {
+			if err := l.release(work); err != nil {
 				return err
 			}
 		}

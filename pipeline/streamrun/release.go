@@ -49,39 +49,63 @@ func (m *maker) released(ctx context.Context, b *batch, list []release) error {
 	return m.make(ctx, b, items)
 }
 
-// release lets the records go that wait for a key.
-func (l *lane) release(ctx context.Context, u directory.Unresolved) error {
-	key := keyOf(u)
-	var names []string
-	err := l.Target.Each(ctx, waitSpace+string(key)+"/", func(r pipeline.Record) error {
-		place := strings.Clone(r.Name[len(waitSpace)+keySize+1:])
-		if name := heldSpace + place; l.isOf(place) && l.claim(name) {
-			names = append(names, name)
+// release lets the records go that wait for keys which have arrived, as long as the batch has room for
+// them: half of it is for messages. More of them may wait than fit into memory.
+func (l *lane) release(ctx context.Context) error {
+	for len(l.due) > 0 && !l.next.full(l.limit/2) {
+		names, keys, err := l.waiting(ctx)
+		if err == nil && len(names) > 0 {
+			var list []release
+			if list, err = l.readHeld(ctx, names, l.Now().Add(-l.Late)); err == nil {
+				err = l.maker.released(ctx, l.next, list)
+			}
 		}
-		if len(names) >= releaseAtOnce {
-			return errEnough
+		if err != nil {
+			l.giveBack(names)
+			return err
 		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errEnough) {
-		return err
+		l.next.claimed = append(l.next.claimed, names...)
+		l.due = l.due[keys:]
 	}
-	list, err2 := l.readHeld(ctx, names, l.Now().Add(-l.Late))
-	if err2 == nil {
-		err2 = l.maker.released(ctx, l.next, list)
+	return nil
+}
+
+// waiting claims records that wait for the first keys that are due, and returns for how many keys these
+// are all.
+func (l *lane) waiting(ctx context.Context) (names []string, keys int, err error) {
+	for _, u := range l.due {
+		err := l.Target.Each(ctx, waitSpace+string(keyOf(u))+"/", func(r pipeline.Record) error {
+			if len(names) >= releaseAtOnce {
+				return errEnough
+			}
+			place := strings.Clone(r.Name[len(waitSpace)+keySize+1:])
+			if name := heldSpace + place; l.isOf(place) && l.claim(name) {
+				names = append(names, name)
+			}
+			return nil
+		})
+		if errors.Is(err, errEnough) {
+			break // the rest of this key later
+		}
+		if err != nil {
+			return names, keys, err
+		}
+		keys++
 	}
-	if err2 != nil {
-		l.giveBack(names)
-		return err2
-	}
-	l.next.claimed = append(l.next.claimed, names...)
-	if errors.Is(err, errEnough) { // the rest later
+	return names, keys, nil
+}
+
+// handOver leaves the keys that are due to other lanes. A sweep finds those that none of them takes.
+func (l *lane) handOver() {
+	for _, u := range l.due {
 		select {
 		case l.arrivals <- u:
 		default:
+			l.due = nil
+			return
 		}
 	}
-	return nil
+	l.due = nil
 }
 
 // claim makes this lane the one of this process that lets a record go. It fails if another lane, or
@@ -98,7 +122,7 @@ func (l *lane) giveBack(names []string) {
 	}
 }
 
-// look lets the records go that wait for keys which have arrived in the meantime.
+// look finds those of the keys that have arrived in the meantime.
 func (l *lane) look(ctx context.Context, keys []directory.Unresolved) error {
 	for len(keys) > 0 {
 		n := min(256, len(keys))
@@ -106,11 +130,7 @@ func (l *lane) look(ctx context.Context, keys []directory.Unresolved) error {
 		if err != nil {
 			return err
 		}
-		for _, u := range present {
-			if err := l.release(ctx, u); err != nil {
-				return err
-			}
-		}
+		l.due = append(l.due, present...)
 		keys = keys[n:]
 	}
 	return nil
@@ -136,8 +156,8 @@ func (e *Engine) present(ctx context.Context, keys []directory.Unresolved) (list
 	return list, nil
 }
 
-// releaseAtOnce is how many records of one key go on in one batch.
-const releaseAtOnce = 512
+// releaseAtOnce is how many records that waited are read together.
+const releaseAtOnce = 128
 
 var errEnough = errors.New("enough records")
 

@@ -42,16 +42,10 @@ func (l *lane) letGo(ctx context.Context) (went bool, err error) {
 	for {
 		select {
 		case u := <-l.arrivals:
-			before := len(l.next.claimed)
-			if err := l.release(ctx, u); err != nil {
-				return went, err
-			}
-			went = went || len(l.next.claimed) > before
-			if l.next.full(l.limit) {
-				return true, nil
-			}
+			l.due = append(l.due, u)
 		default:
-			return went, nil
+			err := l.release(ctx)
+			return len(l.next.claimed) > 0, err
 		}
 	}
 }
