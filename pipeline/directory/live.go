@@ -25,6 +25,7 @@ type Live struct {
 	read    map[string][]byte // since Begin
 	changed map[string][]byte
 	sent    map[string][]byte // changed by the batch before, which may not be durable yet
+	wanted  []string
 	added   map[fhir.Raw]bool // rows that count
 	arrived []Unresolved
 	err     error
@@ -128,6 +129,27 @@ func (d *Live) recall(names []string) {
 	for i, n := range names {
 		d.read[n] = values[i]
 	}
+}
+
+// Prefetch reads records together that will be looked up. One read of many costs much less than many of
+// one.
+func (d *Live) Prefetch(names []string) {
+	d.wanted = d.wanted[:0]
+	for _, n := range names {
+		if !d.has(n) {
+			d.read[n] = nil // so that it is read once
+			d.wanted = append(d.wanted, n)
+		}
+	}
+	d.recall(d.wanted)
+}
+
+// has reports whether a record is known without reading it.
+func (d *Live) has(name string) bool {
+	_, changed := d.changed[name]
+	_, sent := d.sent[name]
+	_, read := d.read[name]
+	return changed || sent || read
 }
 
 // get returns a record as it will be after the batch, nil if there is none.

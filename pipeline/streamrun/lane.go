@@ -398,7 +398,7 @@ func (l *lane) land(work context.Context, err error, committed *committer) error
 	if err := l.look(work, b.awaited); err != nil {
 		return err
 	}
-	l.maker.recycle(b)
+	l.recycle(b)
 	return nil
 }
 
@@ -425,7 +425,7 @@ func (l *lane) end(work context.Context, committed *committer) error {
 }
 
 // newBatch begins a batch.
-func (l *lane) newBatch() *batch { return l.maker.batch() }
+func (l *lane) newBatch() *batch { return l.batch() }
 
 // isOf reports whether a name is one of a lane of the group.
 func (e *Engine) isOf(lane string) bool { return strings.HasPrefix(lane, e.Group+"/") }

@@ -30,8 +30,10 @@ type maker struct {
 	kit     *kit // while messages are made
 	raw     directory.Keys
 	scratch fhir.Batch // the resources of one record
-	free    *batch
-	flight  *batch // on its way to the target; nil if there is none
+	flight  *batch     // on its way to the target; nil if there is none
+
+	names  []string // to prefetch
+	looked map[lookup]bool
 
 	due map[string]time.Time // when to look at claims whose lines are messages of their own
 }
@@ -52,7 +54,7 @@ func (r recall) Each(prefix string, f func(name string, value []byte) error) err
 
 func newMaker(work context.Context, l *lane) *maker {
 	e := l.Engine
-	m := &maker{Engine: e, part: l.part, lane: l.name, raw: directory.NewKeys(e.Identity, e.Layout), due: map[string]time.Time{}}
+	m := &maker{Engine: e, part: l.part, lane: l.name, raw: directory.NewKeys(e.Identity, e.Layout), due: map[string]time.Time{}, looked: map[lookup]bool{}}
 	m.dir = directory.NewLive(e.base, recall{work, e.Target})
 	m.claims = claims.NewBuilder(&e.claims, m.dir, nil)
 	for _, t := range tables.Order {
@@ -78,19 +80,25 @@ func (m *maker) forget() {
 }
 
 // batch returns an empty batch.
-func (m *maker) batch() *batch {
-	b := m.free
-	m.free = nil
-	if b == nil {
-		b = &batch{put: map[string][]byte{}, guards: map[string][]byte{}}
+func (e *Engine) batch() *batch {
+	select {
+	case b := <-e.spare:
+		return b
+	default:
+		return &batch{put: map[string][]byte{}, guards: map[string][]byte{}}
 	}
-	return b
 }
 
-// recycle keeps the memory of a batch that has landed.
-func (m *maker) recycle(b *batch) {
+// recycle keeps the memory of a batch that has landed, for whichever lane needs one next.
+func (e *Engine) recycle(b *batch) {
+	if b.out.Cap() > 4*e.BatchBytes {
+		return // one large record must not hold memory for good
+	}
 	b.reset()
-	m.free = b
+	select {
+	case e.spare <- b:
+	default:
+	}
 }
 
 // item is a message on its way to a batch.
@@ -166,6 +174,7 @@ func (m *maker) make(ctx context.Context, b *batch, items []item) error {
 		b.begun = m.Now()
 	}
 	m.kit.convert()
+	m.prefetch(items)
 	b.broken = true // until it has all of the items
 	for i := range items {
 		dead := len(b.dead)

@@ -228,7 +228,8 @@ type Engine struct {
 	nothing *directory.Directory // an empty one
 
 	kits     chan *kit
-	going    sync.Map // names of records that waited and that a lane is about to load
+	spare    chan *batch // empty ones, with their memory
+	going    sync.Map    // names of records that waited and that a lane is about to load
 	learned  [cpcds.NumTables]learned
 	arrivals chan directory.Unresolved // what arrived, for whatever lane has time
 
@@ -255,6 +256,7 @@ func New(c *Config) (*Engine, error) {
 	if e.Now == nil {
 		e.Now = time.Now
 	}
+	e.spare = make(chan *batch, 2*runtime.GOMAXPROCS(0)+2)
 	e.kits = make(chan *kit, runtime.GOMAXPROCS(0)+1)
 	for range cap(e.kits) {
 		e.kits <- e.newKit()

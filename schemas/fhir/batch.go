@@ -132,6 +132,9 @@ type span struct{ from, to int }
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() { b.Rewind(Mark{}) }
 
+// Cap is the number of bytes that Size can grow to without new memory.
+func (b *Batch) Cap() int { return cap(b.json) + cap(b.text) }
+
 // Len is the number of resources, Size the number of bytes of their JSON and keys.
 func (b *Batch) Len() int  { return len(b.recs) }
 func (b *Batch) Size() int { return len(b.json) + len(b.text) }
