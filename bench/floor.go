@@ -25,6 +25,8 @@ import (
 //	floor zstd DIR EXTRACT BYTES SAMPLE     the same, compressed in frames of 4 MB
 //	floor pebble DIR ...                    see floor_pebble.go
 //	floor csv DIR EXTRACT                   split the fields of every line
+//	floor kafka DIR BROKERS TOPIC           read a topic and scan its JSON
+//	floor kafka-lines DIR BROKERS TOPIC     a simple consumer: unmarshal the messages and write them
 //	floor count DIR -                       not a floor: print the size of a store's keys and values
 func runFloor(args []string) error {
 	if len(args) < 3 {
@@ -47,6 +49,10 @@ func runFloor(args []string) error {
 		return err
 	case "csv":
 		return floorCSV(extract)
+	case "kafka":
+		return floorKafka("", args[2], args[3])
+	case "kafka-lines":
+		return floorKafka(dir, args[2], args[3])
 	}
 	return fmt.Errorf("unknown floor %s", name)
 }

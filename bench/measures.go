@@ -49,6 +49,7 @@ var measures = []measure{
 	{11, "start", startMeasure},
 	{12, "load of CSV, against encoding/csv splitting the fields", csvMeasure},
 	{13, "nested and typed Parquet, against flat text", formsMeasure},
+	{14, "stream from Kafka, against reading the messages and scanning their JSON", streamMeasure},
 }
 
 // floorMeasure compares a load into files with its floor, in percent of the floor's rate.

@@ -23,6 +23,9 @@ func (r *result) value() string {
 }
 
 func (r *result) bar() string {
+	if r.Bar == 0 && !r.Least {
+		return "no bar"
+	}
 	word := "at least"
 	if r.Least {
 		word = "at most"
@@ -31,6 +34,9 @@ func (r *result) bar() string {
 }
 
 func (r *result) line() string {
+	if r.Bar == 0 && !r.Least {
+		return fmt.Sprintf("%s: %s. %s", r.Name, r.value(), r.Detail)
+	}
 	verdict := "meets the bar"
 	if !r.meets() {
 		verdict = "misses the bar"
@@ -86,7 +92,10 @@ func table(s *session, results []result) []byte {
 			fmt.Fprintf(&b, "\n## %d. %s\n\n| | measured | bar | | |\n|---|---|---|---|---|\n", r.Measure, nameOf(r.Measure))
 		}
 		verdict := "met"
-		if !r.meets() {
+		switch {
+		case r.Bar == 0 && !r.Least:
+			verdict = ""
+		case !r.meets():
 			verdict = "**missed**"
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", r.Name, r.value(), r.bar(), verdict, r.Detail)
@@ -105,6 +114,9 @@ func nameOf(number int) string {
 
 // nearness is the ratio of a figure to its bar: 1 is exactly at the bar, higher is better.
 func (r *result) nearness() float64 {
+	if r.Bar == 0 && !r.Least {
+		return 1
+	}
 	if !r.Least {
 		return r.Value / r.Bar
 	}

@@ -93,7 +93,14 @@ func (s *session) time(program string, args ...string) (cost, error) {
 	if err != nil {
 		return cost{}, fmt.Errorf("%s %s: %w\n%s", program, strings.Join(args, " "), err, &complaint)
 	}
-	usage, ok := c.ProcessState.SysUsage().(*syscall.Rusage)
+	used, err := costOf(c.ProcessState)
+	used.Wall = wall
+	return used, err
+}
+
+// costOf is what a process used that has ended, without its time.
+func costOf(p *os.ProcessState) (cost, error) {
+	usage, ok := p.SysUsage().(*syscall.Rusage)
 	if !ok {
 		return cost{}, errors.New("this system does not report the resources that a process used")
 	}
@@ -101,7 +108,7 @@ func (s *session) time(program string, args ...string) (cost, error) {
 	if runtime.GOOS == "linux" {
 		rss <<= 10
 	}
-	return cost{Wall: wall, CPU: (c.ProcessState.UserTime() + c.ProcessState.SystemTime()).Seconds(), RSS: rss}, nil
+	return cost{CPU: (p.UserTime() + p.SystemTime()).Seconds(), RSS: rss}, nil
 }
 
 // side is one of two programs that are compared. before gives every run the same starting

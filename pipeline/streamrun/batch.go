@@ -166,3 +166,25 @@ func (b *batch) reset() {
 	clear(guards)
 	*b = batch{out: out, claims: claims, put: put, guards: guards}
 }
+
+// batch returns an empty batch.
+func (e *Engine) batch() *batch {
+	select {
+	case b := <-e.spare:
+		return b
+	default:
+		return &batch{put: map[string][]byte{}, guards: map[string][]byte{}}
+	}
+}
+
+// recycle keeps the memory of a batch that has landed, for whichever lane needs one next.
+func (e *Engine) recycle(b *batch) {
+	if b.out.Cap() > 4*e.BatchBytes {
+		return // one large record must not hold memory for good
+	}
+	b.reset()
+	select {
+	case e.spare <- b:
+	default:
+	}
+}
