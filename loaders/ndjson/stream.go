@@ -80,7 +80,7 @@ func OpenStream(ctx context.Context, dir string, ledger pipeline.StreamTarget, o
 }
 
 func openStream(ctx context.Context, fsys filesystem, dir string, ledger pipeline.StreamTarget, o StreamOptions) (*Stream, error) {
-	l, err := open(fsys, dir, Options{Run: streamRun, Compress: o.Compress, KeyFingerprint: o.KeyFingerprint, State: o.State, RollBytes: o.RollBytes})
+	l, err := open(fsys, dir, Options{Run: streamRun, Compress: o.Compress, KeyFingerprint: o.KeyFingerprint, State: o.State, RollBytes: o.RollBytes, cached: true})
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +192,7 @@ func (l *streamLane) Load(ctx context.Context, b *fhir.Batch, seal pipeline.Stre
 // A commit takes at most so many batches, and no more once it has so many bytes.
 const (
 	commitLoads = 64
-	commitBytes = 8 << 20
+	commitBytes = 16 << 20
 )
 
 // run commits what comes, until the stream is closed.

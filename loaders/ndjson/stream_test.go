@@ -221,7 +221,7 @@ func TestStreamFaults(t *testing.T) {
 	if diff := cmp.Diff(wanted, foldFiles(t, undisturbed)); diff != "" {
 		t.Fatal(diff)
 	}
-	operations, every := undisturbed.ops, 1
+	operations, every := undisturbed.ops, 2
 	if testing.Short() {
 		every = 11
 	}

@@ -181,14 +181,17 @@ func (l *lane) begin() {
 
 // resume puts the records that waited, and were in a batch that did not arrive, into the next one.
 func (l *lane) resume(work context.Context) error {
-	list, err := l.readHeld(work, l.again, l.Now().Add(-l.Late))
+	// Another lane may be faster with some of them.
+	names := slices.DeleteFunc(slices.Clone(l.again), func(name string) bool { return !l.claim(name) })
+	list, err := l.readHeld(work, names, l.Now().Add(-l.Late))
+	if err == nil {
+		err = l.maker.released(work, l.next, list)
+	}
 	if err != nil {
+		l.giveBack(names)
 		return err
 	}
-	if err := l.maker.released(work, l.next, list); err != nil {
-		return err
-	}
-	l.again = nil
+	l.next.claimed, l.again = append(l.next.claimed, names...), nil
 	return nil
 }
 
