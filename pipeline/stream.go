@@ -68,6 +68,12 @@ type Position struct {
 	Next        int64  `json:"next"`               // offset of the first message that is not durable
 	LeaderEpoch int32  `json:"leader_epoch"`       // of the last message that is
 	TopicID     string `json:"topic_id,omitempty"` // of the topic; a topic made anew under its name has another one
+
+	// Last is the offset of the last message that is durable, and Digest the XXH3-64 of its key and
+	// value: a partition that has lost messages may go on with others under their offsets. Digest is 0
+	// if there was no message.
+	Last   int64  `json:"last,omitempty"`
+	Digest uint64 `json:"digest,omitempty"`
 }
 
 var (

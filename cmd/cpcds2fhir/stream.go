@@ -288,6 +288,7 @@ func runStream(ctx context.Context, c *streamConfig) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
+	s.status.watch(e.Stuck)
 	if err := e.LoadConstants(ctx); err != nil {
 		return err
 	}

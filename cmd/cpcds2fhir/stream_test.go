@@ -969,6 +969,10 @@ func testGap(t *testing.T, b *streamBench) {
 	if err := s.fake.DeleteRecords(s.topic, 0, 150); err != nil {
 		t.Fatal(err)
 	}
+	out, errs, code := s.do(t, "stream", "check", "--config", s.yaml)
+	if code != exitFailed || !strings.Contains(out, "100 to 149") || !strings.Contains(errs, "cannot be read on") {
+		t.Errorf("check of a topic with a gap: exit code %d, %s%s", code, out, errs)
+	}
 	d = s.stream()
 	if code := d.exit(); code == 0 || !strings.Contains(d.out.String(), "gap: skip") || !strings.Contains(d.out.String(), "100 to 149") {
 		t.Errorf("over a gap the stream ended with %d:\n%s", code, d.out)
@@ -1011,7 +1015,7 @@ func testStreamCheck(t *testing.T, b *streamBench) {
 	s.silent("check", out)
 	d := s.stream()
 	s.loaded(d)
-	if out := s.run(t, "stream", "check", "--config", s.yaml); !strings.Contains(out, "exists") {
+	if out := s.run(t, "stream", "check", "--config", s.yaml); !strings.Contains(out, "has loaded 3 partitions into it") || !strings.Contains(out, ", 0 not loaded yet") {
 		t.Errorf("check beside a stream: %s", out)
 	}
 	s.send(of("claims", "k", "{"))

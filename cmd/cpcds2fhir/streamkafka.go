@@ -34,10 +34,15 @@ func (p *kafkaPartition) Committed() int64 { return p.Assignment.Committed }
 func (p *kafkaPartition) TopicID() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.topicID == [16]byte{} {
+	return topicID(p.topicID)
+}
+
+// topicID is the id of a topic in positions, "" if it has none.
+func topicID(id [16]byte) string {
+	if id == [16]byte{} {
 		return ""
 	}
-	return hex.EncodeToString(p.topicID[:])
+	return hex.EncodeToString(id[:])
 }
 
 // Bounds implements streamrun.Partition.

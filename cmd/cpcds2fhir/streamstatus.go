@@ -36,6 +36,7 @@ type streamStatus struct {
 	next    map[string]int64     // how far it is durable
 	undone  map[string]time.Time // age of the oldest message of each partition that is not durable
 	stalled time.Duration        // for how long the owner of the store has not answered
+	stuck   func() time.Duration // of the engine; nil before there is one
 }
 
 func newStreamStatus() *streamStatus {
@@ -233,17 +234,43 @@ func (s *streamStatus) ready() string {
 	return ""
 }
 
+// stuckAfter is how long a lane may work without waiting for anything.
+const stuckAfter = 5 * time.Minute
+
+// watch lets the liveness probe see whether the engine is stuck.
+func (s *streamStatus) watch(stuck func() time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stuck = stuck
+}
+
+// alive says why the process should be restarted, "" if it need not be.
+func (s *streamStatus) alive() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stuck == nil {
+		return ""
+	}
+	if d := s.stuck(); d > stuckAfter {
+		return fmt.Sprintf("a partition has made no progress for %s, and waits for nothing", d.Round(time.Second))
+	}
+	return ""
+}
+
+// answer writes the answer to a probe.
+func answer(w http.ResponseWriter, why string) {
+	if why != "" {
+		http.Error(w, why, http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
 // serve answers probes, metrics and, if wanted, profiles, until the listener is closed.
 func (s *streamStatus) serve(l net.Listener, profiles bool) {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if why := s.ready(); why != "" {
-			http.Error(w, why, http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ok")
-	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.alive()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.ready()) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
 	if profiles {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)

@@ -29,14 +29,24 @@ func OpenComparer(dir, keyFingerprint string, memory int64) (*Comparer, error) {
 	if err != nil {
 		return nil, err
 	}
-	have, err := s.Meta(store.MetaIDKey)
-	if err == nil && string(have) != keyFingerprint {
-		err = &KeyError{Dir: dir, Have: string(have), Given: keyFingerprint}
-	}
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	if err := CheckKey(s, dir, keyFingerprint); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return &Comparer{s}, nil
+}
+
+// CheckKey fails with *KeyError if a store was loaded with another id key than that of the fingerprint.
+func CheckKey(s store.Handle, dir, keyFingerprint string) error {
+	have, err := s.Meta(store.MetaIDKey)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case string(have) != keyFingerprint:
+		return &KeyError{Dir: dir, Have: string(have), Given: keyFingerprint}
+	}
+	return nil
 }
 
 // Resume implements pipeline.Loader.

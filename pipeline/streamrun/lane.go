@@ -16,10 +16,12 @@ import (
 // lane loads one partition while the caller owns it. It belongs to one goroutine.
 type lane struct {
 	*Engine
+	Target pipeline.StreamTarget // during whose calls the lane rests
 	part   Partition
 	name   string
 	target pipeline.StreamLane
 	maker  *maker
+	pulse  pulse
 
 	durable pipeline.Position
 	window  window // as it is durable
@@ -34,7 +36,9 @@ type lane struct {
 }
 
 func (e *Engine) newLane(p Partition) *lane {
-	return &lane{Engine: e, part: p, name: fmt.Sprintf("%s/%s/%d", e.Group, p.Topic(), p.Number()), chunk: firstChunk, limit: e.BatchBytes}
+	l := &lane{Engine: e, part: p, name: fmt.Sprintf("%s/%s/%d", e.Group, p.Topic(), p.Number()), chunk: firstChunk, limit: e.BatchBytes}
+	l.Target = restingTarget{e.Target, &l.pulse}
+	return l
 }
 
 // Lane loads a partition until ctx ends: then it loads what it has, within Config.Drain, and returns
@@ -43,6 +47,8 @@ func (e *Engine) newLane(p Partition) *lane {
 func (e *Engine) Lane(ctx context.Context, p Partition) (err error) {
 	l := e.newLane(p)
 	defer l.handOver()
+	e.pulses.Store(&l.pulse, nil)
+	defer e.pulses.Delete(&l.pulse)
 	defer func() {
 		if e.Events.Ended != nil {
 			e.Events.Ended(p.Topic(), p.Number(), err)
@@ -65,6 +71,7 @@ func (e *Engine) Lane(ctx context.Context, p Partition) (err error) {
 		if e.Events.Blocked != nil {
 			e.Events.Blocked(p.Topic(), p.Number(), err)
 		}
+		l.pulse.rest()
 		pause.wait(ctx)
 	}
 	return nil
@@ -220,39 +227,14 @@ func (l *lane) take(work context.Context) (err error) {
 	return l.readWindow(work)
 }
 
-// start returns the offset to read from.
-func (l *lane) start(ctx context.Context) (int64, error) {
-	first, end, err := l.part.Bounds(ctx)
-	if err != nil {
-		return 0, err
-	}
-	at := l.durable
-	switch id := l.part.TopicID(); {
-	case at.TopicID == "" || id == "" || at.TopicID == id:
-	case !l.Recreated:
-		return 0, stopf("the topic was made anew since this target was loaded from it: its offsets mean other messages; set recreated: restart to load the new topic from its beginning")
-	default:
-		at = pipeline.Position{}
-	}
-	switch {
-	case at.Next == 0:
-		return first, nil
-	case at.Next < first && !l.Gap:
-		return 0, stopf("the messages from offset %d to %d are gone and were never loaded: the topic keeps messages for too short a time; set gap: skip to go on without them", at.Next, first-1)
-	case at.Next < first:
-		return first, nil
-	case at.Next > end:
-		return 0, stopf("the target has messages up to offset %d, but the partition ends at %d: it has lost messages; load it into a new target, or use another group", at.Next, end)
-	}
-	return at.Next, nil
-}
-
 // loop makes batches and sends them.
 func (l *lane) loop(ctx, work context.Context, fetched *fetcher, committed *committer) error {
 	var due <-chan time.Time // when the batch must be sent
 	tick := time.NewTicker(quietEvery)
 	defer tick.Stop()
+	defer l.pulse.rest()
 	for {
+		l.pulse.work()
 		if err := l.release(work); err != nil {
 			return err
 		}
@@ -268,8 +250,10 @@ func (l *lane) loop(ctx, work context.Context, fetched *fetcher, committed *comm
 		if l.next.full(l.limit) {
 			list, arrivals = nil, nil // it waits until the batch before has landed
 		}
+		l.pulse.rest()
 		select {
 		case f := <-list:
+			l.pulse.work()
 			if f.err != nil {
 				return f.err
 			}
@@ -278,6 +262,7 @@ func (l *lane) loop(ctx, work context.Context, fetched *fetcher, committed *comm
 			}
 			fetched.done()
 		case err := <-l.landed:
+			l.pulse.work()
 			if err := l.land(work, err, committed); err != nil {
 				return err
 			}
@@ -286,6 +271,7 @@ func (l *lane) loop(ctx, work context.Context, fetched *fetcher, committed *comm
 		case <-due:
 			due = nil
 		case <-tick.C:
+			l.pulse.work()
 			if err := l.maker.quiet(work, l.next, fetched.readUntil()); err != nil {
 				return err
 			}
@@ -337,6 +323,8 @@ func (l *lane) await(ctx, work context.Context, committed *committer) error {
 	if l.flight == nil {
 		return nil
 	}
+	l.pulse.rest()
+	defer l.pulse.work()
 	select {
 	case err := <-l.landed:
 		return l.land(work, err, committed)

@@ -22,8 +22,10 @@ import (
 // maker makes batches of messages: what each of them becomes. It belongs to one lane.
 type maker struct {
 	*Engine
+	Target  pipeline.StreamTarget // of the lane
 	part    Partition
 	lane    string // its name
+	pulse   *pulse
 	dir     *directory.Live
 	claims  *claims.Builder
 	tables  [cpcds.NumTables]*tables.Builder
@@ -54,8 +56,8 @@ func (r recall) Each(prefix string, f func(name string, value []byte) error) err
 
 func newMaker(work context.Context, l *lane) *maker {
 	e := l.Engine
-	m := &maker{Engine: e, part: l.part, lane: l.name, raw: directory.NewKeys(e.Identity, e.Layout), due: map[string]time.Time{}, looked: map[lookup]bool{}}
-	m.dir = directory.NewLive(e.base, recall{work, e.Target})
+	m := &maker{Engine: e, part: l.part, lane: l.name, Target: l.Target, pulse: &l.pulse, raw: directory.NewKeys(e.Identity, e.Layout), due: map[string]time.Time{}, looked: map[lookup]bool{}}
+	m.dir = directory.NewLive(e.base, recall{work, l.Target})
 	m.claims = claims.NewBuilder(&e.claims, m.dir, nil)
 	for _, t := range tables.Order {
 		m.tables[t] = tables.NewBuilder(&e.tables, m.dir, t)
@@ -122,6 +124,9 @@ func (m *maker) messages(ctx, work context.Context, b *batch, list []Message) er
 		x := &items[i]
 		b.messages.Read++
 		b.at.Next, b.at.LeaderEpoch, b.at.TopicID = x.Offset+1, x.LeaderEpoch, m.part.TopicID()
+		if i == len(items)-1 {
+			b.at.Last, b.at.Digest = x.Offset, x.digest()
+		}
 		if !x.Time.IsZero() && (b.oldest.IsZero() || x.Time.Before(b.oldest)) {
 			b.oldest = x.Time
 		}
@@ -131,12 +136,16 @@ func (m *maker) messages(ctx, work context.Context, b *batch, list []Message) er
 
 // takeKit waits for a kit.
 func (m *maker) takeKit(ctx context.Context) error {
-	select {
-	case m.kit = <-m.kits:
-		return nil
-	case <-ctx.Done():
+	m.pulse.resting(func() {
+		select {
+		case m.kit = <-m.kits:
+		case <-ctx.Done():
+		}
+	})
+	if m.kit == nil {
 		return ctx.Err()
 	}
+	return nil
 }
 
 // returnKit lets another lane use the kit.

@@ -126,7 +126,7 @@ func (l *lane) giveBack(names []string) {
 func (l *lane) look(ctx context.Context, keys []directory.Unresolved) error {
 	for len(keys) > 0 {
 		n := min(256, len(keys))
-		present, err := l.present(ctx, keys[:n])
+		present, err := present(ctx, l.Target, keys[:n])
 		if err != nil {
 			return err
 		}
@@ -136,13 +136,13 @@ func (l *lane) look(ctx context.Context, keys []directory.Unresolved) error {
 	return nil
 }
 
-// present returns those of the keys that the target has.
-func (e *Engine) present(ctx context.Context, keys []directory.Unresolved) (list []directory.Unresolved, err error) {
+// present returns those of the keys that a target has.
+func present(ctx context.Context, t pipeline.StreamTarget, keys []directory.Unresolved) (list []directory.Unresolved, err error) {
 	var names []string
 	for _, k := range keys {
 		names = append(names, k.Names()...)
 	}
-	values, err := e.Target.Recall(ctx, names)
+	values, err := t.Recall(ctx, names)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +205,7 @@ func (e *Engine) Sweep(ctx context.Context) (waiting int64, err error) {
 	var keys []directory.Unresolved // not yet looked up
 	var due []directory.Unresolved
 	lookUp := func() error {
-		present, err := e.present(ctx, keys)
+		present, err := present(ctx, e.Target, keys)
 		due = append(due, present...)
 		keys = keys[:0]
 		return err

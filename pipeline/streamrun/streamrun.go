@@ -229,6 +229,7 @@ type Engine struct {
 
 	kits     chan *kit
 	spare    chan *batch // empty ones, with their memory
+	pulses   sync.Map    // of the lanes
 	going    sync.Map    // names of records that waited and that a lane is about to load
 	learned  [cpcds.NumTables]learned
 	arrivals chan directory.Unresolved // what arrived, for whatever lane has time
