@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Streams claims from a real Kafka of three brokers into one store with three processes, while
 brokers and processes are killed and stopped, and compares the store with a batch load of the same
-extract. Then streams Avro and Protobuf through a real schema registry.
+extract. Then streams into NDJSON files, and Avro and Protobuf through a real schema registry.
 
     stream.py PROGRAM WORKDIR SHARED [CLAIMS [SECONDS [SEED]]]
 
@@ -347,6 +347,53 @@ def forms(brokers, extract, batch, wants):
         note(f"{form}: {read} messages")
 
 
+def fold(folder):
+    """What a folder of NDJSON files says, by id: parts by number, the last line counts, deletions delete."""
+    parts = glob.glob(folder + "/*/part-*")
+    parts.sort(key=lambda p: int(os.path.basename(p).split(".")[0].rsplit("-", 1)[1]) if "part-stream" in p else 0)
+    found = {}
+    for path in parts:
+        kind = os.path.basename(os.path.dirname(path))
+        with open(path) as f:
+            for line in f:
+                record = json.loads(line)
+                if kind == "deleted":
+                    found.pop(record["entry"][0]["request"]["url"], None)
+                else:
+                    found[kind + "/" + record["id"]] = line
+    return found
+
+
+def files(brokers, extract):
+    """Streams into NDJSON files with a process that is killed, and compares with a batch load into files."""
+    topic, out, batch = "files", os.path.join(work, "files"), os.path.join(work, "files.batch")
+    cpcds("load", "--quiet", "--to", "ndjson:" + batch, extract)
+    tool(kafka, "topic", topic, "--partitions", "6", "--dir", cluster)
+    config = write("files.yaml", f"brokers: [{brokers}]\ntopics: [{topic}]\ngroup: {topic}\nto: ndjson:{out}\nlog: json\n{SESSIONS}")
+    cpcds("kafka", "publish", extract, "--brokers", brokers, "--topic", topic, "--quiet")
+    kills, end = 0, time.time() + 90
+    p, found = start("stream", "--config", config, log="files.log"), None
+    while time.time() < end and (found is None or found[1] != 0 or kills < 3):
+        time.sleep(dice.uniform(1, 3))
+        if kills < 3:
+            p.kill()
+            p.wait()
+            kills += 1
+            p = start("stream", "--config", config, log="files.log")
+        found = lag(config)
+        check(p.poll() is None, "the stream into files has ended by itself")
+    check(found and found[1] == 0, f"files: the lag is {found and found[1]}")
+    terminate(p, "after the files")
+    have, want = fold(out), fold(batch)
+    wrong = [key for key in have.keys() | want.keys() if have.get(key) != want.get(key)]
+    check(not wrong, f"files: {len(wrong)} of {len(want)} resources differ from those of the batch load, such as {wrong[:3]}")
+    cpcds("reconcile", "--to", "ndjson:" + out)
+    cpcds("verify", "--quiet", "ndjson:" + out)
+    total, read = manifests(out, topic), count(brokers, topic)
+    check(read == total["read"] and total["dead_letters"] == 0, f"files: the Java client reads {read} messages, the manifests say {total}")
+    note(f"NDJSON files: {read} messages, {kills} kills, {len(have)} resources as after the batch load")
+
+
 def main():
     os.makedirs(work, exist_ok=True)
     extract, small = os.path.join(work, "extract"), os.path.join(work, "small")
@@ -359,6 +406,7 @@ def main():
     brokers = tool(kafka, "up", "--dir", cluster, "--port", "0", "--brokers", "3").splitlines()[-1]
     note("three brokers at " + brokers)
     chaos(brokers, extract, batches[0], wants[0])
+    files(brokers, small)
     forms(brokers, small, batches[1], wants[1])
 
 
