@@ -306,6 +306,9 @@ func TestShuffleMovesRows(t *testing.T) {
 }
 
 func TestEveryColumnIsFilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is long, and one goroutine does most of it")
+	}
 	dir, _ := write(t, Options{Claims: 10000, Seed: 1, Format: CSV})
 	for tab := range cpcds.NumTables {
 		x := read(t, dir, tab.String())

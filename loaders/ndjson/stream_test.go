@@ -223,7 +223,7 @@ func TestStreamFaults(t *testing.T) {
 	}
 	operations, every := undisturbed.ops, 2
 	if testing.Short() {
-		every = 11
+		every = 29
 	}
 	var wait sync.WaitGroup
 	slots := make(chan struct{}, 4) // most of the time is waiting for the disk

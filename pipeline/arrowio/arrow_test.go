@@ -337,6 +337,9 @@ func TestMissingFile(t *testing.T) {
 // TestDamage damages files in many places. Reading them must return a *FormatError or rows, and
 // must never panic.
 func TestDamage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is long, and one goroutine does most of it")
+	}
 	records, want := typedRecords(120, 80)
 	dir := t.TempDir()
 	for _, form := range forms {

@@ -27,6 +27,9 @@ var wrappers = []struct {
 // TestEvery writes small files of every type, with and without nulls, in lists and not, in both
 // formats, compressed and not, and reads them starting at each row.
 func TestEvery(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is long, and one goroutine does most of it")
+	}
 	var all []form
 	for _, stream := range []bool{false, true} {
 		all = append(all, form{"none", stream, nil}, form{"lz4", stream, []ipc.Option{ipc.WithLZ4()}}, form{"zstd", stream, []ipc.Option{ipc.WithZstd()}})

@@ -54,6 +54,9 @@ func wideRecord(rows, columns int) arrow.Record {
 // TestMemory reads a batch that is much larger than the memory limit. The rows must be the same as
 // without the limit, and the heap must stay small.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is long, and one goroutine does most of it")
+	}
 	const limit = 2 << 20
 	records := []arrow.Record{wideRecord(40_000, 24)}
 	for _, form := range forms {

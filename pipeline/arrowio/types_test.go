@@ -201,6 +201,9 @@ func isBinary(t arrow.DataType) bool {
 }
 
 func TestTypes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is long, and one goroutine does most of it")
+	}
 	records, want := typedRecords(700, 900, 0, 5000, 40)
 	for _, form := range forms {
 		f := openForm(t, form, records)

@@ -83,6 +83,9 @@ func (o *ordered) Load(ctx context.Context, lane string, b *fhir.Batch, seal pip
 // TestManyReferenced puts referenced-only resources together in files and in memory, also
 // beside those of an earlier run: the resources and their order are the same.
 func TestManyReferenced(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is long, and one goroutine does most of it")
+	}
 	first := makeExtract(t, synth.Options{Seed: 8, Faults: 0.3, Claims: 1500})
 	second := makeExtract(t, synth.Options{Seed: 9, Faults: 0.3, Claims: 1500})
 	run := func(spread bool) (*ordered, []*pipeline.Account) {

@@ -229,6 +229,9 @@ func countRejects(t *testing.T, state string) (kept, rows int) {
 // TestFormsGiveTheSameResources loads the same claims as CSV, as line-grain,
 // nested and normalised Parquet: the resources are the same, byte for byte.
 func TestFormsGiveTheSameResources(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is long, and one goroutine does most of it")
+	}
 	want, account := load(t, makeExtract(t, synth.Options{Seed: 9}))
 	for _, o := range []synth.Options{
 		{Seed: 9, Format: synth.CSV},
@@ -303,6 +306,9 @@ func TestScatteredRows(t *testing.T) {
 // TestNestedClaimsInTwoFiles loads nested rows of which two files have the same
 // claims: they go through the shuffle, which must keep their input rows apart.
 func TestNestedClaimsInTwoFiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is long, and one goroutine does most of it")
+	}
 	dir := makeExtract(t, synth.Options{Seed: 9, Grain: synth.NestedGrain, Claims: 1500})
 	want, wantAccount := load(t, dir)
 	src := filepath.Join(dir, "claims-00000.parquet")

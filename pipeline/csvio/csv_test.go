@@ -247,6 +247,9 @@ func compareRows(t testing.TB, name string, want, got [][]string) {
 
 // TestContainers reads the same rows from all encodings and compressions.
 func TestContainers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is long, and one goroutine does most of it")
+	}
 	content := sample(40000)
 	want := reference(t, content)
 	check := func(name string, raw []byte, opts Options) {

@@ -190,6 +190,9 @@ func compareRows(t testing.TB, name string, want, got [][]string) {
 // TestSharedFlat reads the extract in all its flat variants and compares every value with the CSV
 // file that they were made from.
 func TestSharedFlat(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is long, and one goroutine does most of it")
+	}
 	const dir = "synthea-cpcds/parquet/"
 	check := func(csvName string, parts ...string) {
 		t.Helper()

@@ -239,6 +239,9 @@ func TestNotText(t *testing.T) {
 // TestDamage damages a file in many places. Reading it must return a *FormatError or the correct
 // number of rows, and must never panic.
 func TestDamage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is long, and one goroutine does most of it")
+	}
 	rows, want := makeTyped(300)
 	good, err := os.ReadFile(writeFile(t, rows, 150, parquet.Compression(&parquet.Snappy)))
 	if err != nil {
