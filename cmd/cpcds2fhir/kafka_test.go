@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,7 @@ func TestKafka(t *testing.T) {
 		{"stopped process", testStoppedProcess},
 		{"stopped at the start", testStoppedAtStart},
 		{"budget", testBudget},
+		{"another store", testAnotherStore},
 	} {
 		t.Run(tt.name, func(t *testing.T) { t.Parallel(); tt.run(t, b) })
 	}
@@ -376,4 +378,30 @@ func testBudget(t *testing.T, b *streamBench) {
 		}
 	}
 	s.manifests()
+}
+
+// testAnotherStore is a process of the group that loads into a store of its own, as on another machine: it
+// gets no partitions.
+func testAnotherStore(t *testing.T, b *streamBench) {
+	s := b.test(t)
+	s.publish()
+	s.configure(quick)
+	first := s.stream()
+	s.loaded(first)
+	own := s.store
+	s.store = filepath.Join(s.dir, "other")
+	s.configure(quick)
+	second := s.stream()
+	second.says(`"partitions": 0`)
+	first.says("some processes of the group load into another store")
+	s.send(claimsOf(s.messages(), "claims")[0])
+	s.loaded(first, second)
+	second.stop()
+	first.stop()
+	out := s.run(t, "store", "stats", "--store", s.store)
+	if !regexp.MustCompile(`ExplanationOfBenefit +0 `).MatchString(out) {
+		t.Errorf("the other store was loaded: %s", out)
+	}
+	s.store = own
+	s.same()
 }

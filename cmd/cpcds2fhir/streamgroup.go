@@ -16,7 +16,7 @@ import (
 )
 
 // consume reads the partitions that the group assigns to this process, until ctx ends.
-func (s *streamSetup) consume(ctx context.Context, e *streamrun.Engine, t pipeline.StreamRecords, cluster *kafkaio.Cluster) error {
+func (s *streamSetup) consume(ctx context.Context, e *streamrun.Engine, t *streamTarget, cluster *kafkaio.Cluster) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wait sync.WaitGroup
@@ -26,7 +26,7 @@ func (s *streamSetup) consume(ctx context.Context, e *streamrun.Engine, t pipeli
 	for _, topic := range cluster.Topics {
 		partitions += len(topic.Partitions)
 	}
-	group := kafkaio.GroupConfig{Group: s.Group, Topics: s.topicNames(), SessionTimeout: s.Sessions.Timeout, RebalanceTimeout: s.Sessions.Rebalance,
+	group := kafkaio.GroupConfig{Group: s.Group, Topics: s.topicNames(), Target: t.id, SessionTimeout: s.Sessions.Timeout, RebalanceTimeout: s.Sessions.Rebalance,
 		DrainTimeout: s.Sessions.Drain + s.Sessions.Drain/8,
 		Events: kafkaio.GroupEvents{
 			Joined: func(generation int32, member string, list []kafkaio.TopicPartition) {
@@ -36,6 +36,9 @@ func (s *streamSetup) consume(ctx context.Context, e *streamrun.Engine, t pipeli
 			Left: func(generation int32, stuck []kafkaio.TopicPartition) {
 				s.status.leave()
 				s.log.Info("left the generation", zap.Int32("generation", generation), zap.Int("stuck", len(stuck)))
+			},
+			Others: func(members int) {
+				s.log.Error("some processes of the group load into another store, on this machine or another one; they get no partitions", zap.Int("processes", members))
 			},
 			Retrying: func(err error) { s.log.Warn("joining again", zap.String("error", message(err))) },
 		}}

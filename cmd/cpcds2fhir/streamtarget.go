@@ -15,6 +15,7 @@ type streamTarget struct {
 	pipeline.StreamTarget
 	voider pipeline.Voider // nil of a target that cannot cancel its claims
 	close  func() error
+	id     string // distinguishes it from all others
 }
 
 // ledgerFolder is where the state folder of an NDJSON folder keeps what a stream must know of it.
@@ -34,11 +35,11 @@ func (s *streamSetup) openTarget(ctx context.Context) (*streamTarget, error) {
 		return nil, err
 	}
 	if s.target.kind == "store" {
-		return &streamTarget{l, l, l.Close}, nil
+		return &streamTarget{l, l, l.Close, l.Identity()}, nil
 	}
 	files, err := ndjson.OpenStream(ctx, s.target.dir, l, ndjson.StreamOptions{Compress: s.target.compress, KeyFingerprint: s.identity.Fingerprint(), State: state, Roll: s.Window})
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	return &streamTarget{files, nil, func() error { return errors.Join(files.Close(), l.Close()) }}, nil
+	return &streamTarget{files, nil, func() error { return errors.Join(files.Close(), l.Close()) }, l.Identity()}, nil
 }

@@ -15,6 +15,9 @@ type GroupConfig struct {
 	Group string
 	// Topics are what the group reads. All must exist.
 	Topics []string
+	// Target identifies what the lanes are loaded into. Members with another target than the leader of
+	// the group get no partitions; "" does not say.
+	Target string
 	// SessionTimeout is how long the broker waits for a heartbeat before it gives the partitions to others. The
 	// default is 30 seconds.
 	SessionTimeout time.Duration
@@ -45,6 +48,8 @@ type GroupEvents struct {
 	// Left says that the generation is over for this member. The lanes of stuck have not returned in time; until they do,
 	// their partitions get no new lane in this process.
 	Left func(generation int32, stuck []TopicPartition)
+	// Others says that this member leads the group, and how many members load into another target.
+	Others func(members int)
 	// Retrying says that joining failed, or that the topics could not be looked at, and will be tried again.
 	Retrying func(err error)
 }
@@ -116,6 +121,7 @@ func (c *Client) Consume(ctx context.Context, cfg GroupConfig, lane func(ctx con
 		ID: cfg.Group, Topics: cfg.Topics, Brokers: c.cfg.Brokers, Dialer: dialer, Timeout: c.cfg.Timeout,
 		SessionTimeout: cfg.SessionTimeout, RebalanceTimeout: cfg.RebalanceTimeout,
 		HeartbeatInterval: cfg.HeartbeatInterval, JoinGroupBackoff: cfg.JoinBackoff,
+		GroupBalancers: []kafka.GroupBalancer{targetBalancer{target: cfg.Target, others: cfg.Events.Others}},
 		// The library's own watch would let brokers create topics; see membership.watch.
 	})
 	if err != nil {
