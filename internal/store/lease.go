@@ -81,14 +81,17 @@ func (s *Store) guard(c *Commit) (unlock func(), err error) {
 		}
 	}
 	failed := map[string]bool{} // by name: no guard has matched
-	for _, g := range c.Guards {
-		var now []byte
-		err := view(s.db, metaKey(g.Name), func(v []byte) error {
-			now = append([]byte{}, v...)
-			return nil
-		})
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return unlock, fmt.Errorf("read guarded record: %w", err)
+	var now []byte
+	for i, g := range c.Guards {
+		if i == 0 || g.Name != c.Guards[i-1].Name { // alternatives usually stand together
+			now = nil
+			err := view(s.db, metaKey(g.Name), func(v []byte) error {
+				now = append([]byte{}, v...)
+				return nil
+			})
+			if err != nil && !errors.Is(err, ErrNotFound) {
+				return unlock, fmt.Errorf("read guarded record: %w", err)
+			}
 		}
 		if same(now, g.Value) {
 			failed[g.Name] = false

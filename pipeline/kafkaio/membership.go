@@ -155,6 +155,14 @@ func (m *membership) session(ctx, genCtx context.Context, gen *kafka.Generation)
 
 // assignments returns what the generation has for us, in order.
 func (m *membership) assignments(gen *kafka.Generation) []*Assignment {
+	// Of several calls at the same time, the library's connection lets all but one spin on a CPU until
+	// their answers come.
+	var one sync.Mutex
+	commit := func(offsets map[string]map[int]int64) error {
+		one.Lock()
+		defer one.Unlock()
+		return gen.CommitOffsets(offsets)
+	}
 	var as []*Assignment
 	for topic, partitions := range gen.Assignments {
 		for _, p := range partitions {
@@ -163,7 +171,7 @@ func (m *membership) assignments(gen *kafka.Generation) []*Assignment {
 				Committed:      max(p.Offset, -1), // the library has -2 for none
 				Generation:     gen.ID,
 				Member:         gen.MemberID,
-				commit:         gen.CommitOffsets,
+				commit:         commit,
 				turn:           make(chan struct{}, 1),
 				floor:          -1,
 				over:           make(chan struct{}),
