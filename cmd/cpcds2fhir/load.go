@@ -24,6 +24,7 @@ import (
 	"cpcds2fhir/pipeline/batchrun"
 	"cpcds2fhir/pipeline/manifest"
 	"cpcds2fhir/pipeline/rejects"
+	"cpcds2fhir/pipeline/streamrun"
 	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/fhir"
 	"cpcds2fhir/schemas/layouts"
@@ -316,6 +317,11 @@ func (j *job) intoTarget(ctx context.Context, x *extract, run *batchrun.Config, 
 	defer run.Loader.Close()
 	if again != nil {
 		return again, nil
+	}
+	if t, ok := run.Loader.(pipeline.StreamTarget); ok {
+		if run.Streams, err = streamrun.Known(ctx, t); err != nil {
+			return nil, err
+		}
 	}
 	if err := errors.Join(manifest.KeepLayout(j.state, x.layout), m.Begin(j.state)); err != nil {
 		return nil, err

@@ -371,15 +371,8 @@ func tellStreams(ctx context.Context, l pipeline.Loader, state string) error {
 	if !ok {
 		return nil
 	}
-	streams := false
-	err := t.Each(ctx, "at/", func(pipeline.Record) error {
-		streams = true
-		return errFound
-	})
-	if err != nil && !errors.Is(err, errFound) || !streams {
+	if known, err := streamrun.Known(ctx, t); err != nil || known == nil {
 		return err
 	}
 	return streamrun.Import(ctx, t, state, filepath.Join(state, "streams", "scratch"))
 }
-
-var errFound = errors.New("found")

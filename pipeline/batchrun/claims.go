@@ -8,6 +8,7 @@ import (
 
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/claims"
+	"cpcds2fhir/pipeline/directory"
 	"cpcds2fhir/pipeline/referenced"
 	"cpcds2fhir/pipeline/rejects"
 	"cpcds2fhir/pipeline/rowbatch"
@@ -79,7 +80,15 @@ func (l *load) openClaims(ctx context.Context, name string, input int) (*claimLa
 	if err != nil {
 		return nil, err
 	}
-	return &claimLane{lane: a, builder: claims.NewBuilder(&l.claims, l.dir, a.timer.lap)}, nil
+	return &claimLane{lane: a, builder: claims.NewBuilder(&l.claims, l.lookup(l.dir), a.timer.lap)}, nil
+}
+
+// lookup is a snapshot of the directory, with what streams have put into the target.
+func (l *load) lookup(dir *directory.Directory) directory.Lookup {
+	if l.Streams == nil {
+		return dir
+	}
+	return dir.With(l.Streams)
 }
 
 // stream loads one lane of contiguous claims and leaves its account.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/directory"
 	"cpcds2fhir/pipeline/rowbatch"
 	"cpcds2fhir/schemas/carin"
 	"cpcds2fhir/schemas/fhir"
@@ -22,7 +23,11 @@ type Config struct {
 	Repairs  pipeline.Repairs // zero is strict mode
 	Loader   pipeline.Loader
 	Voider   pipeline.Voider // of a target that can cancel its claims; nil is none
-	State    string          // folder of rejects, referenced-only resources and the directory
+
+	// Streams is what streams have put into the target: claims may refer to it too. nil is nothing.
+	Streams directory.Records
+
+	State string // folder of rejects, referenced-only resources and the directory
 
 	// Directory is the state folder whose directory is read; "" is State. DryRun leaves the
 	// directory as it is.

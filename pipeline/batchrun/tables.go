@@ -72,7 +72,7 @@ func (l *load) index(ctx context.Context, dir *directory.Directory, t cpcds.Tabl
 	if err != nil {
 		return nil, nil, err
 	}
-	b := tables.NewBuilder(&l.tables, dir, t)
+	b := tables.NewBuilder(&l.tables, l.lookup(dir), t)
 	for _, s := range sources {
 		err := l.each(ctx, t, s, 0, func(rows *rowbatch.Batch, i int, n int64) error { return b.Index(x, rows, i, s.index, n) })
 		if err != nil {
@@ -120,19 +120,20 @@ func (l *load) loadTable(ctx context.Context, x indexed, s tableSource) (*pipeli
 	if a.done {
 		return &a.durable, nil
 	}
-	b := tables.NewBuilder(&l.tables, x.dir, x.table)
+	dir := l.lookup(x.dir)
+	b := tables.NewBuilder(&l.tables, dir, x.table)
 	err = l.each(ctx, x.table, s, a.row, func(rows *rowbatch.Batch, i int, n int64) error {
 		referenced, reject := b.Build(&a.next.out, &a.next.account, rows, i, s.index, n, x.winners)
 		a.referenced.Add(referenced)
 		if reject != nil {
 			a.rejects.Add(reject, rowbatch.Segment{Batch: rows, From: i, To: i + 1})
 		}
-		return a.advance(ctx, 1, 1, x.dir.Err)
+		return a.advance(ctx, 1, 1, dir.Err)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &a.durable, a.finish(ctx, x.dir.Err)
+	return &a.durable, a.finish(ctx, dir.Err)
 }
 
 // each calls f for the rows of a source from a row on: the batch, the row in it, and its

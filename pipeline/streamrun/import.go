@@ -11,6 +11,17 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
+// Known is what streams have put into a target, for loads into it; nil if no stream has.
+func Known(ctx context.Context, t pipeline.StreamTarget) (directory.Records, error) {
+	found := errors.New("found")
+	switch err := t.Each(ctx, "at/", func(pipeline.Record) error { return found }); {
+	case errors.Is(err, found):
+		return recall{ctx, t}, nil
+	default:
+		return nil, err
+	}
+}
+
 // Import lets streams into a target refer to what batch loads have put there: it adds the directory
 // of a state folder to the records of the target. scratch is a folder for temporary files.
 func Import(ctx context.Context, t pipeline.StreamTarget, state, scratch string) error {
