@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"cpcds2fhir/pipeline/streamrun"
@@ -76,7 +77,7 @@ func newStreamStatus() *streamStatus {
 	s.owns = gauge("store_owner", "1 if this process owns the store, 0 if it works through another one.").WithLabelValues()
 	s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: prefix + "oldest_unloaded_seconds",
 		Help: "Age of the oldest message that was read and is not durable; 0 if there is none."}, s.oldestUndone))
-	s.registry.MustRegister(s.loadedBytes, s.again, s.rebalances)
+	s.registry.MustRegister(s.loadedBytes, s.again, s.rebalances, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return s
 }
 

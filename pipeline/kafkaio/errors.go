@@ -1,6 +1,7 @@
 package kafkaio
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ type BrokerError struct {
 func (e *BrokerError) Error() string {
 	what := kafka.Error(e.Code).Title()
 	if what == "" {
-		what = "unknown error"
+		what = cmp.Or(newerCodes[e.Code], "unknown error")
 	}
 	if e.Topic == "" {
 		return fmt.Sprintf("broker answered %d (%s)", e.Code, what)
@@ -80,9 +81,13 @@ func (e *BrokerError) Error() string {
 	return fmt.Sprintf("broker answered %d (%s) for %v", e.Code, what, e.TopicPartition)
 }
 
+// newerCodes are codes that the library does not know, and that may pass: a leader that was just elected
+// does not know its high watermark yet.
+var newerCodes = map[int16]string{78: "Offset Not Available"}
+
 // Retriable reports whether the broker may answer otherwise next time.
 func (e *BrokerError) Retriable() bool {
-	return kafka.Error(e.Code).Temporary()
+	return kafka.Error(e.Code).Temporary() || newerCodes[e.Code] != ""
 }
 
 // AuthenticationError says that a broker did not accept the secrets, or that they could not be got. Some brokers answer a

@@ -88,8 +88,16 @@ func Manifests(ctx context.Context, t pipeline.StreamRecords, group string, sinc
 // count fills in the account.
 func (m *Manifest) count(a *pipeline.Account) {
 	m.Rows, m.Resources = a.RowsByTable(), a.ResourcesByType()
-	m.Claims, m.Rejects, m.Repairs, m.Skips, m.Warnings = a.Claims, a.Rejects, a.Repairs, a.Skips, a.Warnings
+	m.Claims, m.Rejects, m.Repairs, m.Skips, m.Warnings = a.Claims, counts(a.Rejects), counts(a.Repairs), counts(a.Skips), counts(a.Warnings)
 	m.Balanced = a.Balanced() && m.Messages.Balanced()
+}
+
+// counts is a map that is never nil, so that it is {} in JSON.
+func counts(m map[string]int64) map[string]int64 {
+	if m == nil {
+		return map[string]int64{}
+	}
+	return m
 }
 
 // Write writes the manifest into a folder, in place of an earlier one of the same window.
