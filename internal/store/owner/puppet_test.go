@@ -2,6 +2,7 @@ package owner
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -186,6 +187,26 @@ func (p *puppet) signal(s syscall.Signal) {
 	if err := p.cmd.Process.Signal(s); err != nil {
 		p.t.Fatal(err)
 	}
+	if s == syscall.SIGSTOP {
+		p.stopped()
+	}
+}
+
+// stopped waits until the process has stopped: the signal is sent before all of its threads have.
+func (p *puppet) stopped() {
+	p.t.Helper()
+	for range 1000 {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+		if err != nil { // a system without such files
+			time.Sleep(100 * time.Millisecond)
+			return
+		}
+		if _, state, _ := bytes.Cut(stat, []byte(") ")); bytes.HasPrefix(state, []byte("T")) {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	p.t.Fatal("the process has not stopped")
 }
 
 // kill kills the process and waits for its end.
