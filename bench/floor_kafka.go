@@ -27,7 +27,7 @@ func floorKafka(dir, brokers, topic string) error {
 			if err != nil {
 				return err
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }() // it was only read
 			first, end, err := conn.ReadOffsets()
 			if err != nil || first == end {
 				return err
