@@ -115,6 +115,13 @@ func (b *Builder) Err() error { return errors.Join(b.dir.Err(), b.err) }
 // yet. It is valid until the next claim.
 func (b *Builder) Unresolved() []directory.Unresolved { return b.unresolved }
 
+// Use lets the builder look into another directory: builders are large, so that a few for many lanes
+// stay in the caches of the CPUs.
+func (b *Builder) Use(dir directory.Lookup) {
+	b.dir, b.err = dir, nil
+	b.resolver.Use(dir)
+}
+
 // Forget forgets what was found in the directory, because it has changed.
 func (b *Builder) Forget() { b.resolver.Forget() }
 

@@ -54,6 +54,13 @@ func NewResolver(dir Lookup, k Keys, l *layouts.Layout) *Resolver {
 		members: referenceCache{}, coverages: map[string]Coverage{}, providers: map[ProviderKey]cachedProvider{}, payers: referenceCache{}}
 }
 
+// Use lets the resolver look into another directory.
+func (r *Resolver) Use(dir Lookup) {
+	_, r.live = dir.(*Live)
+	r.dir = dir
+	r.Forget()
+}
+
 // Referenced returns what was referred to since Reset but no table has. Its strings may be views;
 // the list is valid until Reset.
 func (r *Resolver) Referenced() []referenced.Resource { return r.referenced }

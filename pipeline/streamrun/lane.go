@@ -341,7 +341,6 @@ func (l *lane) send(work context.Context) {
 	l.maker.flight = b
 	l.next.at = b.at
 	l.maker.dir.Begin()
-	l.maker.forget()
 	landed := make(chan error, 1)
 	l.landed = landed
 	go func() { landed <- l.deliver(work, b) }()

@@ -182,7 +182,7 @@ func (m *maker) assemble(ctx context.Context, b *batch) error {
 	var found []lined
 	var names []string
 	var places [][]messages.Place
-	r := m.kit[cpcds.Claims]
+	r := m.kit.readers[cpcds.Claims]
 	for _, name := range list {
 		v := m.dir.Other(name)
 		var x lined
@@ -225,13 +225,13 @@ func (m *maker) closeLines(name string) {
 // assembled makes the claim of several messages.
 func (m *maker) assembled(ctx context.Context, b *batch, name string, x *lined, segments []rowbatch.Segment) error {
 	var a pipeline.Account
-	m.scratch.Reset()
-	r := m.claims.Build(ctx, &m.scratch, &a, x.Key, segments)
-	if err := m.claims.Err(); err != nil {
+	m.kit.scratch.Reset()
+	r := m.kit.claims.Build(ctx, &m.kit.scratch, &a, x.Key, segments)
+	if err := m.kit.claims.Err(); err != nil {
 		return err
 	}
 	now := m.Now().UTC()
-	if r.Reject != nil && r.Fate == claims.Rejected && now.Sub(x.Since) < m.Late && awaited(r.Reject.Problems, m.claims.Unresolved()) != nil {
+	if r.Reject != nil && r.Fate == claims.Rejected && now.Sub(x.Since) < m.Late && awaited(r.Reject.Problems, m.kit.claims.Unresolved()) != nil {
 		m.openLines(name, now.Add(retryLines)) // its member or coverage may still arrive
 		return nil
 	}
@@ -281,7 +281,7 @@ func (m *maker) assembled(ctx context.Context, b *batch, name string, x *lined, 
 	}
 	x.Done = true
 	again := x.Last.Add(m.Late)
-	if len(m.claims.Unresolved()) > 0 { // it may mean something else when a provider or payer arrives
+	if len(m.kit.claims.Unresolved()) > 0 { // it may mean something else when a provider or payer arrives
 		if look := now.Add(retryLines << min(x.Looks, 20)); look.Before(again) {
 			again = look
 		}

@@ -14,7 +14,6 @@ import (
 	"cpcds2fhir/pipeline/messages"
 	"cpcds2fhir/pipeline/referenced"
 	"cpcds2fhir/pipeline/rowbatch"
-	"cpcds2fhir/pipeline/tables"
 	"cpcds2fhir/schemas/cpcds"
 	"cpcds2fhir/schemas/fhir"
 )
@@ -22,17 +21,14 @@ import (
 // maker makes batches of messages: what each of them becomes. It belongs to one lane.
 type maker struct {
 	*Engine
-	Target  pipeline.StreamTarget // of the lane
-	part    Partition
-	lane    string // its name
-	pulse   *pulse
-	dir     *directory.Live
-	claims  *claims.Builder
-	tables  [cpcds.NumTables]*tables.Builder
-	kit     *kit // while messages are made
-	raw     directory.Keys
-	scratch fhir.Batch // the resources of one record
-	flight  *batch     // on its way to the target; nil if there is none
+	Target pipeline.StreamTarget // of the lane
+	part   Partition
+	lane   string // its name
+	pulse  *pulse
+	dir    *directory.Live
+	kit    *kit // while messages are made
+	raw    directory.Keys
+	flight *batch // on its way to the target; nil if there is none
 
 	names  []string // to prefetch
 	looked map[lookup]bool
@@ -58,27 +54,12 @@ func newMaker(work context.Context, l *lane) *maker {
 	e := l.Engine
 	m := &maker{Engine: e, part: l.part, lane: l.name, Target: l.Target, pulse: &l.pulse, raw: directory.NewKeys(e.Identity, e.Layout), due: map[string]time.Time{}, looked: map[lookup]bool{}}
 	m.dir = directory.NewLive(e.base, recall{work, l.Target})
-	m.claims = claims.NewBuilder(&e.claims, m.dir, nil)
-	for _, t := range tables.Order {
-		m.tables[t] = tables.NewBuilder(&e.tables, m.dir, t)
-	}
 	return m
 }
 
 // begin begins anew: what was made and did not arrive is forgotten.
 func (m *maker) begin() {
 	m.dir.Reset()
-	m.forget()
-}
-
-// forget forgets what was found in the directory.
-func (m *maker) forget() {
-	m.claims.Forget()
-	for _, b := range m.tables {
-		if b != nil {
-			b.Forget()
-		}
-	}
 }
 
 // item is a message on its way to a batch.
@@ -145,6 +126,7 @@ func (m *maker) takeKit(ctx context.Context) error {
 	if m.kit == nil {
 		return ctx.Err()
 	}
+	m.kit.use(m.Engine, m.dir)
 	return nil
 }
 
@@ -205,7 +187,7 @@ func (m *maker) read(ctx context.Context, it *item) error {
 	if it.Value == nil {
 		return nil
 	}
-	place, err := m.kit[it.table].add(ctx, m.format(m.topicOf(it)), it.Value, it.Offset)
+	place, err := m.kit.readers[it.table].add(ctx, m.format(m.topicOf(it)), it.Value, it.Offset)
 	var bad *messages.Error
 	var unfit *layoutError
 	switch {
@@ -248,7 +230,7 @@ func (m *maker) item(ctx context.Context, b *batch, it *item) error {
 
 // claim makes the claim of a message.
 func (m *maker) claim(ctx context.Context, b *batch, it *item) error {
-	rows := m.kit[cpcds.Claims].batch(it.place.Group)
+	rows := m.kit.readers[cpcds.Claims].batch(it.place.Group)
 	from, to := it.place.From, it.place.To
 	for i := from + 1; i < to; i++ {
 		if !rows.SameKey(from, i) {
@@ -267,19 +249,19 @@ func (m *maker) claim(ctx context.Context, b *batch, it *item) error {
 		}
 	}
 	var a pipeline.Account
-	m.scratch.Reset()
+	m.kit.scratch.Reset()
 	segment := []rowbatch.Segment{{Batch: rows, From: from, To: to}}
 	var r *claims.Result
 	if key == "" {
-		r = m.claims.Keyless(&a, segment[0])
+		r = m.kit.claims.Keyless(&a, segment[0])
 	} else {
-		r = m.claims.Build(ctx, &m.scratch, &a, key, segment)
+		r = m.kit.claims.Build(ctx, &m.kit.scratch, &a, key, segment)
 	}
-	if err := m.claims.Err(); err != nil {
+	if err := m.kit.claims.Err(); err != nil {
 		return err
 	}
 	if r.Reject != nil && !it.expired {
-		if deps := awaited(r.Reject.Problems, m.claims.Unresolved()); deps != nil && r.Fate == claims.Rejected {
+		if deps := awaited(r.Reject.Problems, m.kit.claims.Unresolved()); deps != nil && r.Fate == claims.Rejected {
 			m.wait(b, it, key, deps)
 			return nil
 		}
@@ -303,10 +285,10 @@ func (m *maker) claim(ctx context.Context, b *batch, it *item) error {
 		}
 		c := m.made(b, key, r)
 		version := ""
-		for _, x := range m.scratch.All() {
+		for _, x := range m.kit.scratch.All() {
 			version = x.SourceVersion // they all have that of the claim
 		}
-		m.settle(b, it, record(fhir.ExplanationOfBenefit, m.raw.Raw(fhir.ExplanationOfBenefit, key)), strings.Clone(version), m.claims.Unresolved(), r.Referenced)
+		m.settle(b, it, record(fhir.ExplanationOfBenefit, m.raw.Raw(fhir.ExplanationOfBenefit, key)), strings.Clone(version), m.kit.claims.Unresolved(), r.Referenced)
 		if it.again() {
 			return nil // it was counted when it was loaded
 		}
@@ -326,7 +308,7 @@ func (m *maker) claim(ctx context.Context, b *batch, it *item) error {
 func (m *maker) made(b *batch, key string, r *claims.Result) madeClaim {
 	c := madeClaim{from: b.out.Len(), partly: r.Partly, voided: r.Voided}
 	m.keepParts(key)
-	for _, x := range m.scratch.All() {
+	for _, x := range m.kit.scratch.All() {
 		b.out.Add(x)
 	}
 	c.to = b.out.Len()
@@ -335,11 +317,11 @@ func (m *maker) made(b *batch, key string, r *claims.Result) madeClaim {
 
 // row makes the resources of the rows of a message of a small table.
 func (m *maker) row(ctx context.Context, b *batch, it *item) error {
-	rows, t := m.kit[it.table].batch(it.place.Group), m.tables[it.table]
+	rows, t := m.kit.readers[it.table].batch(it.place.Group), m.kit.tables[it.table]
 	// The directory is about to change, so claims must look again.
-	m.forget()
+	m.kit.forget()
 	var a pipeline.Account
-	m.scratch.Reset()
+	m.kit.scratch.Reset()
 	var rejected *pipeline.Reject
 	var deps, unresolved []directory.Unresolved
 	var only []referenced.Resource
@@ -359,7 +341,7 @@ func (m *maker) row(ctx context.Context, b *batch, it *item) error {
 		if err := t.Index(m.dir, rows, i, 0, it.Offset); err != nil {
 			return err
 		}
-		mentioned, reject := t.Build(&m.scratch, &a, rows, i, 0, it.Offset, m.dir)
+		mentioned, reject := t.Build(&m.kit.scratch, &a, rows, i, 0, it.Offset, m.dir)
 		if err := m.dir.Err(); err != nil {
 			return err
 		}
@@ -378,26 +360,26 @@ func (m *maker) row(ctx context.Context, b *batch, it *item) error {
 		return nil
 	}
 	m.went(b, it)
-	for _, x := range m.scratch.All() {
+	for _, x := range m.kit.scratch.All() {
 		b.out.Add(x)
-		if raw, ok := fhir.ParseID(x.ID); ok && m.scratch.Len() == 1 {
+		if raw, ok := fhir.ParseID(x.ID); ok && m.kit.scratch.Len() == 1 {
 			m.settle(b, it, record(x.Type, raw), strings.Clone(x.SourceVersion), unresolved, only)
 		}
 	}
 	if it.again() {
-		m.forget()
+		m.kit.forget()
 		return nil
 	}
 	b.account.Add(&a)
 	switch {
 	case rejected != nil:
 		m.reject(b, it, rejected, true)
-	case m.scratch.Len() == 0 && a.Rows[it.table].Skipped > 0 && len(a.Skips) > 0 && a.Skips[it.table.String()+pipeline.RuleDuplicateKey] == 0:
+	case m.kit.scratch.Len() == 0 && a.Rows[it.table].Skipped > 0 && len(a.Skips) > 0 && a.Skips[it.table.String()+pipeline.RuleDuplicateKey] == 0:
 		m.count(b, it, func(c *MessageCount) { c.Skipped++ })
 	default:
 		m.count(b, it, func(c *MessageCount) { c.Records++ })
 	}
-	m.forget()
+	m.kit.forget()
 	return nil
 }
 

@@ -47,7 +47,7 @@ func (m *maker) prefetch(items []item) {
 		if it.fault != nil || it.Value == nil || it.table != cpcds.Claims {
 			continue
 		}
-		rows := m.kit[cpcds.Claims].batch(it.place.Group)
+		rows := m.kit.readers[cpcds.Claims].batch(it.place.Group)
 		key := rows.Key(it.place.From)
 		if key == "" {
 			continue

@@ -9,9 +9,13 @@ import (
 	"sync"
 
 	"cpcds2fhir/pipeline"
+	"cpcds2fhir/pipeline/claims"
+	"cpcds2fhir/pipeline/directory"
 	"cpcds2fhir/pipeline/messages"
 	"cpcds2fhir/pipeline/rowbatch"
+	"cpcds2fhir/pipeline/tables"
 	"cpcds2fhir/schemas/cpcds"
+	"cpcds2fhir/schemas/fhir"
 	"cpcds2fhir/schemas/layouts"
 )
 
@@ -56,29 +60,58 @@ func (e *layoutError) Error() string {
 	return fmt.Sprintf("the fields do not fit the layout: %v", e.err)
 }
 
-// kit is the readers of all tables. Their memory is large, so there are only a few kits for all lanes:
-// a lane takes one while it makes messages, and more lanes at a time than CPUs would not be faster.
-type kit [cpcds.NumTables]*reader
+// kit is what makes messages: the readers and builders of all tables. Its memory is large, so there are
+// only a few kits for all lanes: a lane takes one while it makes messages. More lanes at a time than
+// CPUs would not be faster, and what all of them use stays in the caches.
+type kit struct {
+	readers [cpcds.NumTables]*reader
+	claims  *claims.Builder
+	tables  [cpcds.NumTables]*tables.Builder
+	scratch fhir.Batch // the resources of one record
+}
 
 func (e *Engine) newKit() *kit {
 	k := new(kit)
-	for t := range k {
-		k[t] = &reader{Engine: e, table: cpcds.Table(t), shapes: map[uint64]*shape{}}
-		k[t].collector = k[t].newCollector()
+	for t := range k.readers {
+		k.readers[t] = &reader{Engine: e, table: cpcds.Table(t), shapes: map[uint64]*shape{}}
+		k.readers[t].collector = k.readers[t].newCollector()
 	}
 	return k
 }
 
+// use lets the builders look into the directory of a lane.
+func (k *kit) use(e *Engine, dir *directory.Live) {
+	if k.claims == nil {
+		k.claims = claims.NewBuilder(&e.claims, dir, nil)
+		for _, t := range tables.Order {
+			k.tables[t] = tables.NewBuilder(&e.tables, dir, t)
+		}
+		return
+	}
+	k.claims.Use(dir)
+	for _, t := range tables.Order {
+		k.tables[t].Use(dir)
+	}
+}
+
+// forget forgets what was found in the directory.
+func (k *kit) forget() {
+	k.claims.Forget()
+	for _, t := range tables.Order {
+		k.tables[t].Forget()
+	}
+}
+
 // reset forgets all messages.
 func (k *kit) reset() {
-	for _, r := range k {
+	for _, r := range k.readers {
 		r.reset()
 	}
 }
 
 // convert reads all rows through the layout.
 func (k *kit) convert() {
-	for _, r := range k {
+	for _, r := range k.readers {
 		r.convert()
 	}
 }

@@ -23,7 +23,7 @@ func (m *maker) outdatedBy(ctx context.Context, t *tables.Builder, rows *rowbatc
 
 // outdated reports whether the target has a resource of the scratch batch as new as it is, or newer.
 func (m *maker) outdated(ctx context.Context) (bool, error) {
-	for _, r := range m.scratch.All() {
+	for _, r := range m.kit.scratch.All() {
 		if old, err := m.asNew(ctx, fhir.Reference(r.Type, r.ID), r.SourceVersion); old || err != nil {
 			return old, err
 		}

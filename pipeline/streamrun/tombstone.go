@@ -67,7 +67,7 @@ func (m *maker) tombstone(ctx context.Context, b *batch, it *item) error {
 		}
 		b.out.Delete(tables.ResourceOf[x.table], x.id, at.UTC().Format(time.RFC3339), version)
 		m.dir.Remove(x.table, x.key)
-		m.forget()
+		m.kit.forget()
 	}
 	if err := m.dir.Err(); err != nil {
 		return err
@@ -132,7 +132,7 @@ func (m *maker) doomed(ctx context.Context, b *batch, t cpcds.Table, key string)
 func (m *maker) keepParts(key string) {
 	raw := m.raw.Raw(fhir.ExplanationOfBenefit, key)
 	var ids []string
-	for _, r := range m.scratch.All() {
+	for _, r := range m.kit.scratch.All() {
 		if r.Type == fhir.ExplanationOfBenefit {
 			ids = append(ids, r.ID)
 		}

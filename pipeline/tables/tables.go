@@ -71,6 +71,12 @@ func NewBuilder(cfg *Config, dir directory.Lookup, t cpcds.Table) *Builder {
 // It is valid until the next row.
 func (b *Builder) Unresolved() []directory.Unresolved { return b.resolver.Unresolved() }
 
+// Use lets the builder look into another directory.
+func (b *Builder) Use(dir directory.Lookup) {
+	b.dir = dir
+	b.resolver.Use(dir)
+}
+
 // Forget forgets what was found in the directory, because it has changed.
 func (b *Builder) Forget() { b.resolver.Forget() }
 
