@@ -364,6 +364,13 @@ def fold(folder):
     return found
 
 
+def joined(log, after):
+    """Whether a stream has joined its group since its log had this size."""
+    with open(log, "rb") as f:
+        f.seek(after)
+        return b'"joined the group"' in f.read()
+
+
 def files(brokers, extract):
     """Streams into NDJSON files with a process that is killed, and compares with a batch load into files."""
     topic, out, batch = "files", os.path.join(work, "files"), os.path.join(work, "files.batch")
@@ -379,9 +386,12 @@ def files(brokers, extract):
             p.kill()
             p.wait()
             kills += 1
+            said = os.path.getsize(p.log)
             p = start("stream", "--config", config, log="files.log")
         found = lag(config)
         check(p.poll() is None, "the stream into files has ended by itself")
+    while time.time() < end and not joined(p.log, said):  # one that has not begun completes no parts
+        time.sleep(0.2)
     check(found and found[1] == 0, f"files: the lag is {found and found[1]}")
     terminate(p, "after the files")
     have, want = fold(out), fold(batch)
