@@ -112,8 +112,9 @@ type committer struct {
 	wait   sync.WaitGroup
 }
 
-func newCommitter(ctx, work context.Context, p Partition, took func(string, int, time.Duration)) *committer {
-	ctx, cancel := context.WithCancel(ctx)
+func newCommitter(work context.Context, p Partition, took func(string, int, time.Duration)) *committer {
+	// It goes on when the lane ends, which then makes more durable.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(work))
 	c := &committer{wake: make(chan struct{}, 1), cancel: cancel}
 	c.wait.Go(func() {
 		done := int64(0)

@@ -123,7 +123,7 @@ func (l *lane) run(ctx, work context.Context) error {
 	if l.Events.Opened != nil {
 		l.Events.Opened(l.part.Topic(), l.part.Number(), from, l.part.Committed())
 	}
-	committed := newCommitter(ctx, work, l.part, l.Events.Committed)
+	committed := newCommitter(work, l.part, l.Events.Committed)
 	defer committed.close()
 	if l.durable.Next > 0 && l.durable.Next == from {
 		committed.durable(l.durable.Next)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -138,6 +139,15 @@ func TestFiles(t *testing.T) {
 			})
 		}
 		wait.Wait()
+		durable, err := streamrun.Positions(t.Context(), files, "group")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range parts {
+			if at := durable[fmt.Sprintf("%s/%d", p.topic, p.number)].Next; p.Committed() != at {
+				t.Errorf("partition %d is durable up to %d, and was given away with %d committed", p.number, at, p.Committed())
+			}
+		}
 		end()
 	}
 	files, end := openFiles(t, dir, options)

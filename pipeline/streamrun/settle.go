@@ -13,7 +13,7 @@ import (
 // there is nothing left to do, or with ctx.
 func (e *Engine) Settle(ctx context.Context) error {
 	l := e.newLane(nowhere{})
-	c := newCommitter(ctx, ctx, l.part, nil)
+	c := newCommitter(ctx, l.part, nil)
 	defer c.close()
 	if err := l.take(ctx); err != nil {
 		return err
