@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"time"
@@ -97,8 +96,7 @@ func (s *session) firstResource(extract string) (float64, error) {
 		return 0, err
 	}
 	target := filepath.Join(s.work, "target")
-	c := exec.CommandContext(s.ctx, s.program, "load", "--quiet", "--to", "ndjson:"+target, extract)
-	c.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(s.work, "config"))
+	c := s.command(s.ctx, s.program, "load", "--quiet", "--to", "ndjson:"+target, extract)
 	start := time.Now()
 	if err := c.Start(); err != nil {
 		return 0, err

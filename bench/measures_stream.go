@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -177,12 +176,6 @@ func (b *streamBench) stream(kind, settings string) side {
 	}}
 }
 
-// clear removes what the stream before has written.
-func (b *streamBench) clear() error {
-	dir := filepath.Join(b.work, "target")
-	return errors.Join(os.RemoveAll(dir), os.RemoveAll(dir+".state"), syncDisk())
-}
-
 // streamDaemon is a running stream.
 type streamDaemon struct {
 	command *exec.Cmd
@@ -198,12 +191,11 @@ func (b *streamBench) daemon(kind, topic, settings string) (*streamDaemon, error
 	b.runs++
 	d := &streamDaemon{group: fmt.Sprintf("bench-%d-%d", os.Getpid(), b.runs), log: &bytes.Buffer{}, address: make(chan string, 1), ended: make(chan error, 1)}
 	config := filepath.Join(b.work, "stream.yaml")
-	text := fmt.Sprintf("brokers: [%s]\ntopics: [%s]\ngroup: %s\nto: %s:%s\n%s", strings.ReplaceAll(b.address, ",", ", "), topic, d.group, kind, filepath.Join(b.work, "target"), settings)
+	text := fmt.Sprintf("brokers: [%s]\ntopics: [%s]\ngroup: %s\nto: %s:%s\n%s", strings.ReplaceAll(b.address, ",", ", "), topic, d.group, kind, b.target(), settings)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	d.command = exec.CommandContext(b.ctx, b.program, "stream", "--config", config)
-	d.command.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(b.work, "config"))
+	d.command = b.command(b.ctx, b.program, "stream", "--config", config)
 	out, err := d.command.StderrPipe()
 	if err != nil {
 		return nil, err
@@ -262,7 +254,7 @@ func (b *streamBench) latencies(rate float64) ([]result, error) {
 	}
 	var others []string
 	for _, t := range tradeOffs {
-		c, err := b.stream("store", t.settings).run1(b.clear)
+		c, err := b.stream("store", t.settings).once()
 		if err != nil {
 			return nil, err
 		}
@@ -279,9 +271,9 @@ func (b *streamBench) latencies(rate float64) ([]result, error) {
 	}, nil
 }
 
-// run1 runs a side once.
-func (x side) run1(before func() error) (cost, error) {
-	if err := before(); err != nil {
+// once runs a side once.
+func (x side) once() (cost, error) {
+	if err := x.before(); err != nil {
 		return cost{}, err
 	}
 	return x.run()
@@ -309,8 +301,7 @@ func (b *streamBench) latency(settings string, rate float64) (p50, p99 float64, 
 	time.Sleep(2 * time.Second) // it joins the group
 	ctx, cancel := context.WithTimeout(b.ctx, latencySeconds*time.Second)
 	defer cancel()
-	c := exec.CommandContext(ctx, b.program, b.publish(topic, "--rate", fmt.Sprintf("%.0f/s", rate))...)
-	c.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(b.work, "config"))
+	c := b.command(ctx, b.program, b.publish(topic, "--rate", fmt.Sprintf("%.0f/s", rate))...)
 	if out, err := c.CombinedOutput(); err != nil && ctx.Err() == nil {
 		return 0, 0, fmt.Errorf("publish: %w\n%s", err, out)
 	}

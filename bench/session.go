@@ -81,12 +81,18 @@ type cost struct {
 	RSS  int64   // peak, in bytes
 }
 
+// command is a program with the id key of the benchmarks.
+func (s *session) command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	c := exec.CommandContext(ctx, program, args...)
+	c.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(s.work, "config"))
+	return c
+}
+
 // time runs a program until it exits and measures the whole process.
 func (s *session) time(program string, args ...string) (cost, error) {
 	var complaint bytes.Buffer
-	c := exec.CommandContext(s.ctx, program, args...)
+	c := s.command(s.ctx, program, args...)
 	c.Stderr = &complaint
-	c.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(s.work, "config"))
 	start := time.Now()
 	err := c.Run()
 	wall := time.Since(start).Seconds()
@@ -146,15 +152,23 @@ func (s *session) pairs(a, b side) (as, bs []cost, err error) {
 	return as, bs, nil
 }
 
+// target is the folder of the target of a run.
+func (s *session) target() string { return filepath.Join(s.work, "target") }
+
+// clear removes the target of the run before.
+func (s *session) clear() error {
+	return errors.Join(os.RemoveAll(s.target()), os.RemoveAll(s.target()+".state"), syncDisk())
+}
+
 // load is a load into a new target.
 func (s *session) load(extract, kind string, flags ...string) side {
-	dir := filepath.Join(s.work, "target")
+	dir := s.target()
 	to := kind + ":" + dir
 	if kind == "zstd" {
 		to = "ndjson:" + dir + "?compress=zstd"
 	}
 	return side{
-		before: func() error { return errors.Join(os.RemoveAll(dir), os.RemoveAll(dir+".state"), syncDisk()) },
+		before: s.clear,
 		run: func() (cost, error) {
 			return s.time(s.program, append([]string{"load", "--quiet", "--to", to, extract}, flags...)...)
 		},

@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -72,14 +71,14 @@ func reconcile(ctx context.Context, w io.Writer, t target, state, output string)
 	}
 	var have [fhir.NumTypes]int64
 	var ledger, streams map[string]*pipeline.Account
-	switch ledgerDir := filepath.Join(state, ledgerFolder); {
+	switch {
 	case t.kind == "store":
 		have, ledger, streams, err = countStore(ctx, t.dir)
 	case ndjson.Streamed(t.dir):
 		if ndjson.Written(t.dir) {
 			return fmt.Errorf("a stream has parts in %s that are not complete: stop it first, or start it and stop it if it was killed", t.dir)
 		}
-		if _, _, streams, err = countStore(ctx, ledgerDir); err == nil {
+		if _, _, streams, err = countStore(ctx, t.storeOfStreams(state)); err == nil {
 			have, err = countStreamed(t.dir)
 		}
 	default:

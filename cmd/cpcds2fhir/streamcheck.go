@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -118,10 +117,7 @@ func checkStream(ctx context.Context, c *streamConfig, out io.Writer) error {
 // positions returns how far the group has loaded each partition into the target. It fails if the target
 // was loaded with another id key.
 func (s *streamSetup) positions(ctx context.Context) (map[string]pipeline.Position, error) {
-	dir := s.target.dir
-	if s.target.kind == "ndjson" {
-		dir = filepath.Join(s.target.state(s.State), ledgerFolder)
-	}
+	dir := s.target.storeOfStreams(s.target.state(s.State))
 	h, err := openStore(dir)
 	if err != nil {
 		return nil, err

@@ -21,16 +21,24 @@ type streamTarget struct {
 // ledgerFolder is where the state folder of an NDJSON folder keeps what a stream must know of it.
 const ledgerFolder = "ledger"
 
+// storeOfStreams is the store that has the positions and accounts of streams into a target: the target
+// itself, or the ledger of an NDJSON folder.
+func (t target) storeOfStreams(state string) string {
+	if t.kind == "ndjson" {
+		return filepath.Join(state, ledgerFolder)
+	}
+	return t.dir
+}
+
 // openTarget opens the target.
 func (s *streamSetup) openTarget(ctx context.Context) (*streamTarget, error) {
-	dir, state := s.target.dir, s.target.state(s.State)
+	state := s.target.state(s.State)
 	if s.target.kind == "ndjson" {
 		if err := s.target.foreign(state); err != nil {
 			return nil, err
 		}
-		dir = filepath.Join(state, ledgerFolder)
 	}
-	l, err := storeloader.Open(dir, storeloader.Options{Run: "stream-" + s.Group, KeyFingerprint: s.identity.Fingerprint(), Memory: storeMemory(s.memory), Owner: s.ownership()})
+	l, err := storeloader.Open(s.target.storeOfStreams(state), storeloader.Options{Run: "stream-" + s.Group, KeyFingerprint: s.identity.Fingerprint(), Memory: storeMemory(s.memory), Owner: s.ownership()})
 	if err != nil {
 		return nil, err
 	}

@@ -181,8 +181,8 @@ func (l *lane) forget() {
 }
 
 func (l *lane) begin() {
-	l.maker.begin()
-	l.next = l.newBatch()
+	l.maker.dir.Reset() // what was made and did not arrive is forgotten
+	l.next = l.batch()
 	l.next.at = l.durable
 }
 
@@ -337,7 +337,7 @@ func (l *lane) await(ctx, work context.Context, committed *committer) error {
 func (l *lane) send(work context.Context) {
 	b := l.next
 	b.freeze(l)
-	l.flight, l.next = b, l.newBatch()
+	l.flight, l.next = b, l.batch()
 	l.maker.flight = b
 	l.next.at = b.at
 	l.maker.dir.Begin()
@@ -413,9 +413,6 @@ func (l *lane) end(work context.Context, committed *committer) error {
 		l.send(work)
 	}
 }
-
-// newBatch begins a batch.
-func (l *lane) newBatch() *batch { return l.batch() }
 
 // isOf reports whether a name is one of a lane of the group.
 func (e *Engine) isOf(lane string) bool { return strings.HasPrefix(lane, e.Group+"/") }

@@ -57,11 +57,6 @@ func newMaker(work context.Context, l *lane) *maker {
 	return m
 }
 
-// begin begins anew: what was made and did not arrive is forgotten.
-func (m *maker) begin() {
-	m.dir.Reset()
-}
-
 // item is a message on its way to a batch.
 type item struct {
 	*Message

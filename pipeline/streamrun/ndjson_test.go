@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -40,8 +39,6 @@ func openFiles(t testing.TB, dir string, o ndjson.StreamOptions) (files *ndjson.
 	}
 }
 
-var partNumber = regexp.MustCompile(`-(\d+)\.ndjson$`)
-
 // folded reads a folder of plain NDJSON files as its documentation says: parts in the order of their
 // numbers, the last line of an id counts, and deletions delete what came before.
 func folded(t testing.TB, dir string) map[string]string {
@@ -50,14 +47,7 @@ func folded(t testing.TB, dir string) map[string]string {
 	if err != nil || len(paths) == 0 {
 		t.Fatal("no parts in", dir, err)
 	}
-	number := func(path string) int {
-		n, err := strconv.Atoi(partNumber.FindStringSubmatch(path)[1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	slices.SortStableFunc(paths, func(a, b string) int { return number(a) - number(b) })
+	slices.SortStableFunc(paths, func(a, b string) int { return ndjson.Number(a) - ndjson.Number(b) })
 	all := map[string]string{}
 	id := regexp.MustCompile(`^\{"resourceType":"(\w+)","id":"([^"]+)"`)
 	deleted := regexp.MustCompile(`"method":"DELETE","url":"([^"]+)"`)
