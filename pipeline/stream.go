@@ -15,6 +15,10 @@ type Record struct {
 	Value []byte
 }
 
+// SparseRecords begin the names of records that streams look for with each claim, and that few claims
+// have: those of claims that wait, or were loaded without all that they refer to.
+var SparseRecords = []string{"queue/", "latest/"}
+
 // StreamTarget is a target that lanes without an end are loaded into. It is safe for concurrent use,
 // also by several processes if the target can do that.
 type StreamTarget interface {

@@ -94,13 +94,14 @@ func (a *applier) finish(ctx context.Context, s *Store, b *fhir.Batch, seal Seal
 	a.batch = s.db.NewBatchWithSize(b.Size()/4 + 4096)
 	err := a.fill(s, b)
 	t.lap(Writing)
-	release := func() { s.locks.unlock(a.held) }
+	var put []MetaRecord
+	release := func() { s.metas.drop(put); s.locks.unlock(a.held) }
 	if err != nil {
 		err = fmt.Errorf("apply batch: %w", err)
 	} else if err = ctx.Err(); err == nil && seal != nil {
 		var unlock func()
-		if unlock, err = a.seal(s, seal); unlock != nil {
-			release = func() { unlock(); s.locks.unlock(a.held) }
+		if unlock, put, err = a.seal(s, seal); unlock != nil {
+			release = func() { s.metas.drop(put); unlock(); s.locks.unlock(a.held) }
 		}
 	}
 	if err != nil {
@@ -184,16 +185,16 @@ func (a *applier) fill(s *Store, b *fhir.Batch) error {
 
 // seal adds what belongs to the batch, whose locks are held. unlock, unless nil, must be called once
 // later batches can see this one.
-func (a *applier) seal(s *Store, seal Seal) (unlock func(), err error) {
+func (a *applier) seal(s *Store, seal Seal) (unlock func(), put []MetaRecord, err error) {
 	c, err := seal(a.outcomes)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	unlock, err = s.guard(&c)
 	if err != nil {
-		return unlock, err
+		return unlock, nil, err
 	}
-	return unlock, setMeta(a.batch, c.Put)
+	return unlock, c.Put, s.setMeta(a.batch, c.Put)
 }
 
 // decision is the outcome of a resource and whether it leads to a write.

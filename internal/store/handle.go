@@ -57,33 +57,59 @@ func (e *UnknownError) Error() string {
 func (e *UnknownError) Unwrap() error { return e.Err }
 
 // Metas returns the meta records with these names, in order; nil if there is none. A record that is
-// empty is not nil. The values are the caller's. Records that one Apply wrote are seen together.
+// empty is not nil. The values are the caller's. Each is as it was at some moment during the call,
+// but not all at the same one.
 func (s *Store) Metas(names []string) ([][]byte, error) {
 	if err := s.enter(context.Background()); err != nil {
 		return nil, err
 	}
 	defer s.leave()
 	values := make([][]byte, len(names))
-	if err := s.metas(names, values); err != nil {
+	unknown := make([]unknownMeta, 0, len(names))
+	for i, n := range names {
+		if s.absent.has(n) {
+			continue
+		}
+		v, ok, writes := s.metas.get(n)
+		if values[i] = v; !ok {
+			unknown = append(unknown, unknownMeta{i, writes})
+		}
+	}
+	if err := s.readMetas(names, unknown, values); err != nil {
 		return nil, fmt.Errorf("read meta records: %w", withoutKeys(err))
+	}
+	for _, u := range unknown {
+		if v := values[u.index]; len(v) > 0 && len(v) <= maxCachedMeta {
+			s.metas.put(names[u.index], v, u.writes)
+		}
 	}
 	return values, nil
 }
 
-// metas reads records in key order with one iterator, as applier.findAll does.
-func (s *Store) metas(names []string, values [][]byte) (err error) {
-	order := make([]int, len(names))
-	for i := range order {
-		order[i] = i
+// maxCachedMeta is the size of the largest record that is kept in memory: those of a directory are
+// smaller, messages that wait are not and are read once.
+const maxCachedMeta = 512
+
+// unknownMeta is a record that is to be read.
+type unknownMeta struct {
+	index  int    // of its name
+	writes uint64 // see metaCache.get
+}
+
+// readMetas reads records in key order with one iterator, as applier.findAll does.
+func (s *Store) readMetas(names []string, unknown []unknownMeta, values [][]byte) (err error) {
+	if len(unknown) == 0 {
+		return nil
 	}
-	slices.SortFunc(order, func(i, j int) int { return strings.Compare(names[i], names[j]) })
+	slices.SortFunc(unknown, func(x, y unknownMeta) int { return strings.Compare(names[x.index], names[y.index]) })
 	space := metaKey("")
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: space, UpperBound: after(space), UseL6Filters: true})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	for _, i := range order {
+	for _, u := range unknown {
+		i := u.index
 		if !it.SeekPrefixGE(metaKey(names[i])) {
 			if err := it.Error(); err != nil {
 				return err

@@ -35,10 +35,11 @@ func (s *Store) Take(ctx context.Context, name string) (Lease, error) {
 		return Lease{}, err
 	}
 	batch := s.db.NewBatch()
-	if err := setMeta(batch, []MetaRecord{{leasePrefix + name, binary.BigEndian.AppendUint64(nil, epoch+1)}}); err != nil {
+	put := []MetaRecord{{leasePrefix + name, binary.BigEndian.AppendUint64(nil, epoch+1)}}
+	if err := s.setMeta(batch, put); err != nil {
 		return Lease{}, errors.Join(err, batch.Close())
 	}
-	if err := s.commit(batch, func() {}); err != nil {
+	if err := s.commit(batch, func() { s.metas.drop(put) }); err != nil {
 		return Lease{}, fmt.Errorf("take lease: %w", err)
 	}
 	return Lease{name, epoch + 1}, batch.Close()

@@ -47,17 +47,19 @@ func (s *Store) PutMeta(records map[string][]byte) error {
 	for name, value := range records {
 		list = append(list, MetaRecord{name, value})
 	}
-	if err := setMeta(batch, list); err != nil {
+	if err := s.setMeta(batch, list); err != nil {
 		return errors.Join(err, batch.Close())
 	}
-	if err := s.commit(batch, func() {}); err != nil {
+	if err := s.commit(batch, func() { s.metas.drop(list) }); err != nil {
 		return fmt.Errorf("write meta records: %w", err)
 	}
 	return batch.Close()
 }
 
-// setMeta adds meta records to a batch. A nil value removes a record.
-func setMeta(batch *pebble.Batch, records []MetaRecord) error {
+// setMeta adds meta records to a batch. A nil value removes a record. Once readers see them, the caller
+// drops them from s.metas.
+func (s *Store) setMeta(batch *pebble.Batch, records []MetaRecord) error {
+	s.absent.add(records)
 	for _, r := range records {
 		var err error
 		if r.Value == nil {

@@ -36,6 +36,10 @@ type Options struct {
 	// goroutines may call it at once.
 	Observe func(p Step, took time.Duration)
 
+	// Sparse are beginnings of the names of meta records that are looked for often and seldom there:
+	// that one is not there is known without a read.
+	Sparse []string
+
 	// FS replaces the disk, for fault tests; nil means the disk. A given FS handles permissions and
 	// locks itself.
 	FS vfs.FS
@@ -61,6 +65,8 @@ type Store struct {
 	codec    *codec
 	locks    stripes
 	guards   nameLocks
+	metas    metaCache
+	absent   metaAbsent
 	fault    *fault
 	scratch  sync.Pool // of *applier
 	observe  func(Step, time.Duration)
@@ -96,7 +102,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Memory == 0 {
 		o.Memory = Memory
 	}
-	if err := s.open(disk, version, creating, o.Memory); err != nil {
+	if err := s.open(disk, version, creating, &o); err != nil {
 		if fault := s.fault.err(); fault != nil {
 			return nil, fault
 		}
@@ -105,8 +111,8 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) open(disk vfs.FS, version int, creating bool, memory int64) error {
-	opts := tuned(failStopFS{disk, s.fault}, s.fault, memory)
+func (s *Store) open(disk vfs.FS, version int, creating bool, o *Options) error {
+	opts := tuned(failStopFS{disk, s.fault}, s.fault, o.Memory)
 	opts.ReadOnly, opts.Lock = s.readOnly, s.lock
 	if err := s.fault.guard(func() (err error) {
 		s.db, err = pebble.Open(s.dir, opts)
@@ -124,6 +130,9 @@ func (s *Store) open(disk vfs.FS, version int, creating bool, memory int64) erro
 	}
 	if err == nil {
 		s.codec, err = newCodec(s.db, s.readOnly, s.fault)
+	}
+	if err == nil && !s.readOnly {
+		err = s.absent.open(s, o.Sparse)
 	}
 	if err != nil && s.fault.err() == nil {
 		err = errors.Join(err, s.db.Close())

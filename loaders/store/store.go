@@ -102,6 +102,9 @@ func Open(dir string, o Options) (*Loader, error) {
 
 func open(dir string, o *Options) (store.Handle, error) {
 	so := store.Options{FS: o.fs, Memory: o.Memory, Observe: observer(o.Stages)}
+	for _, space := range pipeline.SparseRecords {
+		so.Sparse = append(so.Sparse, streamSpace+space)
+	}
 	if o.fs != nil { // it has no sockets
 		return store.Open(dir, so)
 	}
