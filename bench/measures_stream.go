@@ -21,7 +21,7 @@ import (
 
 // streamClaims is how many claims a stream loads at most: the broker of the benchmark keeps its topics in
 // memory.
-const streamClaims = 60_000
+const streamClaims = 200_000
 
 // streamPartitions is how many partitions their topic has.
 const streamPartitions = 12

@@ -207,7 +207,7 @@ func (s *streamSetup) engine(t *streamTarget, dead streamrun.DeadLetters) (*stre
 	return streamrun.New(&streamrun.Config{
 		Group: s.Group, Layout: s.layout, Version: s.version, Identity: s.identity, Repairs: repairs,
 		Target: t, Voider: t.voider, DeadLetters: dead, Scratch: filepath.Join(s.state, "scratch"), Topics: s.topics,
-		BatchBytes: int(size), Linger: s.Batch.Linger, Late: s.Late, Window: s.Window, Drain: s.Sessions.Drain,
+		BatchBytes: int(size), InFlight: int(s.memory / 16), Linger: s.Batch.Linger, Late: s.Late, Window: s.Window, Drain: s.Sessions.Drain,
 		Recreated: s.Recreated == "restart", Gap: s.Gap == "skip",
 		OverBudget: func(seen, rejected int64) bool { return budget.Over(seen, rejected, false) },
 		Events:     s.events(),

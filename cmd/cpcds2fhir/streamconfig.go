@@ -303,7 +303,7 @@ state: ""                     # folder of manifests; empty: the target's name wi
 memory: 512MiB
 
 batch:
-  size: 1MiB                  # load a batch when its resources have this size,
+  size: 1MiB                  # load a batch when its resources have this size, or their share of the memory
   linger: 0s                  # or this long after its first message; 0s: as soon as the target is idle
 late: 24h                     # how long a record waits for its member or coverage before it is a dead letter
 window: 1h                    # accounts and manifests are kept for each window, and NDJSON files are completed

@@ -64,6 +64,11 @@ func (s *Store) Metas(names []string) ([][]byte, error) {
 		return nil, err
 	}
 	defer s.leave()
+	return s.current(names)
+}
+
+// current is Metas without the counting of users.
+func (s *Store) current(names []string) ([][]byte, error) {
 	values := make([][]byte, len(names))
 	unknown := make([]unknownMeta, 0, len(names))
 	for i, n := range names {

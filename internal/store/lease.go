@@ -81,20 +81,25 @@ func (s *Store) guard(c *Commit) (unlock func(), err error) {
 			return unlock, ErrFenced
 		}
 	}
-	failed := map[string]bool{} // by name: no guard has matched
-	var now []byte
+	if len(c.Guards) == 0 {
+		return unlock, nil
+	}
+	names = names[:0]
 	for i, g := range c.Guards {
 		if i == 0 || g.Name != c.Guards[i-1].Name { // alternatives usually stand together
-			now = nil
-			err := view(s.db, metaKey(g.Name), func(v []byte) error {
-				now = append([]byte{}, v...)
-				return nil
-			})
-			if err != nil && !errors.Is(err, ErrNotFound) {
-				return unlock, fmt.Errorf("read guarded record: %w", err)
-			}
+			names = append(names, g.Name)
 		}
-		if same(now, g.Value) {
+	}
+	values, err := s.current(names)
+	if err != nil {
+		return unlock, fmt.Errorf("guards: %w", err)
+	}
+	failed := map[string]bool{} // by name: no guard has matched
+	for i, g := range c.Guards {
+		if i > 0 && g.Name != c.Guards[i-1].Name {
+			values = values[1:]
+		}
+		if same(values[0], g.Value) {
 			failed[g.Name] = false
 		} else if _, matched := failed[g.Name]; !matched {
 			failed[g.Name] = true

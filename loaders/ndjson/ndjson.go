@@ -53,10 +53,6 @@ type Options struct {
 	// is the load that made the folder.
 	Part string
 
-	// cached says that all writes go through the page cache: then one system call writes any number
-	// of bytes. Whoever waits for many of them waits as often for a CPU.
-	cached bool
-
 	// Stages is where the time of compressing, writing and syncing is added up; nil
 	// measures nothing.
 	Stages *pipeline.Stages

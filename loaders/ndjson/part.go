@@ -78,7 +78,6 @@ func (l *Loader) createPart(t typeName, lane string, seq int) (*partWriter, erro
 	if w.file, err = l.fs.Create(tempPath(path)); err != nil {
 		return nil, fmt.Errorf("create part: %w", err)
 	}
-	l.cache(w.file)
 	return w, nil
 }
 
@@ -100,7 +99,6 @@ func (l *Loader) reopenPart(lane string, s partState) (*partWriter, error) {
 	if w.file, err = l.fs.Open(temp); err != nil {
 		return nil, fmt.Errorf("open part: %w", err)
 	}
-	l.cache(w.file)
 	if size > s.Bytes {
 		if err := w.file.Truncate(s.Bytes); err != nil {
 			w.file.Close()
@@ -108,13 +106,6 @@ func (l *Loader) reopenPart(lane string, s partState) (*partWriter, error) {
 		}
 	}
 	return w, nil
-}
-
-// cache lets all writes to a file go through the page cache if the options say so.
-func (l *Loader) cache(f file) {
-	if f, ok := f.(*diskFile); ok && l.opts.cached {
-		f.noDirect = true
-	}
 }
 
 // append writes lines, each with its newline, at the end of the part, as one

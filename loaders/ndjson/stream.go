@@ -80,7 +80,7 @@ func OpenStream(ctx context.Context, dir string, ledger pipeline.StreamTarget, o
 }
 
 func openStream(ctx context.Context, fsys filesystem, dir string, ledger pipeline.StreamTarget, o StreamOptions) (*Stream, error) {
-	l, err := open(fsys, dir, Options{Run: streamRun, Compress: o.Compress, KeyFingerprint: o.KeyFingerprint, State: o.State, RollBytes: o.RollBytes, cached: true})
+	l, err := open(fsys, dir, Options{Run: streamRun, Compress: o.Compress, KeyFingerprint: o.KeyFingerprint, State: o.State, RollBytes: o.RollBytes})
 	if err != nil {
 		return nil, err
 	}

@@ -46,6 +46,8 @@ func (e *Engine) newLane(p Partition) *lane {
 // such as a target that is down, is no error: the lane waits, and Events.Blocked says so.
 func (e *Engine) Lane(ctx context.Context, p Partition) (err error) {
 	l := e.newLane(p)
+	e.lanes.Add(1)
+	defer e.lanes.Add(-1)
 	defer l.handOver()
 	e.pulses.Store(&l.pulse, nil)
 	defer e.pulses.Delete(&l.pulse)
@@ -137,7 +139,7 @@ func (l *lane) run(ctx, work context.Context) error {
 		if l.Events.Again != nil {
 			l.Events.Again(l.part.Topic(), l.part.Number())
 		}
-		l.limit = max(l.limit/4, min(64<<10, l.BatchBytes))
+		l.limit = max(l.limit/4, min(leastBatch, l.BatchBytes))
 		l.forget()
 		if err = l.maker.readDue(work); err != nil {
 			break
@@ -240,14 +242,14 @@ func (l *lane) loop(ctx, work context.Context, fetched *fetcher, committed *comm
 		}
 		if l.flight == nil && !l.next.empty() {
 			switch age := time.Since(l.next.begun); {
-			case l.Linger <= age || l.next.full(l.limit):
+			case l.Linger <= age || l.full():
 				l.send(work)
 			case due == nil:
 				due = time.After(l.Linger - age)
 			}
 		}
 		list, arrivals := fetched.list, l.arrivals
-		if l.next.full(l.limit) {
+		if l.full() {
 			list, arrivals = nil, nil // it waits until the batch before has landed
 		}
 		l.pulse.rest()
@@ -281,6 +283,20 @@ func (l *lane) loop(ctx, work context.Context, fetched *fetcher, committed *comm
 	}
 }
 
+// leastBatch is the size that a batch may have however many lanes there are.
+const leastBatch = 64 << 10
+
+// full reports whether the batch has its size: each lane has one that is made and one on its way.
+func (l *lane) full() bool { return l.next.full(l.room()) }
+
+// room is the size that a batch may have now.
+func (l *lane) room() int {
+	if l.InFlight == 0 {
+		return l.limit
+	}
+	return min(l.limit, max(leastBatch, l.InFlight/int(2*max(l.lanes.Load(), 1))))
+}
+
 // quietEvery is how often a lane looks for claims whose lines have come.
 const quietEvery = 200 * time.Millisecond
 
@@ -294,7 +310,7 @@ const (
 // messages makes what one fetch brought.
 func (l *lane) messages(ctx, work context.Context, f fetch, committed *committer) error {
 	for list := f.messages; len(list) > 0; {
-		if l.next.full(l.limit) {
+		if l.full() {
 			if err := l.await(ctx, work, committed); err != nil {
 				return err
 			}

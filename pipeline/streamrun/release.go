@@ -52,7 +52,7 @@ func (m *maker) released(ctx context.Context, b *batch, list []release) error {
 // release lets the records go that wait for keys which have arrived, as long as the batch has room for
 // them: half of it is for messages. More of them may wait than fit into memory.
 func (l *lane) release(ctx context.Context) error {
-	for len(l.due) > 0 && !l.next.full(l.limit/2) {
+	for len(l.due) > 0 && !l.next.full(l.room()/2) {
 		names, keys, err := l.waiting(ctx)
 		if err == nil && len(names) > 0 {
 			var list []release

@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cpcds2fhir/mappers"
@@ -46,6 +47,7 @@ type Config struct {
 	Topics map[string]Topic // by name; a topic that is missing here has the zero value
 
 	BatchBytes int           // a batch is loaded when its resources have this size; 0 is 1 MiB
+	InFlight   int           // what the batches of all lanes may take together; with many lanes each is smaller; 0: no limit
 	Linger     time.Duration // or this long after its first message, if the target is idle; 0: at once
 	Late       time.Duration // how long a record waits for what it refers to; 0 is 24 hours
 	Window     time.Duration // of accounts; 0 is an hour
@@ -227,6 +229,7 @@ type Engine struct {
 	base    *directory.Directory
 	nothing *directory.Directory // an empty one
 
+	lanes    atomic.Int64
 	kits     chan *kit
 	spare    chan *batch // empty ones, with their memory
 	pulses   sync.Map    // of the lanes
