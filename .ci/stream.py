@@ -5,6 +5,9 @@ extract. Then streams into NDJSON files, and Avro and Protobuf through a real sc
 
     stream.py PROGRAM WORKDIR SHARED [CLAIMS [SECONDS [SEED]]]
 
+With FAULTY=PROGRAM the three processes run that one, which was built with the tag targetfaults: their
+store fails every CPCDS2FHIR_FAIL_EVERY calls and hangs every CPCDS2FHIR_HANG_EVERY.
+
 What the program says is checked with parts that have none of its code: the Java client counts the
 messages, and the watcher of committed offsets only compares numbers. All processes are ended and
 all data is deleted, also after a failure."""
@@ -25,6 +28,7 @@ claims = int(sys.argv[4]) if len(sys.argv) > 4 else 5000
 seconds = float(sys.argv[5]) if len(sys.argv) > 5 else 90
 seed = int(sys.argv[6]) if len(sys.argv) > 6 else int(time.time())
 program, work = os.path.abspath(program), os.path.abspath(work)
+faulty = os.environ.get("FAULTY") or program
 kafka = os.path.join(shared, "tools", "kafka", "kafka")
 schemas = os.path.join(shared, "tools", "schema-registry", "schema-registry")
 cluster, registry = os.path.join(work, "kafka"), os.path.join(work, "registry")
@@ -92,7 +96,7 @@ def write(name, text):
     return path
 
 
-def start(*args, log):
+def start(*args, log, program=program):
     with open(os.path.join(work, log), "ab") as f:
         p = subprocess.Popen([program, *args], stdout=f, stderr=f)
     p.log = os.path.join(work, log)
@@ -136,6 +140,15 @@ def differences(a, b):
         if ids[0] or ids[1]:
             found.append(f"{kind}: {len(ids[0])} lines only in the first, {len(ids[1])} only in the second, such as {(ids[0] + ids[1])[0]}")
     return found
+
+
+def said(text):
+    """How often the processes have said something."""
+    n = 0
+    for path in glob.glob(work + "/chaos.*.log"):
+        with open(path) as f:
+            n += f.read().count(text)
+    return n
 
 
 def manifests(store, group):
@@ -217,7 +230,7 @@ def chaos(brokers, extract, batch, wants):
     def daemon(i):
         nonlocal logs
         logs += 1
-        return start("stream", "--config", config, log=f"chaos.{i}.{logs}.log")
+        return start("stream", "--config", config, log=f"chaos.{i}.{logs}.log", program=faulty)
 
     def owner():
         """The process that has the store open."""
@@ -307,6 +320,8 @@ def chaos(brokers, extract, batch, wants):
         terminate(p, "at the end")
     watcher.stopped.set()
     watcher.join(60)
+    faults["failed calls of the store"], faults["hanging calls of the store"] = said("the target fails"), said("the target hangs")
+    check(faulty == program or faults["failed calls of the store"] > 0, "the store has not failed once")
     check(not watcher.back, f"committed offsets went back: {watcher.back[:3]}")
     check(watcher.looks > seconds / 10, f"the watcher has looked {watcher.looks} times only")
     check(faults["daemons that ended by themselves"] == 0, "daemons have ended by themselves")

@@ -182,12 +182,11 @@ func tooLarge(err error) bool {
 // deadRecord is the record of a dead letter.
 func deadRecord(d *streamrun.DeadLetter) kafkaio.Record {
 	m := &d.Message
-	key := fmt.Sprintf("%s/%d/%d", d.Topic, d.Partition, m.Offset)
+	key := d.Source()
 	var headers []kafkaio.Header
 	for _, h := range m.Headers {
 		switch {
 		case h.Key == deadSource:
-			key = string(h.Value)
 		case strings.HasPrefix(h.Key, deadPrefix):
 			continue
 		}

@@ -110,8 +110,8 @@ func (s *streamStatus) loaded(topic string, partition int, b *streamrun.Batch) {
 	s.loadedBytes.Add(float64(b.Bytes))
 	s.position.WithLabelValues(topic, part).Set(float64(b.Next))
 	if !b.Oldest.IsZero() {
-		age := time.Since(b.Oldest).Seconds()
-		s.age.Observe(max(age, 0))
+		age := max(time.Since(b.Oldest).Seconds(), 0) // the producer's clock may be ahead
+		s.age.Observe(age)
 		s.oldest.WithLabelValues(topic, part).Set(age)
 	}
 	s.mu.Lock()

@@ -43,7 +43,7 @@ func (s *streamSetup) openTarget(ctx context.Context) (*streamTarget, error) {
 		return nil, err
 	}
 	if s.target.kind == "store" {
-		return &streamTarget{l, l, l.Close, l.Identity()}, nil
+		return &streamTarget{withFaults(l, s.log), l, l.Close, l.Identity()}, nil
 	}
 	files, err := ndjson.OpenStream(ctx, s.target.dir, l, ndjson.StreamOptions{Compress: s.target.compress, KeyFingerprint: s.identity.Fingerprint(), State: state, Roll: s.Window})
 	if err != nil {

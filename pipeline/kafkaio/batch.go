@@ -147,6 +147,10 @@ func (w *walker) batch(recs []Record, position int64) ([]Record, step, error) {
 }
 
 // minLegacy is the least that follows the prefix, in a message of the old formats.
+// maxTime is the end of the year 9999 in milliseconds. A producer can write any number; what is no time
+// that RFC 3339 can write is none.
+const maxTime = 253402300799999
+
 const minLegacy = 14
 
 func (w *walker) corrupt(offset int64, reason string) error {
@@ -287,11 +291,12 @@ func (p *recordParser) record(c *cursor) (Record, error) {
 		return r, errors.New("its offsets are out of order")
 	}
 	p.previous = delta
-	switch {
-	case p.logTime >= 0:
-		r.Time = time.UnixMilli(p.logTime)
-	case p.baseTime >= 0:
-		r.Time = time.UnixMilli(p.baseTime + sinceBase)
+	at := p.baseTime + sinceBase
+	if p.logTime >= 0 {
+		at = p.logTime
+	}
+	if (p.logTime >= 0 || p.baseTime >= 0) && at >= 0 && at <= maxTime {
+		r.Time = time.UnixMilli(at)
 	}
 	heads := f.varint32()
 	if heads < 0 || 2*heads > len(f.b) {

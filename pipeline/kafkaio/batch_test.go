@@ -226,6 +226,15 @@ func TestRecordFields(t *testing.T) {
 	}
 	check(m, want)
 
+	m.attrs, m.maxTime = attrLogTime, 1<<60 // no year that anybody can write
+	for i := range want {
+		want[i].Time = time.Time{}
+	}
+	check(m, want)
+
+	m.attrs, m.firstTime = 0, 1<<60
+	check(m, want)
+
 	m.attrs, m.firstTime = 0, -1
 	for i := range want {
 		want[i].Time = time.Time{}

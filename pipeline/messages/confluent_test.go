@@ -36,6 +36,24 @@ func TestFrame(t *testing.T) {
 	}
 }
 
+// A message whose schema is named by a header has no frame, even if it begins with a zero byte.
+func TestFrameInHeader(t *testing.T) {
+	f := Confluent(schemas{1: {Type: registry.JSON, Text: "{}"}})
+	with := func(name string) func(string) bool { return func(s string) bool { return s == name } }
+	for _, h := range []string{"__value_schema_id", "apicurio.value.globalId"} {
+		var e *Error
+		if err := CheckHeaders(f, with(h)); !errors.As(err, &e) || e.Rule != RuleFrameHeader {
+			t.Errorf("header %s: %v", h, err)
+		}
+		if err := CheckHeaders(JSON(), with(h)); err != nil {
+			t.Errorf("header %s, JSON: %v", h, err)
+		}
+	}
+	if err := CheckHeaders(f, with("cpcds-table")); err != nil {
+		t.Error(err)
+	}
+}
+
 // failing is a registry that fails with an error and counts.
 type failing struct {
 	mu    sync.Mutex

@@ -34,6 +34,7 @@ const (
 	RuleFrameTruncated = "frame-truncated"
 	RuleFrameUnknown   = "frame-unknown"
 	RuleFrameIndex     = "frame-message-index"
+	RuleFrameHeader    = "frame-in-header"
 
 	RuleSchemaUnknown     = "schema-unknown"
 	RuleSchemaUnsupported = "schema-unsupported"

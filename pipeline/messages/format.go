@@ -30,6 +30,25 @@ func Confluent(s Schemas) Format {
 
 const frameBytes = 5
 
+// schemaHeaders are the headers in which serializers of Confluent and Apicurio put the id of a schema,
+// if they do not put it into the message.
+var schemaHeaders = []string{"__value_schema_id", "apicurio.value.globalId", "apicurio.value.contentId", "apicurio.value.artifactId"}
+
+// CheckHeaders returns an *Error if a header says that a message is not written in a format: what follows
+// has no frame then, but may begin with a zero byte all the same. has reports whether the message has
+// a header.
+func CheckHeaders(f Format, has func(name string) bool) error {
+	if _, framed := f.(*confluent); !framed {
+		return nil
+	}
+	for _, h := range schemaHeaders {
+		if has(h) {
+			return &Error{Stage: StageFrame, Rule: RuleFrameHeader, Offset: -1}
+		}
+	}
+	return nil
+}
+
 type confluent struct {
 	schemas Schemas
 	mu      sync.RWMutex

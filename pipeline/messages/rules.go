@@ -20,6 +20,7 @@ var Rules = map[string]string{
 	RuleDecoderFailed:     "reading the message failed; this is a bug, please report it with the schema",
 	RuleFrameUnknown:      "a message of a registry must begin with a zero byte and the id of its schema",
 	RuleFrameTruncated:    "the id of the schema must be complete",
+	RuleFrameHeader:       "the id of the schema must be in the message, not in a header",
 	RuleFrameIndex:        "the message must name a type of its Protobuf schema",
 	RuleSchemaUnknown:     "the registry must know the schema of the message",
 	RuleSchemaUnsupported: "the schema must describe a record",

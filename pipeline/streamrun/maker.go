@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -68,10 +69,19 @@ type item struct {
 	replay  bool        // it was a dead letter before
 }
 
-// source is the dead letter that the message was, "" if it was none.
+// source is the dead letter that the message was, "" if it was none. One that has waited too long may
+// have become one of a process that died before it could say so, and what it waited for has come since.
 func (it *item) source() string {
-	s, _ := it.header(SourceHeader)
+	s, ok := it.header(SourceHeader)
+	if r := it.waited; !ok && r != nil && r.expired && !r.Provisional {
+		return sourceOf(r.Topic, r.Partition, r.Offset)
+	}
 	return s
+}
+
+// sourceOf names the dead letter of a message.
+func sourceOf(topic string, partition int, offset int64) string {
+	return fmt.Sprintf("%s/%d/%d", topic, partition, offset)
 }
 
 // again reports whether the record is made again because something that it refers to has arrived.
@@ -135,7 +145,7 @@ func (m *maker) returnKit() {
 // make makes items, which were read with the kit.
 func (m *maker) make(ctx context.Context, b *batch, items []item) error {
 	if len(items) > 0 && b.begun.IsZero() {
-		b.begun = m.Now()
+		b.begun = time.Now()
 	}
 	m.kit.convert()
 	m.prefetch(items)
@@ -182,7 +192,12 @@ func (m *maker) read(ctx context.Context, it *item) error {
 	if it.Value == nil {
 		return nil
 	}
-	place, err := m.kit.readers[it.table].add(ctx, m.format(m.topicOf(it)), it.Value, it.Offset)
+	format := m.format(m.topicOf(it))
+	var place messages.Place
+	err := messages.CheckHeaders(format, func(name string) bool { _, ok := it.header(name); return ok })
+	if err == nil {
+		place, err = m.kit.readers[it.table].add(ctx, format, it.Value, it.Offset)
+	}
 	var bad *messages.Error
 	var unfit *layoutError
 	switch {
@@ -255,6 +270,7 @@ func (m *maker) claim(ctx context.Context, b *batch, it *item) error {
 	if err := m.kit.claims.Err(); err != nil {
 		return err
 	}
+	it.expired = it.expired && r.Reject != nil // what it waited for may have come all the same
 	if r.Reject != nil && !it.expired {
 		if deps := awaited(r.Reject.Problems, m.kit.claims.Unresolved()); deps != nil && r.Fate == claims.Rejected {
 			m.wait(b, it, key, deps)
@@ -354,6 +370,7 @@ func (m *maker) row(ctx context.Context, b *batch, it *item) error {
 		m.wait(b, it, "", deps)
 		return nil
 	}
+	it.expired = it.expired && rejected != nil
 	m.went(b, it)
 	for _, x := range m.kit.scratch.All() {
 		b.out.Add(x)

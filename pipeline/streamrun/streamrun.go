@@ -154,6 +154,14 @@ type DeadLetter struct {
 	Problems  []pipeline.RejectProblem // names and places, never values; the first is the reason
 }
 
+// Source names the message that became the dead letter, also if it is a replay of that message.
+func (d *DeadLetter) Source() string {
+	if s, ok := d.Message.header(SourceHeader); ok {
+		return s
+	}
+	return sourceOf(d.Topic, d.Partition, d.Message.Offset)
+}
+
 // Stage is where a message failed.
 type Stage string
 

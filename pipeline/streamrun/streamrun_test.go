@@ -125,6 +125,11 @@ type bench struct {
 	topic  []streamrun.Message
 }
 
+// clock is the clock of a producer that cannot be relied on.
+func clock(i int) time.Time {
+	return [...]time.Time{time.Now(), {}, time.UnixMilli(1), time.Now().AddDate(500, 0, 0), time.Date(9999, 12, 30, 0, 0, 0, 0, time.UTC)}[i%5]
+}
+
 func newBench(t testing.TB, o synth.Options) *bench { return newLineBench(t, o, false) }
 
 func newLineBench(t testing.TB, o synth.Options, lines bool) *bench {
@@ -146,7 +151,7 @@ func newLineBench(t testing.TB, o synth.Options, lines bool) *bench {
 		if m.Count > 0 {
 			headers = append(headers, streamrun.Header{Key: streamrun.LinesHeader, Value: []byte(strconv.Itoa(m.Count))})
 		}
-		b.topic = append(b.topic, streamrun.Message{Key: []byte(m.Key), Value: value, Time: time.Now(), Headers: headers})
+		b.topic = append(b.topic, streamrun.Message{Key: []byte(m.Key), Value: value, Time: clock(len(b.topic)), Headers: headers})
 		return err
 	})
 	if err != nil {

@@ -55,6 +55,7 @@ func (m *maker) tombstone(ctx context.Context, b *batch, it *item) error {
 		m.bury(b, it, m.letter(it, StageRoute, pipeline.RejectProblem{Rule: RuleTombstone}))
 		return nil
 	}
+	it.expired = false // it is late, and deletes all the same
 	m.went(b, it)
 	for _, x := range found {
 		version, _, err := m.versionOf(ctx, b, tables.ResourceOf[x.table], x.id)
@@ -62,8 +63,8 @@ func (m *maker) tombstone(ctx context.Context, b *batch, it *item) error {
 			return err
 		}
 		at := it.Time
-		if at.IsZero() {
-			at = m.Now()
+		if now := m.Now(); at.IsZero() || at.After(now) {
+			at = now // the producer's clock may be wrong
 		}
 		b.out.Delete(tables.ResourceOf[x.table], x.id, at.UTC().Format(time.RFC3339), version)
 		m.dir.Remove(x.table, x.key)
