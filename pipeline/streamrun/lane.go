@@ -61,7 +61,11 @@ func (e *Engine) Lane(ctx context.Context, p Partition) (err error) {
 	defer cancel()
 	pause := backoff{}
 	for ctx.Err() == nil {
+		before := l.durable.Next
 		err := l.run(ctx, work)
+		if l.durable.Next > before {
+			pause = backoff{}
+		}
 		switch {
 		case err == nil, ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
 			return nil
@@ -74,6 +78,7 @@ func (e *Engine) Lane(ctx context.Context, p Partition) (err error) {
 			e.Events.Blocked(p.Topic(), p.Number(), err)
 		}
 		l.pulse.rest()
+		l.shrink() // a small batch may get through where a large one meets a fault each time
 		pause.wait(ctx)
 	}
 	return nil
@@ -139,7 +144,7 @@ func (l *lane) run(ctx, work context.Context) error {
 		if l.Events.Again != nil {
 			l.Events.Again(l.part.Topic(), l.part.Number())
 		}
-		l.limit = max(l.limit/4, min(leastBatch, l.BatchBytes))
+		l.shrink()
 		l.forget()
 		if err = l.maker.readDue(work); err != nil {
 			break
@@ -296,6 +301,9 @@ func (l *lane) room() int {
 	}
 	return min(l.limit, max(leastBatch, l.InFlight/int(2*max(l.lanes.Load(), 1))))
 }
+
+// shrink makes the next batches smaller; each one that arrives makes them larger again.
+func (l *lane) shrink() { l.limit = max(l.limit/4, min(leastBatch, l.BatchBytes)) }
 
 // quietEvery is how often a lane looks for claims whose lines have come.
 const quietEvery = 200 * time.Millisecond

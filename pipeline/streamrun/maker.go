@@ -43,8 +43,21 @@ type recall struct {
 	target pipeline.StreamTarget
 }
 
+// recallTries is how often a record is read until the batch that needs it is given up: a batch makes many
+// reads, and would have to be made again from its first message.
+const recallTries = 4
+
 // Recall implements directory.Records.
-func (r recall) Recall(names []string) ([][]byte, error) { return r.target.Recall(r.ctx, names) }
+func (r recall) Recall(names []string) (values [][]byte, err error) {
+	pause := backoff{}
+	for range recallTries {
+		if values, err = r.target.Recall(r.ctx, names); err == nil || !passing(err) || r.ctx.Err() != nil {
+			break
+		}
+		pause.wait(r.ctx)
+	}
+	return values, err
+}
 
 // Each implements directory.Records.
 func (r recall) Each(prefix string, f func(name string, value []byte) error) error {
