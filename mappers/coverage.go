@@ -10,7 +10,7 @@ import (
 
 type coverageFragments struct {
 	open, meta, closing, identifier, member string
-	keyCoverage                             string
+	keyCoverage, keyMember                  string
 }
 
 func newCoverageFragments(v *carin.Version, s Systems) coverageFragments {
@@ -22,6 +22,7 @@ func newCoverageFragments(v *carin.Version, s Systems) coverageFragments {
 		identifier:  `"identifier":[{"type":{"coding":[{"system":"` + carin.SysV20203 + `","code":"MB"}]},` + identified(s.Member),
 		member:      `"},{` + identified(s.Coverage),
 		keyCoverage: s.Coverage + "|",
+		keyMember:   s.Member + "|",
 	}
 }
 
@@ -87,6 +88,7 @@ func (m *Mapper) Coverage(out *fhir.Batch, id string, r *cpcds.Coverage, refs Co
 	out.End(fhir.CloseResource(b))
 	out.Key(fhir.ParamPatient, refs.Beneficiary)
 	out.Key(fhir.ParamIdentifier, f.keyCoverage, r.Get(cpcds.CoveragesCoverageID))
+	out.Key(fhir.ParamIdentifier, f.keyMember, r.Get(cpcds.CoveragesMemberID))
 	out.Key(fhir.ParamPayor, refs.Payor)
 }
 

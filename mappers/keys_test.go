@@ -97,6 +97,21 @@ func sortedKeys(keys []fhir.Key) []fhir.Key {
 	return slices.Compact(keys)
 }
 
+// TestEveryIdentifierIsAKey holds the identifiers of the small tables' resources against their index
+// entries.
+func TestEveryIdentifierIsAKey(t *testing.T) {
+	for table, mapRow := range tables(mappers.New(carin.V220, systems)) {
+		r := one(t, func(out *fhir.Batch) { mapRow(out, filled) })
+		want := keysOf(t, r.JSON)
+		keep := func(keys []fhir.Key) []fhir.Key {
+			return sortedKeys(slices.DeleteFunc(slices.Clone(keys), func(k fhir.Key) bool { return k.Param != fhir.ParamIdentifier }))
+		}
+		if d := cmp.Diff(keep(want), keep(r.Keys)); d != "" || len(want) == 0 {
+			t.Errorf("%s: identifiers of the resource and index entries (-want +got):\n%s", table, d)
+		}
+	}
+}
+
 // TestKeysAreThoseOfTheResource holds the index entries against the resource: a
 // search must find what a reader of the resource would.
 func TestKeysAreThoseOfTheResource(t *testing.T) {

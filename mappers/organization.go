@@ -7,9 +7,9 @@ import (
 )
 
 type organizationFragments struct {
-	open, meta, closing               string
-	npi, tax, naic, payer, local      string
-	keyNPI, keyNAIC, keyPay, keyLocal string
+	open, meta, closing                       string
+	npi, tax, naic, payer, local              string
+	keyNPI, keyTax, keyNAIC, keyPay, keyLocal string
 }
 
 func newOrganizationFragments(v *carin.Version, s Systems) organizationFragments {
@@ -23,7 +23,7 @@ func newOrganizationFragments(v *carin.Version, s Systems) organizationFragments
 		naic:    naicIdentifier(v),
 		payer:   `{"type":{"coding":[{"system":"` + carin.SysIdentifierType + `","code":"payerid"}]},` + identified(s.Payer),
 		local:   `{` + identified(s.Organization),
-		keyNPI:  carin.SysNPI + "|", keyNAIC: carin.SysNAIC + "|", keyPay: s.Payer + "|", keyLocal: s.Organization + "|",
+		keyNPI:  carin.SysNPI + "|", keyTax: carin.SysTax + "|", keyNAIC: carin.SysNAIC + "|", keyPay: s.Payer + "|", keyLocal: s.Organization + "|",
 	}
 }
 
@@ -73,6 +73,7 @@ func (m *Mapper) Organization(out *fhir.Batch, id string, r *cpcds.Organization)
 	key(out, f.keyNPI, r.Get(cpcds.OrganizationsOrganizationNPI))
 	key(out, f.keyPay, r.Get(cpcds.OrganizationsOrganizationPayerIdentifier))
 	key(out, f.keyNAIC, r.Get(cpcds.OrganizationsOrganizationNAICCode))
+	key(out, f.keyTax, r.Get(cpcds.OrganizationsOrganizationTaxID))
 	key(out, f.keyLocal, r.Get(cpcds.OrganizationsOrganizationID))
 }
 

@@ -9,10 +9,10 @@ import (
 )
 
 type practitionerFragments struct {
-	open, meta, closing string
-	npi, tax, local     string
-	keyNPI, keyLocal    string
-	related             [2]string // of RelatedPerson: up to lastUpdated, and after it up to the patient
+	open, meta, closing      string
+	npi, tax, local          string
+	keyNPI, keyTax, keyLocal string
+	related                  [2]string // of RelatedPerson: up to lastUpdated, and after it up to the patient
 }
 
 func newPractitionerFragments(v *carin.Version, s Systems) practitionerFragments {
@@ -25,7 +25,7 @@ func newPractitionerFragments(v *carin.Version, s Systems) practitionerFragments
 		npi:     typedIdentifier(v, "NPI", carin.SysNPI),
 		tax:     typedIdentifier(v, "TAX", carin.SysTax),
 		local:   `{` + identified(s.Provider),
-		keyNPI:  carin.SysNPI + "|", keyLocal: s.Provider + "|",
+		keyNPI:  carin.SysNPI + "|", keyTax: carin.SysTax + "|", keyLocal: s.Provider + "|",
 		related: [2]string{`",` + relOpen, relClosing + `"active":true,"patient":{"reference":"`},
 	}
 }
@@ -57,6 +57,7 @@ func (m *Mapper) Practitioner(out *fhir.Batch, id string, r *cpcds.Provider) {
 	}
 	out.End(fhir.CloseResource(b))
 	key(out, f.keyNPI, r.Get(cpcds.ProvidersProviderNPI))
+	key(out, f.keyTax, r.Get(cpcds.ProvidersProviderTaxID))
 	key(out, f.keyLocal, r.Get(cpcds.ProvidersProviderID))
 }
 

@@ -353,7 +353,7 @@ func (s *streamSetup) listen(ctx context.Context) (stop func(), err error) {
 	if err != nil {
 		return nil, usagef("listen %q: use host:port", s.Listen)
 	}
-	if ip := net.ParseIP(host); s.Pprof && (ip == nil || !ip.IsLoopback()) && host != "localhost" {
+	if s.Pprof && !isLoopback(host) {
 		return nil, usagef("pprof: true needs a loopback address in listen, not %s", host)
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Listen)

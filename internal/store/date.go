@@ -23,15 +23,31 @@ func parseDateTest(v string) (test, error) {
 		t.prefix, v = v[:2], v[2:]
 	}
 	switch t.prefix {
-	case "eq", "ne", "gt", "ge", "lt", "le", "sa", "eb":
+	case "eq", "ne", "gt", "ge", "lt", "le", "sa", "eb", "ap":
 	default:
-		return nil, errors.New("has an unknown prefix; use eq, ne, gt, ge, lt, le, sa or eb")
+		return nil, errors.New("has an unknown prefix; use eq, ne, gt, ge, lt, le, sa, eb or ap")
 	}
 	var ok bool
 	if t.period, ok = parseDate(v); !ok {
 		return nil, errors.New("has a value that is not a date")
 	}
+	if t.prefix == "ap" {
+		t.period = around(t.period, time.Now().UnixMilli())
+	}
 	return t, nil
+}
+
+// around is a period and what is near it: a tenth of the time between it and now, as FHIR proposes.
+func around(p period, now int64) period {
+	near := max(now-p.end, p.begin-now, 0) / 10
+	return period{p.begin - near, p.end + near}
+}
+
+// Period reads an index entry that is a date, a time, or "start/end": the time from begin up to but
+// not including end, in milliseconds since 1970.
+func Period(value string) (begin, end int64, ok bool) {
+	p, ok := parsePeriod(value)
+	return p.begin, p.end, ok
 }
 
 // match compares as FHIR defines the prefixes for periods: gt and lt match if the resource extends
@@ -58,6 +74,8 @@ func (want dateTest) match(value string) bool {
 		return have.begin < w.begin || within
 	case "sa":
 		return have.begin >= w.end
+	case "ap":
+		return have.begin < w.end && have.end > w.begin
 	default:
 		return have.end <= w.begin
 	}

@@ -43,8 +43,8 @@ func (e *FilterError) Error() string {
 //
 //	patient, coverage, insurer, provider, ...          "Type/id" or "id"
 //	identifier, type                                   "system|code", "code", "|code" (no system), "system|" (any code)
-//	_lastUpdated, service-date, service-start-date,    a date, partial date or time with eq, ne, gt, ge, lt, le, sa or eb
-//	billable-period-start                              before it; eq is the default
+//	_lastUpdated, service-date, service-start-date,    a date, partial date or time with eq, ne, gt, ge, lt, le, sa, eb
+//	billable-period-start                              or ap before it; eq is the default
 //
 // Dates without a zone are taken as UTC. Modifiers and chains are not supported.
 func ParseFilter(name, value string) (Filter, error) {
@@ -93,6 +93,32 @@ func (f *Filter) matches(r *row) bool {
 		return !found
 	})
 	return found
+}
+
+// Indexed reports whether the store finds what passes the filter by an index, without a patient or ids.
+func (f *Filter) Indexed() bool {
+	if f.param != fhir.ParamIdentifier {
+		return false
+	}
+	for _, t := range f.tests {
+		if t.(token).anyCode {
+			return false
+		}
+	}
+	return true
+}
+
+// Matches reports whether an entry of a search without this filter passes it.
+func (f *Filter) Matches(e *Entry) bool {
+	if f.param == lastUpdated {
+		return f.one(e.LastUpdated)
+	}
+	for _, k := range e.Keys {
+		if k.Param == f.param && f.one(k.Value) {
+			return true
+		}
+	}
+	return false
 }
 
 func (f *Filter) one(value string) bool {

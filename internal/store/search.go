@@ -181,15 +181,11 @@ func (x *search) byID(ids []string) error {
 // byIdentifier returns the ids of the resources with an identifier. It reports false if f is not a
 // filter that the index can answer.
 func (x *search) byIdentifier(f *Filter) (ids []string, ok bool, err error) {
-	if f.param != fhir.ParamIdentifier {
+	if !f.Indexed() {
 		return nil, false, nil
 	}
 	for _, t := range f.tests {
-		want := t.(token)
-		if want.anyCode {
-			return nil, false, nil
-		}
-		if ids, err = x.identified(ids, want); err != nil {
+		if ids, err = x.identified(ids, t.(token)); err != nil {
 			return nil, false, err
 		}
 	}

@@ -85,7 +85,7 @@ func Open(dir string, o Options) (*Loader, error) {
 	if o.Run == "" {
 		return nil, errors.New("open loader: the run has no name")
 	}
-	s, err := open(dir, &o)
+	s, err := OpenHandle(dir, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,9 @@ func Open(dir string, o Options) (*Loader, error) {
 	return l, nil
 }
 
-func open(dir string, o *Options) (store.Handle, error) {
+// OpenHandle opens the store in dir as Open does, for whoever does not load into it but may be its owner
+// while others do.
+func OpenHandle(dir string, o *Options) (store.Handle, error) {
 	so := store.Options{FS: o.fs, Memory: o.Memory, Observe: observer(o.Stages)}
 	for _, space := range pipeline.SparseRecords {
 		so.Sparse = append(so.Sparse, streamSpace+space)
@@ -113,20 +115,20 @@ func open(dir string, o *Options) (store.Handle, error) {
 
 // readIdentity reads the identity of the store, and gives it one if it has none.
 func (l *Loader) readIdentity() error {
-	have, _, err := l.putFirst(store.MetaIdentity, rand.Text())
+	have, _, err := l.putFirst(context.Background(), store.MetaIdentity, rand.Text())
 	l.identity = have
 	return err
 }
 
 // putFirst puts a record, unless there is one already, also of a process that opens the store at
 // the same time. It returns what the store has then.
-func (l *Loader) putFirst(name, value string) (have string, put bool, err error) {
+func (l *Loader) putFirst(ctx context.Context, name, value string) (have string, put bool, err error) {
 	for {
 		was, err := l.store.Meta(name)
 		if !errors.Is(err, store.ErrNotFound) {
 			return string(was), false, err
 		}
-		err = l.store.Apply(context.Background(), &fhir.Batch{}, func([]store.Outcome) (store.Commit, error) {
+		err = l.store.Apply(ctx, &fhir.Batch{}, func([]store.Outcome) (store.Commit, error) {
 			return store.Commit{Put: []store.MetaRecord{{Name: name, Value: []byte(value)}}, Guards: []store.MetaRecord{{Name: name}}}, nil
 		})
 		if !errors.Is(err, store.ErrChanged) {
@@ -179,7 +181,7 @@ func (l *Loader) checkKey(given string) error {
 		if given == "" {
 			return nil
 		}
-		text, l.fresh, err = l.putFirst(store.MetaIDKey, given)
+		text, l.fresh, err = l.putFirst(context.Background(), store.MetaIDKey, given)
 	}
 	if err == nil && text != given {
 		return &KeyError{Dir: l.dir, Have: text, Given: given}
@@ -300,3 +302,11 @@ func (l *Loader) SourceVersion(ctx context.Context, resource string) (version st
 
 // Close flushes and releases the store.
 func (l *Loader) Close() error { return l.store.Close() }
+
+// Secret returns a random text that the store keeps under a name, the same for all processes. It is made
+// when it is asked for first.
+func Secret(ctx context.Context, s store.Handle, name string) ([]byte, error) {
+	l := &Loader{store: s}
+	have, _, err := l.putFirst(ctx, name, rand.Text()+rand.Text())
+	return []byte(have), err
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+)
+
+// serveConfig is a serve.yaml.
+type serveConfig struct {
+	Store   string   `yaml:"store"`
+	Listen  string   `yaml:"listen"`
+	Open    bool     `yaml:"open"`
+	Base    string   `yaml:"base"`
+	Path    string   `yaml:"path"`
+	Aliases []string `yaml:"aliases"`
+	Memory  string   `yaml:"memory"`
+	CARIN   string   `yaml:"carin"`
+	TLS     struct {
+		Cert string `yaml:"cert"`
+		Key  string `yaml:"key"`
+	} `yaml:"tls"`
+	Limits struct {
+		Rows     int           `yaml:"rows"`
+		Included int           `yaml:"included"`
+		Time     time.Duration `yaml:"time"`
+		Parallel int           `yaml:"parallel"`
+	} `yaml:"limits"`
+	Stop  time.Duration `yaml:"stop"`
+	Admin string        `yaml:"admin"`
+	Log   string        `yaml:"log"`
+}
+
+// fullServeConfig is a serve.yaml with all settings.
+const fullServeConfig = `# Configuration of 'cpcds2fhir serve'. All keys have their default here. Unknown keys are errors.
+
+store: ./fhir-store           # folder of the store; loads and streams may use it meanwhile
+listen: 127.0.0.1:8080        # host:port of the API
+open: false                   # true: no authorization; only on a loopback address
+
+base: ""                      # public URL of the API, such as https://api.example.org/fhir; empty: the Host of each request
+path: /fhir                   # where the API is on this server
+aliases: []                   # other paths whose /metadata is answered, such as /ProviderClient
+carin: 2.2.0                  # release of the CARIN guide that the store was loaded with: 2.2.0 or 2.0.0
+memory: 512MiB
+
+tls: {cert: "", key: ""}      # files; they are read again when they change
+limits:
+  rows: 20000                 # resources that a search reads without an index, and that it sorts
+  included: 1000              # resources that a _revinclude adds
+  time: 30s                   # of a request
+  parallel: 256               # requests at a time; more are told to come back
+stop: 10s                     # how long requests may go on after SIGTERM
+
+admin: 127.0.0.1:0            # /healthz, /readyz and /metrics; port 0: a free one, which is logged; empty: none
+log: console                  # json or console
+`
+
+func defaultServe() *serveConfig {
+	c := &serveConfig{Store: "./fhir-store", Listen: "127.0.0.1:8080", Path: "/fhir", Memory: "512MiB", CARIN: "2.2.0", Stop: 10 * time.Second, Admin: "127.0.0.1:0", Log: "console"}
+	c.Limits.Rows, c.Limits.Included, c.Limits.Time, c.Limits.Parallel = 20_000, 1_000, 30*time.Second, 256
+	return c
+}
+
+// readServe reads a serve.yaml; path "" is the defaults.
+func readServe(path string) (*serveConfig, error) {
+	c := defaultServe()
+	if path == "" {
+		return c, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, environmentf("read configuration: %w", err)
+	}
+	if err := yaml.UnmarshalWithOptions(text, c, yaml.Strict()); err != nil {
+		return nil, usagef("%s: %s", path, describeYAML(text, err))
+	}
+	return c, nil
+}
+
+// check checks the settings after flags were applied.
+func (c *serveConfig) check() error {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return usagef("listen %q: use host:port, such as 127.0.0.1:8080", c.Listen)
+	}
+	if !c.Open {
+		return usagef("the API needs an authorization server, which this release does not have yet; for a server without authorization, that only this machine reaches, add --open")
+	}
+	if !isLoopback(host) {
+		return usagef("listen %s: without authorization the API listens on a loopback address only, such as 127.0.0.1:8080", c.Listen)
+	}
+	if c.Base != "" {
+		if u, err := url.Parse(c.Base); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+			return usagef("base %q: use a URL such as https://api.example.org/fhir", c.Base)
+		}
+	}
+	for _, p := range append([]string{c.Path}, c.Aliases...) {
+		if !strings.HasPrefix(p, "/") {
+			return usagef("path %q: begin it with a slash", p)
+		}
+	}
+	if c.CARIN != "2.2.0" && c.CARIN != "2.0.0" {
+		return usagef("carin %q: use 2.2.0 or 2.0.0", c.CARIN)
+	}
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		return usagef("tls needs both cert and key")
+	}
+	if c.Log != "json" && c.Log != "console" {
+		return usagef("log %q: use json or console", c.Log)
+	}
+	for name, n := range map[string]int{"rows": c.Limits.Rows, "included": c.Limits.Included, "parallel": c.Limits.Parallel, "time": int(c.Limits.Time)} {
+		if n <= 0 {
+			return usagef("limits.%s must be above 0", name)
+		}
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// url is where the API answers.
+func (c *serveConfig) url(address string) string {
+	if c.Base != "" {
+		return c.Base
+	}
+	scheme := "http"
+	if c.TLS.Cert != "" {
+		scheme = "https"
+	}
+	return fmt.Sprintf("%s://%s%s", scheme, address, c.Path)
+}

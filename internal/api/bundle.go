@@ -1,0 +1,95 @@
+package api
+
+import (
+	"encoding/json"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// jsonText appends a string as JSON in which "&" stays readable, so that a link can be copied.
+func jsonText(b []byte, s string) []byte {
+	var w strings.Builder
+	e := json.NewEncoder(&w)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(s); err != nil {
+		panic(err) // strings always encode
+	}
+	return append(b, strings.TrimSuffix(w.String(), "\n")...)
+}
+
+// link is the URL of a search with a cursor, "" is the first page.
+func (q *query) link(base, path, cursor string) string {
+	var b strings.Builder
+	b.WriteString(base + "/" + path)
+	kept := q.kept
+	if cursor != "" {
+		kept = append(kept[:len(kept):len(kept)], pair{cursorParam, cursor})
+	}
+	for i, p := range kept {
+		b.WriteByte("?&"[min(i, 1)])
+		b.WriteString(url.QueryEscape(p.name) + "=" + url.QueryEscape(p.value))
+	}
+	return b.String()
+}
+
+// bundle is a Bundle under way.
+type bundle struct {
+	b     []byte
+	base  string
+	shape *shape
+	n     int
+}
+
+// begin begins a Bundle. watermark is a moment so that all that was committed before is in it.
+func beginBundle(base, kind string, watermark time.Time, total int64, links [][2]string) *bundle {
+	x := &bundle{base: base, shape: &shape{}}
+	x.b = append(x.b, `{"resourceType":"Bundle","meta":{"lastUpdated":"`...)
+	x.b = watermark.UTC().AppendFormat(x.b, "2006-01-02T15:04:05.000Z")
+	x.b = append(append(append(x.b, `"},"type":"`...), kind...), '"')
+	if total >= 0 {
+		x.b = strconv.AppendInt(append(x.b, `,"total":`...), total, 10)
+	}
+	for i, l := range links {
+		x.b = append(x.b, [...]string{`,"link":[`, `,`}[min(i, 1)]...)
+		x.b = append(append(append(x.b, `{"relation":"`...), l[0]...), `","url":`...)
+		x.b = append(jsonText(x.b, l[1]), '}')
+	}
+	if len(links) > 0 {
+		x.b = append(x.b, ']')
+	}
+	return x
+}
+
+// add adds a resource. after is what follows it in its entry.
+func (x *bundle) add(e *entry, after string) (err error) {
+	x.open(e.Type.String() + "/" + e.ID)
+	if !e.Deleted {
+		x.b = append(x.b, `,"resource":`...)
+		if x.b, err = appendShaped(x.b, &e.Entry, x.shape); err != nil {
+			return err
+		}
+	}
+	x.b = append(append(x.b, after...), '}')
+	return nil
+}
+
+func (x *bundle) open(ref string) {
+	x.b = append(x.b, [...]string{`,"entry":[{"fullUrl":`, `,{"fullUrl":`}[min(x.n, 1)]...)
+	x.b = jsonText(x.b, x.base+"/"+ref)
+	x.n++
+}
+
+// end ends the Bundle.
+func (x *bundle) end() []byte {
+	if x.n > 0 {
+		x.b = append(x.b, ']')
+	}
+	return append(x.b, '}')
+}
+
+const (
+	modeMatch   = `,"search":{"mode":"match"}`
+	modeInclude = `,"search":{"mode":"include"}`
+)

@@ -1,0 +1,265 @@
+package api
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+const jsonType = "application/fhir+json; charset=utf-8"
+
+// requestID is the id that a proxy has given a request, or a new one.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-Id"); id != "" && checkable(id) {
+		return id
+	}
+	return rand.Text()
+}
+
+// cors lets apps in browsers read answers, also those that are errors. Nothing depends on cookies here,
+// so any origin may ask.
+func (x *exchange) cors() {
+	h := x.w.Header()
+	h.Add("Vary", "Origin")
+	if x.r.Header.Get("Origin") == "" {
+		return
+	}
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Expose-Headers", "ETag, Last-Modified, Location, Content-Location, Retry-After, WWW-Authenticate, X-Request-Id")
+	if x.r.Method == http.MethodOptions {
+		h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
+		h.Set("Access-Control-Allow-Headers", "Accept, Authorization, Content-Type, If-Modified-Since, If-None-Match, Prefer, X-Request-Id")
+		h.Set("Access-Control-Max-Age", "600")
+	}
+}
+
+// form adds the parameters of a body to those of the URL.
+func (x *exchange) form() error {
+	if x.r.Method != http.MethodPost {
+		return nil
+	}
+	kind, _, err := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
+	body, readErr := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, x.Limits.Body))
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](readErr); ok {
+		return &Error{Status: http.StatusRequestEntityTooLarge, Code: "too-long", Text: "the body may have " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes"}
+	}
+	if readErr != nil {
+		return invalid("", "the body could not be read")
+	}
+	if len(body) == 0 {
+		return nil
+	}
+	if err != nil || kind != "application/x-www-form-urlencoded" {
+		return &Error{Status: http.StatusUnsupportedMediaType, Code: "not-supported", Param: "Content-Type", Text: "use application/x-www-form-urlencoded"}
+	}
+	more, err := parsePairs(string(body))
+	x.params = append(x.params, more...)
+	return err
+}
+
+// isJSON reports whether a media type, or a value of _format, is JSON as clients of FHIR write it.
+func isJSON(kind string) bool {
+	switch kind {
+	case "application/fhir+json", "application/json", "application/json+fhir", "text/json", "json":
+		return true
+	}
+	return false
+}
+
+// negotiate checks that the client takes JSON. _format counts more than the header.
+func (x *exchange) negotiate() error {
+	refused := &Error{Status: http.StatusNotAcceptable, Code: "not-supported", Text: "the server writes application/fhir+json only"}
+	for _, p := range x.params {
+		switch p.name {
+		case "_pretty":
+			x.pretty = p.value == "true"
+		case "_format":
+			kind, _, _ := strings.Cut(strings.ReplaceAll(p.value, " ", "+"), ";") // a plus that was not encoded
+			if !isJSON(strings.TrimSpace(kind)) {
+				refused.Param = "_format"
+				return refused
+			}
+			return nil
+		}
+	}
+	accept := x.r.Header.Values("Accept")
+	if len(accept) == 0 {
+		return nil
+	}
+	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
+		kind, attributes, err := mime.ParseMediaType(strings.TrimSpace(part))
+		if err != nil && kind == "" {
+			continue
+		}
+		if q, err := strconv.ParseFloat(attributes["q"], 64); err == nil && q == 0 {
+			continue
+		}
+		if kind == "*/*" || kind == "application/*" || isJSON(kind) {
+			return nil
+		}
+	}
+	refused.Param = "Accept"
+	return refused
+}
+
+// lenient reports whether the client wants what is unknown to be left out.
+func (x *exchange) lenient() bool {
+	for _, p := range x.r.Header.Values("Prefer") {
+		for part := range strings.FieldsFuncSeq(p, func(r rune) bool { return r == ',' || r == ';' }) {
+			if strings.EqualFold(strings.TrimSpace(part), "handling=lenient") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// fail answers with an OperationOutcome.
+func (x *exchange) fail(err error) {
+	if x.r.Context().Err() != nil && !isOurs(err) {
+		err = &Error{Status: http.StatusServiceUnavailable, Code: "timeout", Text: "the request took too long; ask for less", Retry: 5}
+	}
+	e := asError(err)
+	if e.Status >= 500 && x.Events.Failed != nil {
+		x.Events.Failed(x.answer.Request, err)
+	}
+	h := x.w.Header()
+	for name, value := range e.Header {
+		h.Set(name, value)
+	}
+	if e.Retry > 0 {
+		h.Set("Retry-After", strconv.Itoa(e.Retry))
+	}
+	h.Del("ETag")
+	h.Del("Last-Modified")
+	x.send(e.Status, outcomeOf("error", e))
+}
+
+func isOurs(err error) bool {
+	_, ok := errors.AsType[*Error](err)
+	return ok
+}
+
+// fixed answers with a document that is the same for all.
+func (x *exchange) fixed(text []byte) error {
+	x.send(http.StatusOK, bytes.ReplaceAll(text, []byte(basePlace), []byte(x.base)))
+	return nil
+}
+
+// basePlace stands for the base URL in documents that are made once.
+const basePlace = "https://base.invalid/fhir"
+
+// notModified reports whether the client has a version already, and answers if it has.
+func (x *exchange) notModified(version uint32, changed time.Time) bool {
+	h := x.w.Header()
+	etag := `W/"` + strconv.FormatUint(uint64(version), 10) + `"`
+	h.Set("ETag", etag)
+	if !changed.IsZero() {
+		h.Set("Last-Modified", changed.UTC().Format(http.TimeFormat))
+	}
+	same := false
+	if list := x.r.Header.Values("If-None-Match"); len(list) > 0 {
+		for part := range strings.SplitSeq(strings.Join(list, ","), ",") {
+			part = strings.TrimSpace(part)
+			same = same || part == "*" || strings.TrimPrefix(part, "W/") == strings.TrimPrefix(etag, "W/")
+		}
+	} else if since, err := http.ParseTime(x.r.Header.Get("If-Modified-Since")); err == nil && !changed.IsZero() {
+		same = !changed.Truncate(time.Second).After(since)
+	}
+	if same {
+		h.Add("Vary", "Accept, Accept-Encoding, Authorization")
+		h.Set("Cache-Control", "private, no-cache")
+		x.answer.Status = http.StatusNotModified
+		x.w.WriteHeader(http.StatusNotModified)
+	}
+	return same
+}
+
+var (
+	gzips = sync.Pool{New: func() any {
+		w, err := gzip.NewWriterLevel(io.Discard, gzip.BestSpeed)
+		if err != nil {
+			panic(err) // the level is a constant
+		}
+		return w
+	}}
+	zstds = sync.Pool{New: func() any {
+		w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
+		if err != nil {
+			panic(err) // the options are constants
+		}
+		return w
+	}}
+)
+
+// leastCompressed is the size of the smallest answer that is compressed.
+const leastCompressed = 1 << 10
+
+// send answers with JSON.
+func (x *exchange) send(status int, text []byte) {
+	if x.pretty {
+		var b bytes.Buffer
+		if json.Indent(&b, text, "", "  ") == nil {
+			text = append(b.Bytes(), '\n')
+		}
+	}
+	h := x.w.Header()
+	h.Set("Content-Type", jsonType)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "private, no-cache")
+	h.Add("Vary", "Accept, Accept-Encoding, Authorization")
+	if len(text) >= leastCompressed {
+		text = x.compress(text)
+	}
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	x.answer.Status, x.answer.Bytes = status, len(text)
+	x.w.WriteHeader(status)
+	if x.r.Method != http.MethodHead {
+		_, _ = x.w.Write(text) // a client that has gone needs no answer
+	}
+}
+
+// compress compresses an answer if the client takes that.
+func (x *exchange) compress(text []byte) []byte {
+	encoding := ""
+	for part := range strings.SplitSeq(strings.Join(x.r.Header.Values("Accept-Encoding"), ","), ",") {
+		name, attributes, _ := strings.Cut(strings.TrimSpace(part), ";")
+		if q, ok := strings.CutPrefix(strings.TrimSpace(attributes), "q="); ok {
+			if n, err := strconv.ParseFloat(q, 64); err == nil && n == 0 {
+				continue
+			}
+		}
+		switch name = strings.TrimSpace(name); {
+		case name == "zstd", name == "gzip" && encoding == "":
+			encoding = name
+		}
+	}
+	var b bytes.Buffer
+	switch encoding {
+	case "gzip":
+		w := gzips.Get().(*gzip.Writer)
+		defer gzips.Put(w)
+		w.Reset(&b)
+		_, _ = w.Write(text) // a buffer takes all
+		_ = w.Close()
+	case "zstd":
+		w := zstds.Get().(*zstd.Encoder)
+		defer zstds.Put(w)
+		b.Write(w.EncodeAll(text, nil))
+	default:
+		return text
+	}
+	x.w.Header().Set("Content-Encoding", encoding)
+	return b.Bytes()
+}

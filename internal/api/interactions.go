@@ -1,0 +1,303 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"cpcds2fhir/internal/store"
+	"cpcds2fhir/schemas/fhir"
+)
+
+func (x *exchange) finder() *finder { return &finder{x.Store, x.access, &x.Limits} }
+
+// search answers a search.
+func (x *exchange) search(t *resourceType) error {
+	p := parser{x.base, x.lenient()}
+	q, err := p.parse(t, x.params)
+	if err != nil {
+		return err
+	}
+	signed := q.signed(x.access.Patient)
+	var from *place
+	if q.cursor != "" {
+		if from, err = x.cursors.read(q.cursor, signed); err != nil {
+			return err
+		}
+	}
+	watermark := x.Now()
+	found, err := x.finder().run(x.r.Context(), q, from)
+	if err != nil {
+		return err
+	}
+	links := [][2]string{{"self", q.link(x.base, t.typ.String(), q.cursor)}}
+	if from != nil {
+		links = append(links, [2]string{"first", q.link(x.base, t.typ.String(), "")})
+	}
+	if found.next != nil {
+		links = append(links, [2]string{"next", q.link(x.base, t.typ.String(), x.cursors.write(found.next, signed))})
+	}
+	b := beginBundle(x.base, "searchset", watermark, found.total, links)
+	b.shape = &q.shape
+	for _, e := range found.entries {
+		mode := modeMatch
+		if e.included {
+			mode = modeInclude
+		}
+		if err := b.add(e, mode); err != nil {
+			return err
+		}
+	}
+	x.answer.Entries = b.n
+	x.send(http.StatusOK, b.end())
+	return nil
+}
+
+// read answers a read.
+func (x *exchange) read(t *resourceType, id string) error {
+	s, err := x.shapeOf(t)
+	if err != nil {
+		return err
+	}
+	e, err := x.current(t.typ, id)
+	if err != nil {
+		return err
+	}
+	return x.resource(e, s)
+}
+
+// shapeOf reads the parameters of a read.
+func (x *exchange) shapeOf(t *resourceType) (*shape, error) {
+	s := &shape{}
+	for _, p := range x.params {
+		var err error
+		switch p.name {
+		case "_format", "_pretty":
+		case "_elements":
+			s.elements, err = parseElements(t, p.value)
+		case "_summary":
+			switch p.value {
+			case "true", "text", "data":
+				s.summary = p.value
+			case "false":
+			default:
+				err = invalid("_summary", "use true, false, text or data")
+			}
+		default:
+			if !x.lenient() {
+				err = unsupported(clean(p.name), "a read has no such parameter; it has _elements, _summary, _format and _pretty")
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// resource answers with a resource.
+func (x *exchange) resource(e *entry, s *shape) error {
+	changed, _ := time.Parse(time.RFC3339, e.LastUpdated)
+	if x.notModified(e.Version, changed) {
+		return nil
+	}
+	text, err := appendShaped(nil, &e.Entry, s)
+	if err != nil {
+		return err
+	}
+	x.answer.Entries = 1
+	x.send(http.StatusOK, text)
+	return nil
+}
+
+// current returns the newest version of a resource that may be read. What belongs to somebody else is as
+// if it did not exist.
+func (x *exchange) current(t fhir.Type, id string) (*entry, error) {
+	if !x.access.may(t, mayRead) {
+		return nil, forbidden("the scopes do not allow to read %s", t)
+	}
+	for e, err := range x.Store.Search(x.r.Context(), &store.Query{Type: t, IDs: []string{id}}) {
+		if err != nil {
+			return nil, err
+		}
+		if !x.access.sees(e, mayRead) {
+			return nil, notFound()
+		}
+		return clone(e), nil
+	}
+	e, err := x.Store.Get(x.r.Context(), t, id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, notFound()
+	case err != nil:
+		return nil, err
+	case !e.Deleted: // it was made just now
+		return nil, notFound()
+	}
+	if x.access.Patient != "" && e.Version > 1 {
+		before, err := x.Store.GetVersion(x.r.Context(), t, id, e.Version-1)
+		if err != nil || !x.seesVersion(before) {
+			return nil, notFound()
+		}
+	}
+	return nil, gone()
+}
+
+// seesVersion reports whether a version, whose keys are not known, may be read: by whom it is about.
+func (x *exchange) seesVersion(e *store.Entry) bool {
+	unlimited := x.access.Scopes == nil
+	for i := range x.access.Scopes {
+		s := &x.access.Scopes[i]
+		unlimited = unlimited || s.grants(e.Type) && s.Read && len(s.Filters) == 0
+	}
+	if x.access.Patient == "" || !unlimited {
+		return unlimited
+	}
+	if e.Type == fhir.Patient {
+		return e.ID == x.access.Patient
+	}
+	if tableOf(e.Type).member == none {
+		return true
+	}
+	var refs struct {
+		Patient, Beneficiary struct {
+			Reference string `json:"reference"`
+		}
+	}
+	if json.Unmarshal(e.JSON, &refs) != nil {
+		return false
+	}
+	own := "Patient/" + x.access.Patient
+	return refs.Patient.Reference == own || refs.Beneficiary.Reference == own
+}
+
+// vread answers with a version.
+func (x *exchange) vread(t *resourceType, id, version string) error {
+	s, err := x.shapeOf(t)
+	if err != nil {
+		return err
+	}
+	if !x.access.may(t.typ, mayRead) {
+		return forbidden("the scopes do not allow to read %s", t.typ)
+	}
+	n, err := strconv.ParseUint(version, 10, 32)
+	if err != nil {
+		return notFound()
+	}
+	e, err := x.Store.GetVersion(x.r.Context(), t.typ, id, uint32(n))
+	if err != nil {
+		return err
+	}
+	if e.Deleted {
+		if _, err := x.current(t.typ, id); err == nil || asError(err).Status != http.StatusGone {
+			return notFound() // made again by now: whose it was is not known here
+		}
+		return gone()
+	}
+	if !x.seesVersion(e) {
+		return notFound()
+	}
+	return x.resource(&entry{Entry: *e}, s)
+}
+
+// history answers with the versions of a resource, the newest first.
+func (x *exchange) history(t *resourceType, id string) error {
+	if !x.access.may(t.typ, mayRead) {
+		return forbidden("the scopes do not allow to read %s", t.typ)
+	}
+	count, below, since := defaultCount, uint64(1)<<32, time.Time{}
+	signed := "history\x00" + x.access.Patient + "\x00" + t.typ.String() + "/" + id
+	q := &query{resourceType: t}
+	for _, p := range x.params {
+		switch p.name {
+		case "_count":
+			n, err := strconv.Atoi(p.value)
+			if err != nil || n < 1 {
+				return invalid("_count", "use a number from 1 to %d", maxCount)
+			}
+			count = min(n, maxCount)
+		case "_since":
+			begin, _, ok := store.Period(zone.ReplaceAllString(p.value, "$1+$2"))
+			if !ok {
+				return invalid("_since", "use a date or an instant")
+			}
+			since = time.UnixMilli(begin)
+		case cursorParam:
+			at, err := x.cursors.read(p.value, signed)
+			if err != nil || len(at.keys) != 1 {
+				return invalid(cursorParam, "it is not of this history")
+			}
+			below = uint64(at.keys[0])
+			continue
+		case "_format", "_pretty":
+			continue
+		default:
+			if !x.lenient() {
+				return unsupported(clean(p.name), "a history has _count and _since")
+			}
+			continue
+		}
+		q.kept = append(q.kept, p)
+	}
+	watermark := x.Now()
+	var list []*entry
+	total, more, known := int64(0), false, false
+	for e, err := range x.Store.History(x.r.Context(), t.typ, id) {
+		if err != nil {
+			return err
+		}
+		if !e.Deleted {
+			if !x.seesVersion(e) {
+				continue
+			}
+			known = true
+		}
+		if at, err := time.Parse(time.RFC3339, e.LastUpdated); err == nil && at.Before(since) {
+			continue
+		}
+		total++
+		switch {
+		case uint64(e.Version) >= below:
+		case len(list) == count:
+			more = true
+		default:
+			list = append(list, clone(e))
+		}
+	}
+	if !known { // deletions alone say nothing about whose they are
+		return notFound()
+	}
+	path := t.typ.String() + "/" + id + "/_history"
+	links := [][2]string{{"self", q.link(x.base, path, "")}}
+	if more {
+		next := x.cursors.write(&place{keys: []int64{int64(list[len(list)-1].Version)}}, signed)
+		links = append(links, [2]string{"next", q.link(x.base, path, next)})
+	}
+	b := beginBundle(x.base, "history", watermark, total, links)
+	for _, e := range list {
+		if err := b.add(e, historyEntry(e)); err != nil {
+			return err
+		}
+	}
+	x.answer.Entries = b.n
+	x.send(http.StatusOK, b.end())
+	return nil
+}
+
+// historyEntry is what a history says of a version besides the resource.
+func historyEntry(e *entry) string {
+	method, status := "PUT", "200"
+	switch {
+	case e.Deleted:
+		method, status = "DELETE", "204"
+	case e.Version == 1:
+		status = "201"
+	}
+	var b strings.Builder
+	b.WriteString(`,"request":{"method":"` + method + `","url":"` + fhir.Reference(e.Type, e.ID) + `"},"response":{"status":"` + status +
+		`","etag":"W/\"` + strconv.FormatUint(uint64(e.Version), 10) + `\"","lastModified":"` + e.LastUpdated + `"}`)
+	return b.String()
+}

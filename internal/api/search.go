@@ -1,0 +1,396 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"cpcds2fhir/internal/store"
+	"cpcds2fhir/schemas/fhir"
+)
+
+// entry is a resource of a page, with memory of its own.
+type entry struct {
+	store.Entry
+	included bool
+}
+
+// page is the answer to a search.
+type page struct {
+	entries []*entry
+	total   int64 // -1 if it is not known
+	next    *place
+}
+
+// finder runs one search for one access.
+type finder struct {
+	store  store.Handle
+	access *Access
+	limits *Limits
+}
+
+// permit applies what the access may see to a search, and refuses what no index answers.
+func (f *finder) permit(q *query) error {
+	a := f.access
+	if !a.may(q.typ, maySearch) {
+		return forbidden("the scopes do not allow to search %s", q.typ)
+	}
+	if a.Patient == "" {
+		return nil
+	}
+	switch {
+	case q.typ == fhir.Patient:
+		q.ids = among(q.ids, []string{a.Patient})
+	case q.member == fhir.ParamPatient:
+		q.patients = among(q.patients, []string{a.Patient})
+	case q.ids == nil:
+		return costly("", "name the %s by _id, or include it in a search of claims or coverages", q.typ)
+	}
+	return nil
+}
+
+// run finds a page. from is where it begins, nil is at the beginning.
+func (f *finder) run(ctx context.Context, q *query, from *place) (*page, error) {
+	if err := f.permit(q); err != nil {
+		return nil, err
+	}
+	p := &page{total: -1}
+	var err error
+	switch {
+	case q.counts:
+		p.total, err = f.count(ctx, q)
+		return p, err
+	case len(q.sort) > 0:
+		err = f.sorted(ctx, q, from, p)
+	case q.indexed():
+		err = f.byID(ctx, q, from, p)
+	default:
+		err = f.scan(ctx, q, from, p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p.total < 0 && q.total == "accurate" {
+		if p.total, err = f.count(ctx, q); err != nil {
+			return nil, err
+		}
+	}
+	if q.total == "none" {
+		p.total = -1
+	}
+	return p, f.include(ctx, q, p)
+}
+
+// count counts what a search finds on all pages.
+func (f *finder) count(ctx context.Context, q *query) (n int64, err error) {
+	rows := 0
+	s := q.search()
+	s.NoJSON = true
+	if !q.indexed() {
+		s.Filters = nil // so that rows that do not pass are counted, too
+	}
+	for e, err := range f.store.Search(ctx, s) {
+		if err != nil {
+			return 0, err
+		}
+		if rows++; !q.indexed() && rows > f.limits.Rows {
+			return 0, costly("", "it would have to read more than %d resources; add a patient, ids, or an identifier", f.limits.Rows)
+		}
+		if f.passes(q, e) {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// passes reports whether a resource passes all filters and may be seen.
+func (f *finder) passes(q *query, e *store.Entry) bool {
+	for i := range q.filters {
+		if !q.filters[i].Matches(e) {
+			return false
+		}
+	}
+	return f.access.sees(e, maySearch)
+}
+
+// clone copies an entry that the store yields.
+func clone(e *store.Entry) *entry {
+	c := &entry{Entry: *e}
+	c.ID, c.LastUpdated = strings.Clone(e.ID), strings.Clone(e.LastUpdated)
+	c.JSON = append(make([]byte, 0, len(e.JSON)), e.JSON...)
+	c.Keys = slices.Clone(e.Keys)
+	return c
+}
+
+// byID finds a page of what an index finds, by id.
+func (f *finder) byID(ctx context.Context, q *query, from *place, p *page) error {
+	s := q.search()
+	if from != nil {
+		s.After = from.id
+	}
+	for e, err := range f.store.Search(ctx, s) {
+		if err != nil {
+			return err
+		}
+		if !f.access.sees(e, maySearch) {
+			continue
+		}
+		if len(p.entries) == q.count {
+			p.next = &place{id: p.entries[q.count-1].ID}
+			break
+		}
+		p.entries = append(p.entries, clone(e))
+	}
+	if from == nil && p.next == nil {
+		p.total = int64(len(p.entries))
+		return nil
+	}
+	var err error
+	if q.total != "none" {
+		p.total, err = f.count(ctx, q)
+	}
+	return err
+}
+
+// scan reads resources of a type, one after the other, at most Limits.Rows for a page: it may have few
+// resources or none and still be followed by others.
+func (f *finder) scan(ctx context.Context, q *query, from *place, p *page) error {
+	if f.access.Patient != "" {
+		return costly("", "name the patient, ids, or an identifier")
+	}
+	s := q.search()
+	s.Filters, s.NoJSON = nil, true
+	if from != nil {
+		s.After = from.id
+	}
+	var ids []string
+	rows, last := 0, ""
+	for e, err := range f.store.Search(ctx, s) {
+		if err != nil {
+			return err
+		}
+		if len(ids) == q.count || rows == f.limits.Rows {
+			p.next = &place{id: last}
+			break
+		}
+		rows++
+		last = strings.Clone(e.ID)
+		if f.passes(q, e) {
+			ids = append(ids, last)
+		}
+	}
+	found, err := f.fetch(ctx, q.typ, ids)
+	for _, id := range ids {
+		if e := found[id]; e != nil && f.passes(q, &e.Entry) {
+			p.entries = append(p.entries, e)
+		}
+	}
+	return err
+}
+
+// fetch reads resources by their ids, those that are there.
+func (f *finder) fetch(ctx context.Context, t fhir.Type, ids []string) (map[string]*entry, error) {
+	found := make(map[string]*entry, len(ids))
+	if len(ids) == 0 {
+		return found, nil
+	}
+	for e, err := range f.store.Search(ctx, &store.Query{Type: t, IDs: ids}) {
+		if err != nil {
+			return nil, err
+		}
+		c := clone(e)
+		found[c.ID] = c
+	}
+	return found, nil
+}
+
+// sorted finds a page of a sorted search: it reads the index entries of all that it finds, and the
+// resources of the page.
+func (f *finder) sorted(ctx context.Context, q *query, from *place, p *page) error {
+	if !q.indexed() {
+		return costly("_sort", "sorting needs a patient, ids, or an identifier")
+	}
+	if from != nil && len(from.keys) != len(q.sort) {
+		return invalid(cursorParam, "it is of a search that was sorted in another way")
+	}
+	s := q.search()
+	s.NoJSON = true
+	var all []place
+	for e, err := range f.store.Search(ctx, s) {
+		if err != nil {
+			return err
+		}
+		if f.access.sees(e, maySearch) {
+			all = append(all, place{q.sortKeys(e), strings.Clone(e.ID)})
+		}
+		if len(all) > f.limits.Rows {
+			return costly("_sort", "more than %d resources cannot be sorted; search for less", f.limits.Rows)
+		}
+	}
+	p.total = int64(len(all))
+	slices.SortFunc(all, comparePlaces)
+	if from != nil {
+		i, found := slices.BinarySearchFunc(all, *from, comparePlaces)
+		if found {
+			i++
+		}
+		all = all[i:]
+	}
+	if len(all) > q.count {
+		all = all[:q.count]
+		p.next = &all[q.count-1]
+	}
+	ids := make([]string, len(all))
+	for i := range all {
+		ids[i] = all[i].id
+	}
+	found, err := f.fetch(ctx, q.typ, ids)
+	for _, id := range ids {
+		if e := found[id]; e != nil && f.passes(q, &e.Entry) {
+			p.entries = append(p.entries, e)
+		}
+	}
+	return err
+}
+
+// comparePlaces orders places: what ascends has its key as it is, what descends its negative, and what
+// has no key comes last.
+func comparePlaces(a, b place) int {
+	return cmp.Or(slices.Compare(a.keys, b.keys), strings.Compare(a.id, b.id))
+}
+
+// sortKeys are what a resource is sorted by: its earliest moment if the order ascends, its latest one if
+// it descends.
+func (q *query) sortKeys(e *store.Entry) []int64 {
+	keys := make([]int64, 0, len(q.sort))
+	for _, s := range q.sort {
+		key := int64(math.MaxInt64)
+		consider := func(value string) {
+			begin, _, ok := store.Period(value)
+			if !ok || begin == math.MinInt64 {
+				return
+			}
+			if s.down {
+				begin = -begin
+			}
+			key = min(key, begin)
+		}
+		if s.param.name == "_lastUpdated" {
+			consider(e.LastUpdated)
+		}
+		for _, k := range e.Keys {
+			if k.Param == s.param.index {
+				consider(k.Value)
+			}
+		}
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// include adds what a search asks to include: each resource once, and none that is found itself.
+func (f *finder) include(ctx context.Context, q *query, p *page) error {
+	if len(q.includes)+len(q.reverses) == 0 || len(p.entries) == 0 {
+		return nil
+	}
+	have := map[string]bool{}
+	for _, e := range p.entries {
+		have[fhir.Reference(e.Type, e.ID)] = true
+	}
+	matches := len(p.entries)
+	for _, r := range q.reverses {
+		if err := f.reverse(ctx, r, p, matches, have); err != nil {
+			return err
+		}
+	}
+	for from, first := 0, true; from < len(p.entries); first = false {
+		level := p.entries[from:]
+		wanted := map[fhir.Type][]string{}
+		for _, e := range level {
+			for _, in := range q.includes {
+				if e.Type != in.from || e.included && !in.iterate || !first && !in.iterate {
+					continue
+				}
+				in.follow(e, func(ref string) {
+					t, id, err := fhir.SplitReference(ref)
+					if err == nil && !have[ref] && f.access.may(t, mayRead) {
+						have[ref] = true
+						wanted[t] = append(wanted[t], id)
+					}
+				})
+			}
+		}
+		from = len(p.entries)
+		if err := f.addIncluded(ctx, p, wanted); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow calls yield with the references of a resource that an include names.
+func (in *include) follow(e *entry, yield func(ref string)) {
+	t := tableOf(e.Type)
+	for i := range t.params {
+		s := &t.params[i]
+		if !s.include || in.param != nil && s.index != in.param.index {
+			continue
+		}
+		for _, k := range e.Keys {
+			if k.Param != s.index {
+				continue
+			}
+			if in.any || strings.HasPrefix(k.Value, in.target.String()+"/") {
+				yield(k.Value)
+			}
+		}
+	}
+}
+
+func (f *finder) addIncluded(ctx context.Context, p *page, wanted map[fhir.Type][]string) error {
+	for _, t := range slices.Sorted(maps.Keys(wanted)) {
+		found, err := f.fetch(ctx, t, wanted[t])
+		if err != nil {
+			return err
+		}
+		for _, id := range slices.Sorted(maps.Keys(found)) {
+			if e := found[id]; f.access.sees(&e.Entry, mayRead) {
+				e.included = true
+				p.entries = append(p.entries, e)
+			}
+		}
+	}
+	return nil
+}
+
+// reverse adds the resources that refer to those found.
+func (f *finder) reverse(ctx context.Context, r include, p *page, matches int, have map[string]bool) error {
+	if !f.access.may(r.from, maySearch) {
+		return nil
+	}
+	var patients []string
+	for _, e := range p.entries[:matches] {
+		patients = append(patients, e.ID)
+	}
+	added := 0
+	for e, err := range f.store.Search(ctx, &store.Query{Type: r.from, Patients: patients}) {
+		if err != nil {
+			return err
+		}
+		ref := fhir.Reference(e.Type, e.ID)
+		if have[ref] || !f.access.sees(e, maySearch) {
+			continue
+		}
+		if added++; added > f.limits.Included {
+			return costly("_revinclude", "more than %d resources refer to what was found; search for them instead, or use $everything", f.limits.Included)
+		}
+		have[ref] = true
+		c := clone(e)
+		c.included = true
+		p.entries = append(p.entries, c)
+	}
+	return nil
+}
