@@ -114,7 +114,7 @@ func runServe(ctx context.Context, c *serveConfig) error {
 		return fmt.Errorf("read the key of cursors: %w", err)
 	}
 	server, err := api.New(&api.Config{
-		Store: st, Authorizer: api.Open{}, Base: c.Base, Path: c.Path, Aliases: c.Aliases, CursorKey: key, Release: c.CARIN, Software: toolVersion(),
+		Store: st, Authorizer: api.Open{}, Base: c.Base, Path: c.Path, Aliases: c.Aliases, CursorKey: key, Release: c.CARIN, Software: toolVersion(), SourceDates: c.Updated == "source",
 		Limits: api.Limits{Rows: c.Limits.Rows, Included: c.Limits.Included, Time: c.Limits.Time, Parallel: c.Limits.Parallel},
 		Events: api.Events{Answered: func(a *api.Answer) { status.answered(a); logAnswer(log, a) }, Failed: func(request string, err error) {
 			log.Error("failed", zap.String("request", request), zap.String("error", message(err)))

@@ -21,6 +21,7 @@ type serveConfig struct {
 	Aliases []string `yaml:"aliases"`
 	Memory  string   `yaml:"memory"`
 	CARIN   string   `yaml:"carin"`
+	Updated string   `yaml:"last_updated"`
 	TLS     struct {
 		Cert string `yaml:"cert"`
 		Key  string `yaml:"key"`
@@ -47,6 +48,8 @@ base: ""                      # public URL of the API, such as https://api.examp
 path: /fhir                   # where the API is on this server
 aliases: []                   # other paths whose /metadata is answered, such as /ProviderClient
 carin: 2.2.0                  # release of the CARIN guide that the store was loaded with: 2.2.0 or 2.0.0
+last_updated: commit          # commit: the later of the source's date and the commit, so that apps see what was loaded late;
+                              # source: the source's date, as the guide has it
 memory: 512MiB
 
 tls: {cert: "", key: ""}      # files; they are read again when they change
@@ -62,7 +65,7 @@ log: console                  # json or console
 `
 
 func defaultServe() *serveConfig {
-	c := &serveConfig{Store: "./fhir-store", Listen: "127.0.0.1:8080", Path: "/fhir", Memory: "512MiB", CARIN: "2.2.0", Stop: 10 * time.Second, Admin: "127.0.0.1:0", Log: "console"}
+	c := &serveConfig{Store: "./fhir-store", Listen: "127.0.0.1:8080", Path: "/fhir", Memory: "512MiB", CARIN: "2.2.0", Updated: "commit", Stop: 10 * time.Second, Admin: "127.0.0.1:0", Log: "console"}
 	c.Limits.Rows, c.Limits.Included, c.Limits.Time, c.Limits.Parallel = 20_000, 1_000, 30*time.Second, 256
 	return c
 }
@@ -107,6 +110,9 @@ func (c *serveConfig) check() error {
 	}
 	if c.CARIN != "2.2.0" && c.CARIN != "2.0.0" {
 		return usagef("carin %q: use 2.2.0 or 2.0.0", c.CARIN)
+	}
+	if c.Updated != "commit" && c.Updated != "source" {
+		return usagef("last_updated %q: use commit or source", c.Updated)
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		return usagef("tls needs both cert and key")

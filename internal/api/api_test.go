@@ -455,7 +455,7 @@ func TestPages(t *testing.T) {
 	for _, query := range []string{
 		"ExplanationOfBenefit?patient=" + own + "&_count=2", "ExplanationOfBenefit?patient=" + own + "&_count=2&_sort=-service-date",
 		"ExplanationOfBenefit?patient=" + own + "&_count=1&_sort=billable-period-start,_lastUpdated", "ExplanationOfBenefit?_count=7", "ExplanationOfBenefit?_count=7&type=pharmacy",
-		"Patient?_count=5&_lastUpdated=ge2020", "ExplanationOfBenefit?patient=" + own + "&_count=5", "Patient/" + own + "/$everything?_count=3",
+		"Patient?_count=5&_lastUpdated=ge2020", "ExplanationOfBenefit?_count=7&_lastUpdated=ge2020", "ExplanationOfBenefit?patient=" + own + "&_count=5", "Patient/" + own + "/$everything?_count=3",
 		"ExplanationOfBenefit?patient=" + own + "," + member(4) + "&_count=3&service-date=ge2024-02-01&_sort=service-date",
 	} {
 		all := do(t, s, request{path: "/fhir/" + replaceCount(query, "500")}).refs(t, "match")
@@ -470,6 +470,9 @@ func TestPages(t *testing.T) {
 			next = a.link("next")
 			if len(next) > 2000 {
 				t.Errorf("a link has %d bytes", len(next))
+			}
+			if pages >= 8 {
+				continue // else a page of one would never be the last
 			}
 			// A claim comes meanwhile. Its id is between those that are there.
 			var b fhir.Batch

@@ -88,7 +88,10 @@ func (x *exchange) everything(id string) error {
 	links := &query{resourceType: tableOf(fhir.Patient), kept: q.kept}
 	path := "Patient/" + id + "/$everything"
 	signed := "everything\x00" + links.signed(id)
-	watermark := x.Now()
+	watermark, err := x.watermark()
+	if err != nil {
+		return err
+	}
 	all, err := x.gather(x.r.Context(), q)
 	if err != nil {
 		return err
@@ -153,7 +156,7 @@ func (x *exchange) gather(ctx context.Context, q *everythingQuery) (all []place,
 		if t == fhir.ExplanationOfBenefit {
 			s.Filters = q.period
 		}
-		for e, err := range x.Store.Search(ctx, s) {
+		for e, err := range x.finder().search(ctx, s) {
 			if err != nil {
 				return nil, err
 			}
@@ -175,7 +178,7 @@ func (x *exchange) gather(ctx context.Context, q *everythingQuery) (all []place,
 	}
 	for t, ids := range refs {
 		s := &store.Query{Type: t, IDs: slices.Collect(maps.Keys(ids)), NoJSON: true}
-		for e, err := range x.Store.Search(ctx, s) {
+		for e, err := range x.finder().search(ctx, s) {
 			if err != nil {
 				return nil, err
 			}

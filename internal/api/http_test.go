@@ -122,7 +122,7 @@ func TestStatus(t *testing.T) {
 // TestConditional proves that a client which has a version need not get it again.
 func TestConditional(t *testing.T) {
 	w := newWorld(t, 2)
-	s := w.serve(t, nil)
+	s := w.serve(t, func(c *api.Config) { c.SourceDates = true })
 	path := "/fhir/Coverage/cp0001"
 	a := do(t, s, request{path: path})
 	etag, changed := a.header.Get("ETag"), a.header.Get("Last-Modified")
@@ -193,7 +193,7 @@ func withoutTime(bundle []byte) []byte {
 
 // TestShapes proves that subsets are tagged, keep what must be there, and change no value.
 func TestShapes(t *testing.T) {
-	s := newWorld(t, 2).serve(t, nil)
+	s := newWorld(t, 2).serve(t, func(c *api.Config) { c.SourceDates = true })
 	for path, want := range map[string]string{
 		"_elements=billablePeriod": `{"resourceType":"ExplanationOfBenefit","id":"ep0001-0","meta":{…},"status":"active","patient":{"reference":"Patient/p0001"},"billablePeriod":{"start":"2024-01-02"}}`,
 		"_summary=true":            `{"resourceType":"ExplanationOfBenefit","id":"ep0001-0","meta":{…},"status":"active","patient":{"reference":"Patient/p0001"},"total":[{"amount":{"value":19.00}}],"billablePeriod":{"start":"2024-01-02"}}`,
@@ -247,7 +247,7 @@ func TestUnauthorized(t *testing.T) {
 // TestHistory proves that a history has all versions of a member's resource, newest first, and no others.
 func TestHistory(t *testing.T) {
 	w := newWorld(t, 2)
-	s := w.serve(t, nil)
+	s := w.serve(t, func(c *api.Config) { c.SourceDates = true })
 	put(t, w, fhir.Coverage, "cp0001", `"status":"cancelled","beneficiary":{"reference":"Patient/p0001"}`, "2025-03-03T00:00:00Z")
 	put(t, w, fhir.Coverage, "cp0001", `"status":"draft","beneficiary":{"reference":"Patient/p0001"}`, "2025-04-03T00:00:00Z")
 	var b struct {
@@ -278,6 +278,44 @@ func TestHistory(t *testing.T) {
 	}
 	if a := do(t, s, request{path: "/fhir/Coverage/cp0001/_history?_since=2025-03-15"}); len(a.refs(t, "")) != 1 {
 		t.Errorf("since March 15: %s", a.body)
+	}
+}
+
+// TestLastUpdated proves that a resource which was loaded late is found by whoever asks what has changed
+// since the answer before, and that the source's dates are served to those who want them.
+func TestLastUpdated(t *testing.T) {
+	w := newWorld(t, 2)
+	s, literal := w.serve(t, nil), w.serve(t, func(c *api.Config) { c.SourceDates = true })
+	first := do(t, s, request{path: "/fhir/Coverage", member: "p0001"})
+	var b struct{ Meta struct{ LastUpdated string } }
+	if err := json.Unmarshal(first.body, &b); err != nil {
+		t.Fatal(err)
+	}
+	since := "/fhir/Coverage?_lastUpdated=ge" + b.Meta.LastUpdated
+	if a := do(t, s, request{path: since, member: "p0001"}); len(a.doc.Entry) != 0 {
+		t.Errorf("nothing has changed since, but %s", a.body)
+	}
+	// The source's date is years ago.
+	put(t, w, fhir.Coverage, "late", `"status":"active","beneficiary":{"reference":"Patient/p0001"}`, "2019-03-03T00:00:00Z")
+	for _, member := range []string{"p0001", ""} { // a member's index, and the change feed
+		a := do(t, s, request{path: since, member: member})
+		if got := a.refs(t, "match"); len(got) != 1 || got[0] != "Coverage/late" {
+			t.Errorf("since then %q has changed", got)
+		}
+		var own struct{ Meta struct{ LastUpdated string } }
+		if err := json.Unmarshal(a.doc.Entry[0].Resource, &own); err != nil || own.Meta.LastUpdated < b.Meta.LastUpdated {
+			t.Errorf("the resource says %s, the answer before %s", own.Meta.LastUpdated, b.Meta.LastUpdated)
+		}
+		if a := do(t, s, request{path: "/fhir/Coverage?_id=late&_lastUpdated=" + own.Meta.LastUpdated, member: member}); len(a.doc.Entry) != 1 {
+			t.Error("a resource is not found by its own date")
+		}
+	}
+	if a := do(t, literal, request{path: "/fhir/Coverage?_lastUpdated=2019-03-03", member: "p0001"}); len(a.doc.Entry) != 1 ||
+		!bytes.Contains(a.body, []byte(`"lastUpdated":"2019-03-03T00:00:00Z"`)) {
+		t.Errorf("with the source's dates: %s", a.body)
+	}
+	if a := do(t, literal, request{path: since, member: "p0001"}); len(a.doc.Entry) != 0 {
+		t.Errorf("with the source's dates, since then: %s", a.body)
 	}
 }
 

@@ -12,7 +12,10 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-func (x *exchange) finder() *finder { return &finder{x.Store, x.access, &x.Limits} }
+func (x *exchange) finder() *finder { return &finder{x.Store, x.access, &x.Limits, x.SourceDates} }
+
+// watermark is a moment so that the answer has everything that was committed before it.
+func (x *exchange) watermark() (time.Time, error) { return x.Store.Watermark(x.r.Context()) }
 
 // search answers a search.
 func (x *exchange) search(t *resourceType) error {
@@ -28,7 +31,10 @@ func (x *exchange) search(t *resourceType) error {
 			return err
 		}
 	}
-	watermark := x.Now()
+	watermark, err := x.watermark()
+	if err != nil {
+		return err
+	}
 	found, err := x.finder().run(x.r.Context(), q, from)
 	if err != nil {
 		return err
@@ -100,7 +106,7 @@ func (x *exchange) shapeOf(t *resourceType) (*shape, error) {
 
 // resource answers with a resource.
 func (x *exchange) resource(e *entry, s *shape) error {
-	changed, _ := time.Parse(time.RFC3339, e.LastUpdated)
+	changed, _ := time.Parse(time.RFC3339, e.Updated())
 	if x.notModified(e.Version, changed) {
 		return nil
 	}
@@ -119,7 +125,7 @@ func (x *exchange) current(t fhir.Type, id string) (*entry, error) {
 	if !x.access.may(t, mayRead) {
 		return nil, forbidden("the scopes do not allow to read %s", t)
 	}
-	for e, err := range x.Store.Search(x.r.Context(), &store.Query{Type: t, IDs: []string{id}}) {
+	for e, err := range x.finder().search(x.r.Context(), &store.Query{Type: t, IDs: []string{id}}) {
 		if err != nil {
 			return nil, err
 		}
@@ -200,6 +206,9 @@ func (x *exchange) vread(t *resourceType, id, version string) error {
 	if !x.seesVersion(e) {
 		return notFound()
 	}
+	if x.SourceDates {
+		e.Commit = 0
+	}
 	return x.resource(&entry{Entry: *e}, s)
 }
 
@@ -242,10 +251,13 @@ func (x *exchange) history(t *resourceType, id string) error {
 		}
 		q.kept = append(q.kept, p)
 	}
-	watermark := x.Now()
+	watermark, err := x.watermark()
+	if err != nil {
+		return err
+	}
 	var list []*entry
 	total, more, known := int64(0), false, false
-	for e, err := range x.Store.History(x.r.Context(), t.typ, id) {
+	for e, err := range dated(x.Store.History(x.r.Context(), t.typ, id), x.SourceDates) {
 		if err != nil {
 			return err
 		}
@@ -255,7 +267,7 @@ func (x *exchange) history(t *resourceType, id string) error {
 			}
 			known = true
 		}
-		if at, err := time.Parse(time.RFC3339, e.LastUpdated); err == nil && at.Before(since) {
+		if at, err := time.Parse(time.RFC3339, e.Updated()); err == nil && at.Before(since) {
 			continue
 		}
 		total++
@@ -298,6 +310,6 @@ func historyEntry(e *entry) string {
 	}
 	var b strings.Builder
 	b.WriteString(`,"request":{"method":"` + method + `","url":"` + fhir.Reference(e.Type, e.ID) + `"},"response":{"status":"` + status +
-		`","etag":"W/\"` + strconv.FormatUint(uint64(e.Version), 10) + `\"","lastModified":"` + e.LastUpdated + `"}`)
+		`","etag":"W/\"` + strconv.FormatUint(uint64(e.Version), 10) + `\"","lastModified":"` + e.Updated() + `"}`)
 	return b.String()
 }

@@ -356,6 +356,28 @@ func (q *query) indexed() bool {
 	return slices.ContainsFunc(q.filters, func(f filter) bool { return f.Indexed() })
 }
 
+// since returns the instant from which on a search asks for what has changed, if it does: then the change
+// feed answers it. What the source dates after its commit could be missing there, so only a bound
+// that has passed counts.
+func (q *query) since() (since int64, ok bool) {
+	for _, f := range q.filters {
+		if f.param.name != "_lastUpdated" {
+			continue
+		}
+		_, value := f.Text()
+		for _, prefix := range []string{"ge", "gt", "sa"} {
+			rest, cut := strings.CutPrefix(value, prefix)
+			if !cut || strings.Contains(rest, ",") {
+				continue
+			}
+			if begin, _, known := store.Period(rest); known {
+				return begin, true
+			}
+		}
+	}
+	return 0, false
+}
+
 // search is the query for the store.
 func (q *query) search() *store.Query {
 	s := &store.Query{Type: q.typ, IDs: q.ids, Patients: q.patients}

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -27,9 +28,33 @@ type page struct {
 
 // finder runs one search for one access.
 type finder struct {
-	store  store.Handle
-	access *Access
-	limits *Limits
+	store       store.Handle
+	access      *Access
+	limits      *Limits
+	sourceDates bool
+}
+
+// search searches the store. Entries say when they were updated as the server does.
+func (f *finder) search(ctx context.Context, q *store.Query) iter.Seq2[*store.Entry, error] {
+	q.SourceDates = f.sourceDates
+	return dated(f.store.Search(ctx, q), f.sourceDates)
+}
+
+// dated leaves out when entries were committed if the source's dates are served.
+func dated(entries iter.Seq2[*store.Entry, error], sourceDates bool) iter.Seq2[*store.Entry, error] {
+	if !sourceDates {
+		return entries
+	}
+	return func(yield func(*store.Entry, error) bool) {
+		for e, err := range entries {
+			if e != nil {
+				e.Commit = 0
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
 }
 
 // permit applies what the access may see to a search, and refuses what no index answers.
@@ -68,7 +93,11 @@ func (f *finder) run(ctx context.Context, q *query, from *place) (*page, error) 
 	case q.indexed():
 		err = f.byID(ctx, q, from, p)
 	default:
-		err = f.scan(ctx, q, from, p)
+		if since, ok := q.since(); ok && !f.sourceDates && f.access.Patient == "" {
+			err = f.changed(ctx, q, since, from, p)
+		} else {
+			err = f.scan(ctx, q, from, p)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -92,7 +121,7 @@ func (f *finder) count(ctx context.Context, q *query) (n int64, err error) {
 	if !q.indexed() {
 		s.Filters = nil // so that rows that do not pass are counted, too
 	}
-	for e, err := range f.store.Search(ctx, s) {
+	for e, err := range f.search(ctx, s) {
 		if err != nil {
 			return 0, err
 		}
@@ -131,7 +160,7 @@ func (f *finder) byID(ctx context.Context, q *query, from *place, p *page) error
 	if from != nil {
 		s.After = from.id
 	}
-	for e, err := range f.store.Search(ctx, s) {
+	for e, err := range f.search(ctx, s) {
 		if err != nil {
 			return err
 		}
@@ -155,6 +184,43 @@ func (f *finder) byID(ctx context.Context, q *query, from *place, p *page) error
 	return err
 }
 
+// changed finds a page of what has changed in a type, in the order of commits, for whoever follows it: by
+// the change feed, without reading what has not changed. A resource that changes again moves to the end.
+func (f *finder) changed(ctx context.Context, q *query, since int64, from *place, p *page) error {
+	var after *store.Change
+	if from != nil && len(from.keys) == 2 {
+		after = &store.Change{Commit: from.keys[0], Type: q.typ, ID: from.id, Version: uint32(from.keys[1])}
+	}
+	var list []store.Change
+	more := false
+	for c, err := range f.store.Changes(ctx, q.typ, since, after) {
+		if err != nil {
+			return err
+		}
+		if len(list) == q.count {
+			more = true
+			break
+		}
+		list = append(list, c)
+	}
+	ids := make([]string, len(list))
+	for i, c := range list {
+		ids[i] = c.ID
+	}
+	found, err := f.fetch(ctx, q.typ, ids)
+	for _, c := range list {
+		// An older version stands where the resource was then; its newest one comes later.
+		if e := found[c.ID]; e != nil && e.Version == c.Version && f.passes(q, &e.Entry) {
+			p.entries = append(p.entries, e)
+		}
+	}
+	if more {
+		last := list[len(list)-1]
+		p.next = &place{keys: []int64{last.Commit, int64(last.Version)}, id: last.ID}
+	}
+	return err
+}
+
 // scan reads resources of a type, one after the other, at most Limits.Rows for a page: it may have few
 // resources or none and still be followed by others.
 func (f *finder) scan(ctx context.Context, q *query, from *place, p *page) error {
@@ -168,7 +234,7 @@ func (f *finder) scan(ctx context.Context, q *query, from *place, p *page) error
 	}
 	var ids []string
 	rows, last := 0, ""
-	for e, err := range f.store.Search(ctx, s) {
+	for e, err := range f.search(ctx, s) {
 		if err != nil {
 			return err
 		}
@@ -197,7 +263,7 @@ func (f *finder) fetch(ctx context.Context, t fhir.Type, ids []string) (map[stri
 	if len(ids) == 0 {
 		return found, nil
 	}
-	for e, err := range f.store.Search(ctx, &store.Query{Type: t, IDs: ids}) {
+	for e, err := range f.search(ctx, &store.Query{Type: t, IDs: ids}) {
 		if err != nil {
 			return nil, err
 		}
@@ -219,7 +285,7 @@ func (f *finder) sorted(ctx context.Context, q *query, from *place, p *page) err
 	s := q.search()
 	s.NoJSON = true
 	var all []place
-	for e, err := range f.store.Search(ctx, s) {
+	for e, err := range f.search(ctx, s) {
 		if err != nil {
 			return err
 		}
@@ -279,7 +345,7 @@ func (q *query) sortKeys(e *store.Entry) []int64 {
 			key = min(key, begin)
 		}
 		if s.param.name == "_lastUpdated" {
-			consider(e.LastUpdated)
+			consider(e.Updated())
 		}
 		for _, k := range e.Keys {
 			if k.Param == s.param.index {
@@ -376,7 +442,7 @@ func (f *finder) reverse(ctx context.Context, r include, p *page, matches int, h
 		patients = append(patients, e.ID)
 	}
 	added := 0
-	for e, err := range f.store.Search(ctx, &store.Query{Type: r.from, Patients: patients}) {
+	for e, err := range f.search(ctx, &store.Query{Type: r.from, Patients: patients}) {
 		if err != nil {
 			return err
 		}

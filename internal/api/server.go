@@ -26,9 +26,12 @@ type Config struct {
 	Software  string // version of the program
 	Security  *Security
 
+	// SourceDates serves meta.lastUpdated as the source has it. By default it is the later of that and the
+	// commit: otherwise an app that asks for what has changed never sees a claim that was loaded late.
+	SourceDates bool
+
 	Limits Limits
 	Events Events
-	Now    func() time.Time // nil is time.Now
 }
 
 // Security is what the CapabilityStatement says about authorization; URLs are empty if there are none.
@@ -108,9 +111,6 @@ func New(c *Config) (*Server, error) {
 	}
 	if s.Release == "" {
 		s.Release = "2.2.0"
-	}
-	if s.Now == nil {
-		s.Now = time.Now
 	}
 	s.Base = strings.TrimRight(s.Base, "/")
 	s.busy = make(chan struct{}, s.Limits.Parallel)

@@ -44,14 +44,18 @@ func appendResource(b []byte, e *store.Entry) []byte {
 	if !ok {
 		return append(b, e.JSON...)
 	}
-	b = append(b, head...)
-	version := strconv.FormatUint(uint64(e.Version), 10)
-	if meta, ok := bytes.CutPrefix(rest, []byte(`"meta":{`)); ok {
-		b = append(append(append(b, `"meta":{"versionId":"`...), version...), `",`...)
-		return append(b, meta...)
+	b = append(append(b, head...), `"meta":{"versionId":"`...)
+	b = strconv.AppendUint(b, uint64(e.Version), 10)
+	b = append(append(append(b, `","lastUpdated":"`...), e.Updated()...), '"')
+	meta, ok := bytes.CutPrefix(rest, []byte(`"meta":{`))
+	if !ok {
+		return append(append(b, `},`...), rest...)
 	}
-	b = append(append(append(b, `"meta":{"versionId":"`...), version...), `","lastUpdated":"`...)
-	return append(append(append(b, e.LastUpdated...), `"},`...), rest...)
+	// The source's date comes first in meta, as the mappers write it.
+	if after, ok := bytes.CutPrefix(meta, []byte(`"lastUpdated":"`+e.LastUpdated+`"`)); ok {
+		return append(b, after...)
+	}
+	return append(append(b, ','), meta...)
 }
 
 // subsetted is the tag of a resource that is not whole.

@@ -90,18 +90,20 @@ func (a *applier) apply(ctx context.Context, s *Store, b *fhir.Batch, seal Seal)
 // finish writes what look has prepared.
 func (a *applier) finish(ctx context.Context, s *Store, b *fhir.Batch, seal Seal, t *stopwatch) error {
 	a.held = s.locks.lock(a.held)
+	a.commit = s.instants.begin()
 	// Compressed bodies, rows and heads are about a quarter of the batch.
 	a.batch = s.db.NewBatchWithSize(b.Size()/4 + 4096)
 	err := a.fill(s, b)
 	t.lap(Writing)
 	var put []MetaRecord
-	release := func() { s.metas.drop(put); s.locks.unlock(a.held) }
+	visible := func() { s.metas.drop(put); s.instants.end(a.commit) }
+	release := func() { visible(); s.locks.unlock(a.held) }
 	if err != nil {
 		err = fmt.Errorf("apply batch: %w", err)
 	} else if err = ctx.Err(); err == nil && seal != nil {
 		var unlock func()
 		if unlock, put, err = a.seal(s, seal); unlock != nil {
-			release = func() { s.metas.drop(put); unlock(); s.locks.unlock(a.held) }
+			release = func() { visible(); unlock(); s.locks.unlock(a.held) }
 		}
 	}
 	if err != nil {

@@ -62,10 +62,10 @@ func newCodec(db *pebble.DB, readOnly bool, f *fault) (*codec, error) {
 	return c, nil
 }
 
-// appendBody appends a body of this JSON to b.
-func (c *codec) appendBody(b []byte, t fhir.Type, lastUpdated string, json []byte) []byte {
+// appendBody appends a body with this JSON to b.
+func (c *codec) appendBody(b []byte, t fhir.Type, v *body, json []byte) []byte {
 	dict := c.types[t].dict.Load()
-	v := body{lastUpdated: lastUpdated, withDictionary: dict != nil}
+	v.withDictionary = dict != nil
 	return appendBlock(v.append(b), dict, json)
 }
 

@@ -97,7 +97,7 @@ func blocks(t *testing.T, s *Store) (with, without int) {
 // TestDamagedBodies decodes bodies that no store of ours can hold.
 func TestDamagedBodies(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})
-	whole := s.codec.appendBody(nil, fhir.Patient, "2026-01-01", bytes.Repeat([]byte("abc"), 100))
+	whole := s.codec.appendBody(nil, fhir.Patient, &body{lastUpdated: "2026-01-01"}, bytes.Repeat([]byte("abc"), 100))
 	var good body
 	if !good.decode(whole) {
 		t.Fatal("a body does not decode")

@@ -111,7 +111,7 @@ func (f *Filter) Indexed() bool {
 // Matches reports whether an entry of a search without this filter passes it.
 func (f *Filter) Matches(e *Entry) bool {
 	if f.param == lastUpdated {
-		return f.one(e.LastUpdated)
+		return f.one(e.Updated())
 	}
 	for _, k := range e.Keys {
 		if k.Param == f.param && f.one(k.Value) {

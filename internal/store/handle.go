@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -37,6 +38,8 @@ type Handle interface {
 	Search(ctx context.Context, q *Query) iter.Seq2[*Entry, error]
 	Export(ctx context.Context, types ...fhir.Type) iter.Seq2[*Entry, error]
 	Stats(ctx context.Context) (*Stats, error)
+	Watermark(ctx context.Context) (time.Time, error)
+	Changes(ctx context.Context, t fhir.Type, since int64, after *Change) iter.Seq2[Change, error]
 
 	Close() error
 }

@@ -17,6 +17,8 @@ import (
 //	p . <patient id> . 00 . <type> . <id>      row: the index entries of the newest version
 //	i . <type> . <code> . 1f . <system> . 00 . <id>
 //	                                           identifier, across patients; no value
+//	c . <type> . <commit, 8 BE> . <id> . 00 . <version, 4 BE>
+//	                                           change feed: each version in the order of commits; no value
 //	d . <type>                                 S2 dictionary of the bodies of a type
 //	m . <name>                                 meta: ledgers and facts about the store
 //
@@ -36,6 +38,7 @@ const (
 	identifierSpace = 'i'
 	dictSpace       = 'd'
 	metaSpace       = 'm'
+	commitSpace     = 'c'
 )
 
 const (

@@ -19,7 +19,8 @@ type Entry struct {
 	Type        fhir.Type
 	ID          string
 	Version     uint32 // meta.versionId; 1 is the first
-	LastUpdated string // meta.lastUpdated
+	LastUpdated string // meta.lastUpdated, as the source has it
+	Commit      int64  // instant of the commit, in milliseconds since 1970; 0 if it is not known
 	Deleted     bool   // this version marks the resource as deleted; it has no JSON
 	JSON        []byte // as it was loaded, without a meta.versionId
 	Keys        []fhir.Key
@@ -146,7 +147,7 @@ func (s *Store) decodeBody(v []byte, e *Entry) error {
 		return &CorruptError{s.dir, "a body"}
 	}
 	e.Deleted = b.deleted
-	e.LastUpdated = b.lastUpdated
+	e.LastUpdated, e.Commit = b.lastUpdated, s.commitOf(b.commit)
 	e.JSON = e.JSON[:0]
 	if b.deleted {
 		return nil

@@ -14,14 +14,19 @@ type hash [16]byte
 const (
 	flagDeleted    = 1 // the head and the body of a tombstone
 	flagDictionary = 2 // a body whose block needs the dictionary of its type
+	flagCommit     = 4 // a body that has the instant of its commit
+
+	// rowCommit stands before the commit in a row, where otherwise the first entry begins: it is no
+	// parameter.
+	rowCommit = 0xff
 )
 
 // head is what the store knows about a resource apart from its body. Strings of a decoded head are
 // views into the value it was read from.
 //
-//	flags, hash, version (uvarint), last updated, source version, patient
+//	flags, hash, version (uvarint), last updated, source version, patient, commit (uvarint)
 //
-// where a text is its length (uvarint) and its bytes.
+// where a text is its length (uvarint) and its bytes. Heads of schema 4 have no commit.
 type head struct {
 	deleted       bool
 	hash          hash
@@ -29,6 +34,7 @@ type head struct {
 	lastUpdated   []byte
 	sourceVersion []byte
 	patient       []byte // id of the patient whose range holds the row
+	commit        int64  // instant of the newest version; 0 if it is from before there were any
 }
 
 func (h *head) append(b []byte) []byte {
@@ -37,7 +43,11 @@ func (h *head) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(h.version))
 	b = appendText(b, h.lastUpdated)
 	b = appendText(b, h.sourceVersion)
-	return appendText(b, h.patient)
+	b = appendText(b, h.patient)
+	if h.commit == 0 {
+		return b
+	}
+	return binary.AppendUvarint(b, uint64(h.commit))
 }
 
 func (h *head) decode(b []byte) bool {
@@ -48,24 +58,32 @@ func (h *head) decode(b []byte) bool {
 	copy(h.hash[:], b[1:])
 	r := reader{b: b[1+len(h.hash):]}
 	h.version = uint32(r.number())
-	h.lastUpdated, h.sourceVersion, h.patient = r.text(), r.text(), r.text()
+	h.lastUpdated, h.sourceVersion, h.patient, h.commit = r.text(), r.text(), r.text(), 0
+	if len(r.b) > 0 {
+		h.commit = int64(r.number())
+	}
 	return r.ended()
 }
 
 // body is one version of a resource.
 //
-//	flags, last updated, S2 block
+//	flags, last updated, commit (uvarint), S2 block
 //
-// A tombstone has no block.
+// A tombstone has no block. Bodies of schema 4 have no commit.
 type body struct {
 	deleted, withDictionary bool
 	lastUpdated             string
+	commit                  int64
 	block                   []byte // a view
 }
 
 // append appends all but the block.
 func (v *body) append(b []byte) []byte {
-	return appendText(append(b, flag(v.deleted, flagDeleted)|flag(v.withDictionary, flagDictionary)), v.lastUpdated)
+	b = appendText(append(b, flag(v.deleted, flagDeleted)|flag(v.withDictionary, flagDictionary)|flag(v.commit != 0, flagCommit)), v.lastUpdated)
+	if v.commit == 0 {
+		return b
+	}
+	return binary.AppendUvarint(b, uint64(v.commit))
 }
 
 func (v *body) decode(b []byte) bool {
@@ -74,21 +92,28 @@ func (v *body) decode(b []byte) bool {
 	}
 	v.deleted, v.withDictionary = b[0]&flagDeleted != 0, b[0]&flagDictionary != 0
 	r := reader{b: b[1:]}
-	v.lastUpdated = string(r.text())
+	v.lastUpdated, v.commit = string(r.text()), 0
+	if b[0]&flagCommit != 0 {
+		v.commit = int64(r.number())
+	}
 	v.block = r.b
 	return !r.bad
 }
 
 // row holds the index entries of the newest version, and a copy of its last update time.
 //
-//	last updated, then for each entry: parameter (one byte), value
+//	last updated, 0xff and the commit (uvarint), then for each entry: parameter (one byte), value
+//
+// Rows of schema 4 have no commit.
 type row struct {
 	lastUpdated []byte
+	commit      int64
 	entries     []byte // encoded
 }
 
-func appendRow(b []byte, r *fhir.Resource) []byte {
+func appendRow(b []byte, r *fhir.Resource, commit int64) []byte {
 	b = appendText(b, r.LastUpdated)
+	b = binary.AppendUvarint(append(b, rowCommit), uint64(commit))
 	for _, k := range r.Keys {
 		b = append(b, byte(k.Param))
 		b = appendText(b, k.Value)
@@ -98,7 +123,11 @@ func appendRow(b []byte, r *fhir.Resource) []byte {
 
 func (r *row) decode(b []byte) bool {
 	d := reader{b: b}
-	r.lastUpdated = d.text()
+	r.lastUpdated, r.commit = d.text(), 0
+	if len(d.b) > 0 && d.b[0] == rowCommit {
+		d.b = d.b[1:]
+		r.commit = int64(d.number())
+	}
 	r.entries = d.b
 	for len(d.b) > 0 {
 		d.entry()

@@ -22,6 +22,10 @@ type Query struct {
 	After    string   // only ids greater than this, the last of the previous page
 	Count    int      // at most this many; 0 is no limit
 	NoJSON   bool     // leave JSON empty, to count or to follow references
+
+	// SourceDates says that _lastUpdated is the source's date alone, not the later of that and the
+	// commit.
+	SourceDates bool
 }
 
 // Search yields the resources that q asks for, by id, as of the moment of the
@@ -227,6 +231,9 @@ func (x *search) tryRow(id string, v []byte) (more bool, err error) {
 	if !r.decode(v) {
 		return false, &CorruptError{x.store.dir, "a row"}
 	}
+	if !x.query.SourceDates {
+		r.lastUpdated = []byte(later(string(r.lastUpdated), x.store.commitOf(r.commit)))
+	}
 	for i := range x.query.Filters {
 		if !x.query.Filters[i].matches(&r) {
 			return true, nil
@@ -253,7 +260,7 @@ func (x *search) load(e *Entry) error {
 		if !h.decode(v) {
 			return &CorruptError{x.store.dir, "a head"}
 		}
-		e.Version, e.LastUpdated = h.version, string(h.lastUpdated)
+		e.Version, e.LastUpdated, e.Commit = h.version, string(h.lastUpdated), x.store.commitOf(h.commit)
 		return nil
 	})
 	if err != nil || x.query.NoJSON {

@@ -94,8 +94,8 @@ func TestSearch(t *testing.T) {
 			}
 		}
 	}
-	all := Query{Type: fhir.ExplanationOfBenefit}
-	p1 := Query{Type: fhir.ExplanationOfBenefit, Patients: []string{"p1"}}
+	all := Query{SourceDates: true, Type: fhir.ExplanationOfBenefit}
+	p1 := Query{SourceDates: true, Type: fhir.ExplanationOfBenefit, Patients: []string{"p1"}}
 
 	f(all, "e1 e2 e3 e4 e5")
 	f(p1, "e1 e2 e3")

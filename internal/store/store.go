@@ -65,6 +65,8 @@ type Store struct {
 	codec    *codec
 	locks    stripes
 	guards   nameLocks
+	instants instants
+	began    int64 // see feedBeganName
 	metas    metaCache
 	absent   metaAbsent
 	fault    *fault
@@ -130,6 +132,9 @@ func (s *Store) open(disk vfs.FS, version int, creating bool, o *Options) error 
 	}
 	if err == nil {
 		s.codec, err = newCodec(s.db, s.readOnly, s.fault)
+	}
+	if err == nil {
+		err = s.openFeed()
 	}
 	if err == nil && !s.readOnly {
 		err = s.absent.open(s, o.Sparse)

@@ -2,10 +2,13 @@ package store
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -18,6 +21,8 @@ import (
 // for reading, it stays as it is.
 //
 //	3 to 4: the meta record of numbers is written
+//	4 to 5: the change feed begins: the newest version of each resource is put into its index, under
+//	        the instant of the upgrade. Records stay as they are; what has no commit has that instant
 
 // numbersName is the meta record that maps the names of types and parameters to their numbers in
 // keys and rows. It is checked whenever the store is opened.
@@ -47,10 +52,83 @@ func (s *Store) upgrade(disk vfs.FS, from int) error {
 	if err := s.putNumbers(); err != nil {
 		return err
 	}
+	if err := s.beginFeed(); err != nil {
+		return err
+	}
 	if err := writeNewSchema(disk, s.dir); err != nil {
 		return err
 	}
 	return endCreation(disk, s.dir)
+}
+
+// beginFeed makes the change feed of a store that had none. The instant is durable first, so whoever
+// goes on with an interrupted upgrade puts the same keys.
+func (s *Store) beginFeed() error {
+	began := time.Now().UnixMilli()
+	err := view(s.db, metaKey(feedBeganName), func(v []byte) error {
+		if len(v) != 8 {
+			return &CorruptError{s.dir, "the beginning of the change feed"}
+		}
+		began = int64(binary.BigEndian.Uint64(v))
+		return nil
+	})
+	if errors.Is(err, ErrNotFound) {
+		value := binary.BigEndian.AppendUint64(nil, uint64(began))
+		err = s.fault.guard(func() error { return s.db.Set(metaKey(feedBeganName), value, pebble.Sync) })
+	}
+	if err != nil {
+		return fmt.Errorf("begin the change feed: %w", err)
+	}
+	for t := range fhir.NumTypes {
+		if err := s.indexCommits(t, began); err != nil {
+			return fmt.Errorf("begin the change feed: %w", err)
+		}
+	}
+	return nil
+}
+
+// upgradeBatch is how many keys of an upgrade become durable together.
+const upgradeBatch = 20_000
+
+// indexCommits puts the newest versions of a type into the index of commits. It goes on after the last
+// one that is there.
+func (s *Store) indexCommits(t fhir.Type, began int64) error {
+	from := ""
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: appendCommitPrefix(nil, t, began), UpperBound: appendCommitPrefix(nil, t, began+1)})
+	if err != nil {
+		return err
+	}
+	if it.Last() {
+		if c, ok := decodeCommitKey(it.Key()); ok {
+			from = c.ID
+		}
+	}
+	if err := errors.Join(it.Error(), it.Close()); err != nil {
+		return err
+	}
+	batch := s.db.NewBatch()
+	flush := func() error {
+		n := batch
+		batch = s.db.NewBatch()
+		return s.fault.guard(func() error { return errors.Join(n.Commit(pebble.Sync), n.Close()) })
+	}
+	for h, err := range s.heads(context.Background(), s.db, t, from) {
+		if err != nil {
+			return err
+		}
+		if h.commit != 0 {
+			continue
+		}
+		if err := batch.Set(appendCommitKey(nil, t, h.id, h.version, began), nil, nil); err != nil {
+			return err
+		}
+		if batch.Count() >= upgradeBatch {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(flush(), batch.Close())
 }
 
 func (s *Store) putNumbers() error {

@@ -1,15 +1,63 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/google/go-cmp/cmp"
+
+	"cpcds2fhir/schemas/fhir"
 )
+
+// withoutCommits makes of the records of a store what releases wrote before there was a change feed.
+func withoutCommits(t *testing.T, s *Store) {
+	t.Helper()
+	batch := s.db.NewBatch()
+	it, err := s.db.NewIter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		k, v := it.Key(), it.Value()
+		err := error(nil)
+		switch k[0] {
+		case headSpace:
+			var h head
+			if !h.decode(v) {
+				t.Fatal("a head cannot be read")
+			}
+			h.commit = 0
+			err = batch.Set(k, h.append(nil), nil)
+		case bodySpace:
+			var b body
+			if !b.decode(v) {
+				t.Fatal("a body cannot be read")
+			}
+			b.commit = 0
+			err = batch.Set(k, append(b.append(nil), b.block...), nil)
+		case rowSpace:
+			var r row
+			if !r.decode(v) {
+				t.Fatal("a row cannot be read")
+			}
+			err = batch.Set(k, append(appendText(nil, r.lastUpdated), r.entries...), nil)
+		case commitSpace:
+			err = batch.Delete(k, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(it.Close(), batch.Commit(pebble.Sync), batch.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // schema3 makes of a store what the release before the record of numbers wrote.
 func schema3(t *testing.T, disk vfs.FS) {
@@ -18,6 +66,7 @@ func schema3(t *testing.T, disk vfs.FS) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	withoutCommits(t, s)
 	if err := errors.Join(s.PutMeta(map[string][]byte{numbersName: nil}), s.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -84,9 +133,42 @@ func TestUpgrade(t *testing.T) {
 		if version, err := readSchema(left, "new/db", schemaFile); err != nil || version != schemaVersion {
 			t.Fatalf("operation %d: schema %d, %v", i, version, err)
 		}
+		checkFeed(t, left)
 	}
 	if failed == 0 {
 		t.Error("no failure reached the caller")
+	}
+}
+
+// checkFeed proves that the index of commits has the newest version of each resource, once, and that what
+// was there before the upgrade was committed then.
+func checkFeed(t *testing.T, disk vfs.FS) {
+	t.Helper()
+	s, err := Open("new/db", Options{FS: disk})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for typ := range fhir.NumTypes {
+		want := map[string]uint32{}
+		for h, err := range s.heads(context.Background(), s.db, typ, "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			want[h.id] = h.version
+			if s.commitOf(h.commit) == 0 {
+				t.Errorf("%s has no commit", h.id)
+			}
+		}
+		got := map[string]uint32{}
+		for _, c := range changes(t, s, typ, s.began, nil) {
+			if c.Commit == s.began {
+				got[c.ID] = c.Version
+			}
+		}
+		if !maps.Equal(want, got) {
+			t.Fatalf("%s: the change feed has %v, want %v", typ, got, want)
+		}
 	}
 }
 

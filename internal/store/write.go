@@ -23,6 +23,7 @@ type applier struct {
 	seen     map[resourceName]int // resources to write: index into pending
 	pending  []pendingResource
 	text     []byte // what pending and heads refer to
+	commit   int64  // instant of the commit
 	key, val []byte
 	batch    *pebble.Batch
 }
@@ -86,12 +87,16 @@ func (a *applier) write(s *Store, r *fhir.Resource, sum hash) (Outcome, error) {
 		next.head.version++
 		next.head.lastUpdated = keep(a, r.LastUpdated)
 		next.head.patient = keep(a, patientOf(r))
-		a.val = appendRow(a.val[:0], r)
+		next.head.commit = a.commit
+		a.val = appendRow(a.val[:0], r, a.commit)
 		next.row = keep(a, a.val)
 		if err := a.putEntries(s, r, old, &next); err != nil {
 			return 0, err
 		}
 		if err := a.putBody(s, r, next.head.version); err != nil {
+			return 0, err
+		}
+		if err := a.putCommit(r, next.head.version); err != nil {
 			return 0, err
 		}
 	}
@@ -104,11 +109,14 @@ func (a *applier) bury(s *Store, r *fhir.Resource, old, next *pendingResource) e
 	if err := a.dropEntries(s, r.Type, r.ID, old, nil); err != nil {
 		return err
 	}
-	next.head = head{deleted: true, version: old.head.version + 1, lastUpdated: keep(a, r.LastUpdated), sourceVersion: next.head.sourceVersion}
+	next.head = head{deleted: true, version: old.head.version + 1, lastUpdated: keep(a, r.LastUpdated), sourceVersion: next.head.sourceVersion, commit: a.commit}
 	next.row = nil
 	a.key = appendBodyKey(a.key[:0], r.Type, r.ID, next.head.version)
-	a.val = (&body{deleted: true, lastUpdated: r.LastUpdated}).append(a.val[:0])
-	return a.batch.Set(a.key, a.val, nil)
+	a.val = (&body{deleted: true, lastUpdated: r.LastUpdated, commit: a.commit}).append(a.val[:0])
+	if err := a.batch.Set(a.key, a.val, nil); err != nil {
+		return err
+	}
+	return a.putCommit(r, next.head.version)
 }
 
 // findAll reads the store's records of the names, without a lock: in key order with one iterator,
@@ -265,9 +273,15 @@ func (a *applier) putBody(s *Store, r *fhir.Resource, version uint32) error {
 	a.key = appendBodyKey(a.key[:0], r.Type, r.ID, version)
 	t := stopwatch{observe: s.observe}
 	t.start()
-	a.val = s.codec.appendBody(a.val[:0], r.Type, r.LastUpdated, r.JSON)
+	a.val = s.codec.appendBody(a.val[:0], r.Type, &body{lastUpdated: r.LastUpdated, commit: a.commit}, r.JSON)
 	t.lap(Compressing)
 	return a.batch.Set(a.key, a.val, nil)
+}
+
+// putCommit adds a version to the change feed.
+func (a *applier) putCommit(r *fhir.Resource, version uint32) error {
+	a.key = appendCommitKey(a.key[:0], r.Type, r.ID, version, a.commit)
+	return a.batch.Set(a.key, nil, nil)
 }
 
 func (a *applier) putHead(t fhir.Type, id string, h *head) error {

@@ -161,6 +161,7 @@ func (e *encoder) entry(x *store.Entry) {
 	e.text(x.ID)
 	e.uint(uint64(x.Version))
 	e.text(x.LastUpdated)
+	e.uint(uint64(x.Commit))
 	e.bool(x.Deleted)
 	e.optional(x.JSON)
 	e.keys(x.Keys)
@@ -169,7 +170,7 @@ func (e *encoder) entry(x *store.Entry) {
 // entry reads an entry and reuses the memory of x.
 func (d *decoder) entry(x *store.Entry) {
 	t := d.take(1)
-	x.ID, x.Version, x.LastUpdated, x.Deleted = d.text(), uint32(d.uint()), d.text(), d.bool()
+	x.ID, x.Version, x.LastUpdated, x.Commit, x.Deleted = d.text(), uint32(d.uint()), d.text(), int64(d.uint()), d.bool()
 	if n := d.uint(); n == 0 {
 		x.JSON = x.JSON[:0]
 	} else {
@@ -194,6 +195,7 @@ func (e *encoder) query(q *store.Query) {
 	e.text(q.After)
 	e.uint(uint64(q.Count))
 	e.bool(q.NoJSON)
+	e.bool(q.SourceDates)
 }
 
 func (d *decoder) query() (*store.Query, error) {
@@ -209,8 +211,24 @@ func (d *decoder) query() (*store.Query, error) {
 		}
 		q.Filters = append(q.Filters, f)
 	}
-	q.After, q.Count, q.NoJSON = d.text(), int(min(d.uint(), 1<<31-1)), d.bool()
+	q.After, q.Count, q.NoJSON, q.SourceDates = d.text(), int(min(d.uint(), 1<<31-1)), d.bool(), d.bool()
 	return q, d.end()
+}
+
+func (e *encoder) change(c store.Change) {
+	e.uint(uint64(c.Commit))
+	e.buf = append(e.buf, byte(c.Type))
+	e.text(c.ID)
+	e.uint(uint64(c.Version))
+}
+
+func (d *decoder) change() (c store.Change) {
+	c.Commit = int64(d.uint())
+	if t := d.take(1); len(t) == 1 {
+		c.Type = fhir.Type(t[0])
+	}
+	c.ID, c.Version = d.text(), uint32(d.uint())
+	return c
 }
 
 // texts writes a list that may be nil, which is not the same as empty.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"time"
 
 	"cpcds2fhir/internal/store"
 	"cpcds2fhir/schemas/fhir"
@@ -102,6 +103,33 @@ func (s *Shared) SourceVersion(ctx context.Context, t fhir.Type, id string) (ver
 		return c.ask(func(d *decoder) { version = d.text() })
 	})
 	return version, err
+}
+
+// Watermark implements store.Handle.
+func (s *Shared) Watermark(ctx context.Context) (at time.Time, err error) {
+	err = s.run(ctx, func(st *store.Store) (err error) {
+		at, err = st.Watermark(ctx)
+		return err
+	}, func(c *conn) error {
+		c.enc.begin(askWatermark)
+		return c.ask(func(d *decoder) { at = time.UnixMilli(int64(d.uint())) })
+	})
+	return at, err
+}
+
+// Changes implements store.Handle.
+func (s *Shared) Changes(ctx context.Context, t fhir.Type, since int64, after *store.Change) iter.Seq2[store.Change, error] {
+	return stream(ctx, s, func(st *store.Store) iter.Seq2[store.Change, error] { return st.Changes(ctx, t, since, after) },
+		func(e *encoder) {
+			e.begin(askChanges)
+			e.uint(uint64(t))
+			e.uint(uint64(max(since, 0)))
+			e.bool(after != nil)
+			if after != nil {
+				e.change(*after)
+			}
+		},
+		func(d *decoder) store.Change { return d.change() })
 }
 
 // History implements store.Handle.

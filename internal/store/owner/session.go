@@ -195,6 +195,20 @@ func (c *session) handle(kind byte, size int) error {
 			c.enc.text(version)
 			return err
 		})
+	case askWatermark:
+		return c.answer(d, func() error {
+			at, err := c.st.Watermark(ctx)
+			c.enc.uint(uint64(at.UnixMilli()))
+			return err
+		})
+	case askChanges:
+		t, since := fhir.Type(min(d.uint(), uint64(fhir.NumTypes))), int64(d.uint())
+		var after *store.Change
+		if d.bool() {
+			x := d.change()
+			after = &x
+		}
+		return answerAll(c, d, c.st.Changes(ctx, t, since, after), c.enc.change)
 	case askHistory:
 		t, id := d.resource()
 		return answerAll(c, d, c.st.History(ctx, t, id), c.enc.entry)

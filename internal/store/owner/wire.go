@@ -33,6 +33,8 @@ const (
 	askApply  // answered with outcomes or failed
 	askCommit // after outcomes: write it
 	askAbort  // after outcomes: forget the batch; no answer
+	askWatermark
+	askChanges
 )
 
 // Kinds of messages of owners.
