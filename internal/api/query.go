@@ -230,18 +230,18 @@ func (p *parser) filter(q *query, x pair) error {
 }
 
 // filter makes the store's filter of a value.
-func (s *param) filter(value string) (store.Filter, error) {
-	if s.kind == kindDate {
+func (p param) filter(value string) (store.Filter, error) {
+	if p.kind == kindDate {
 		value = zone.ReplaceAllString(value, "$1+$2")
 	}
-	name := s.name
-	if s.index != none {
-		name = s.index.String()
+	name := p.name
+	if p.index != none {
+		name = p.index.String()
 	}
 	f, err := store.ParseFilter(name, value)
 	if err != nil {
 		e := asError(err)
-		e.Param = s.name
+		e.Param = p.name
 		return f, e
 	}
 	return f, nil
@@ -314,7 +314,7 @@ func (p *parser) include(q *query, x pair) error {
 		}
 	}
 	if limited {
-		known := false
+		var known bool
 		if in.target, known = fhir.ParseType(target); !known {
 			return unsupported(x.name, "the type of the target is unknown")
 		}

@@ -159,7 +159,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (x *exchange) serve() (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			if p == http.ErrAbortHandler { //nolint:errorlint // panics carry it as it is
+			if p == http.ErrAbortHandler {
 				panic(p)
 			}
 			err = errors.New("a bug: the request made the server panic")
