@@ -4,7 +4,7 @@ NDJSON export of the same store, computed here from the resources themselves.
 
     api.py PROGRAM WORKDIR [QUERIES [SEED]]
 
-All parameters, comparators, several values, repetitions, includes, sorting and paging occur. A load of
+Some answers are kept in WORKDIR/answers, for the official validator. All parameters, comparators, several values, repetitions, includes, sorting and paging occur. A load of
 other claims runs beside a part of the queries."""
 import calendar
 import datetime as dt
@@ -196,9 +196,14 @@ def condition(kind, name, pool, base):
 class Server:
     def __init__(self, store):
         self.log = open(os.path.join(work, "serve.log"), "w")
-        self.p = subprocess.Popen([program, "serve", "--store", store, "--listen", "127.0.0.1:0", "--open", "--log", "json"], stderr=self.log)
+        # The source's dates are in the export; when something was committed is not.
+        config = os.path.join(work, "serve.yaml")
+        with open(config, "w") as f:
+            f.write("last_updated: source\n")
+        self.p = subprocess.Popen([program, "serve", "--config", config, "--store", store, "--listen", "127.0.0.1:0", "--open", "--log", "json"], stderr=self.log)
         end = time.time() + 30
-        self.base = None
+        self.base, self.kept = None, 0
+        os.makedirs(os.path.join(work, "answers"), exist_ok=True)
         while self.base is None and time.time() < end:
             time.sleep(0.1)
             m = re.search(r'"url":"([^"]+)"', open(os.path.join(work, "serve.log")).read())
@@ -206,18 +211,24 @@ class Server:
         if self.base is None:
             raise RuntimeError("serve did not start")
 
-    def get(self, url, post=None):
+    def get(self, url, post=None, keep=False):
         try:
             with urllib.request.urlopen(urllib.request.Request(url, data=post), timeout=60) as r:
-                return r.status, json.load(r)
+                status, text = r.status, r.read()
         except urllib.error.HTTPError as e:
-            return e.code, json.load(e)
+            status, text = e.code, e.read()
+        # A subset is not valid by the profiles, and need not be.
+        if keep and b"SUBSETTED" not in text and len(text) < 200_000:
+            self.kept += 1
+            with open(os.path.join(work, "answers", f"{self.kept:05}.json"), "wb") as f:
+                f.write(text)
+        return status, json.loads(text)
 
     def walk(self, url, post=None):
         """All pages: matches in order, includes, total."""
         matches, includes, total, pages = [], [], None, 0
         while url:
-            status, b = self.get(url, post)
+            status, b = self.get(url, post, keep=self.kept < 200 and dice.random() < 0.3)
             if status != 200:
                 return status, b, None, 0
             post = None
@@ -239,6 +250,20 @@ class Server:
         code = self.p.wait(30)
         self.log.close()
         return code
+
+
+def others(s, patients):
+    """Answers that are no searches, for the validator."""
+    s.get(s.base + "/metadata", keep=True)
+    for p in patients[:10]:
+        for path in ("Patient/" + p, "Patient/" + p + "/_history", "Patient/" + p + "/$everything?_count=9", "Patient?_id=" + p + "&_revinclude=Coverage:beneficiary"):
+            status, _ = s.get(s.base + "/" + path, keep=True)
+            if status != 200:
+                raise RuntimeError(f"{path}: {status}")
+    for path in ("Patient/none", "Patient?birthdate=1970", "Patient?_format=xml", "Nothing", "ExplanationOfBenefit?_sort=service-date", "Patient?_cursor=x"):
+        status, b = s.get(s.base + "/" + path, keep=True)
+        if status < 400 or b["resourceType"] != "OperationOutcome":
+            raise RuntimeError(f"{path}: {status}")
 
 
 def earliest(values, down):
@@ -264,6 +289,7 @@ def main():
     wrong, kinds, pages, hits = 0, {}, 0, 0
     patients = [p[0] for p in pools["Patient"]]
     try:
+        others(s, patients)
         for n in range(queries):
             kind = dice.choice(["ExplanationOfBenefit"] * 6 + ["Coverage"] * 2 + ["Patient", "Organization", "Practitioner", "RelatedPerson"])
             pool = pools[kind]
