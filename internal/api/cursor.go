@@ -31,6 +31,14 @@ func (q *query) signed(patient string) string {
 	return b.String()
 }
 
+// of reads the cursor of a search, nil if it has none.
+func (c *cursors) of(q *query, patient string) (*place, error) {
+	if q.cursor == "" {
+		return nil, nil //nolint:nilnil // no place is the first page
+	}
+	return c.read(q.cursor, q.signed(patient))
+}
+
 const signatureBytes = 12
 
 func (c *cursors) sign(text string, of string) []byte {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -24,29 +25,39 @@ func (x *exchange) search(t *resourceType) error {
 	if err != nil {
 		return err
 	}
-	signed := q.signed(x.access.Patient)
-	var from *place
-	if q.cursor != "" {
-		if from, err = x.cursors.read(q.cursor, signed); err != nil {
-			return err
-		}
-	}
-	watermark, err := x.watermark()
+	b, err := x.finder().page(x.r.Context(), q, &x.cursors, x.base)
 	if err != nil {
 		return err
 	}
-	found, err := x.finder().run(x.r.Context(), q, from)
+	x.answer.Entries = b.n
+	x.send(http.StatusOK, b.end())
+	return nil
+}
+
+// page makes the Bundle of a page.
+func (f *finder) page(ctx context.Context, q *query, c *cursors, base string) (*bundle, error) {
+	from, err := c.of(q, f.access.Patient)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	links := [][2]string{{"self", q.link(x.base, t.typ.String(), q.cursor)}}
+	signed := q.signed(f.access.Patient)
+	watermark, err := f.store.Watermark(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := f.run(ctx, q, from)
+	if err != nil {
+		return nil, err
+	}
+	path := q.typ.String()
+	links := [][2]string{{"self", q.link(base, path, q.cursor)}}
 	if from != nil {
-		links = append(links, [2]string{"first", q.link(x.base, t.typ.String(), "")})
+		links = append(links, [2]string{"first", q.link(base, path, "")})
 	}
 	if found.next != nil {
-		links = append(links, [2]string{"next", q.link(x.base, t.typ.String(), x.cursors.write(found.next, signed))})
+		links = append(links, [2]string{"next", q.link(base, path, c.write(found.next, signed))})
 	}
-	b := beginBundle(x.base, "searchset", watermark, found.total, links)
+	b := beginBundle(base, "searchset", watermark, found.total, links)
 	b.shape = &q.shape
 	for _, e := range found.entries {
 		mode := modeMatch
@@ -54,12 +65,10 @@ func (x *exchange) search(t *resourceType) error {
 			mode = modeInclude
 		}
 		if err := b.add(e, mode); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	x.answer.Entries = b.n
-	x.send(http.StatusOK, b.end())
-	return nil
+	return b, nil
 }
 
 // read answers a read.
