@@ -36,15 +36,16 @@ func (q *query) link(base, path, cursor string) string {
 
 // bundle is a Bundle under way.
 type bundle struct {
-	b     []byte
-	base  string
-	shape *shape
-	n     int
+	memory *memory
+	b      []byte
+	base   string
+	shape  *shape
+	n      int
 }
 
-// begin begins a Bundle. watermark is a moment so that all that was committed before is in it.
-func beginBundle(base, kind string, watermark time.Time, total int64, links [][2]string) *bundle {
-	x := &bundle{base: base, shape: &shape{}}
+// bundle begins a Bundle in the memory of the request. watermark is a moment so that all that was committed before is in it.
+func (m *memory) bundle(base, kind string, watermark time.Time, total int64, links [][2]string) *bundle {
+	x := &bundle{memory: m, b: m.answer[:0], base: base, shape: &shape{}}
 	x.b = append(x.b, `{"resourceType":"Bundle","meta":{"lastUpdated":"`...)
 	x.b = watermark.UTC().AppendFormat(x.b, "2006-01-02T15:04:05.000Z")
 	x.b = append(append(append(x.b, `"},"type":"`...), kind...), '"')
@@ -81,12 +82,14 @@ func (x *bundle) open(ref string) {
 	x.n++
 }
 
-// end ends the Bundle.
+// end ends the Bundle. It is valid until the memory is released.
 func (x *bundle) end() []byte {
 	if x.n > 0 {
 		x.b = append(x.b, ']')
 	}
-	return append(x.b, '}')
+	x.b = append(x.b, '}')
+	x.memory.answer = x.b
+	return x.b
 }
 
 const (

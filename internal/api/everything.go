@@ -113,7 +113,7 @@ func (x *exchange) everything(id string) error {
 		all = all[:q.count]
 		list = append(list, [2]string{"next", links.link(x.base, path, x.cursors.write(&all[q.count-1], signed))})
 	}
-	b := beginBundle(x.base, "searchset", watermark, total, list)
+	b := x.memory.bundle(x.base, "searchset", watermark, total, list)
 	f := x.finder()
 	for len(all) > 0 {
 		t := all[0].keys[0]

@@ -13,7 +13,9 @@ import (
 	"cpcds2fhir/schemas/fhir"
 )
 
-func (x *exchange) finder() *finder { return &finder{x.Store, x.access, &x.Limits, x.SourceDates} }
+func (x *exchange) finder() *finder {
+	return &finder{x.Store, x.access, &x.Limits, x.SourceDates, x.memory}
+}
 
 // watermark is a moment so that the answer has everything that was committed before it.
 func (x *exchange) watermark() (time.Time, error) { return x.Store.Watermark(x.r.Context()) }
@@ -57,7 +59,7 @@ func (f *finder) page(ctx context.Context, q *query, c *cursors, base string) (*
 	if found.next != nil {
 		links = append(links, [2]string{"next", q.link(base, path, c.write(found.next, signed))})
 	}
-	b := beginBundle(base, "searchset", watermark, found.total, links)
+	b := f.memory.bundle(base, "searchset", watermark, found.total, links)
 	b.shape = &q.shape
 	for _, e := range found.entries {
 		mode := modeMatch
@@ -119,10 +121,11 @@ func (x *exchange) resource(e *entry, s *shape) error {
 	if x.notModified(e.Version, changed) {
 		return nil
 	}
-	text, err := appendShaped(nil, &e.Entry, s)
+	text, err := appendShaped(x.memory.answer[:0], &e.Entry, s)
 	if err != nil {
 		return err
 	}
+	x.memory.answer = text
 	x.answer.Entries = 1
 	x.send(http.StatusOK, text)
 	return nil
@@ -141,7 +144,7 @@ func (x *exchange) current(t fhir.Type, id string) (*entry, error) {
 		if !x.access.sees(e, mayRead) {
 			return nil, notFound()
 		}
-		return clone(e), nil
+		return x.memory.clone(e), nil
 	}
 	e, err := x.Store.Get(x.r.Context(), t, id)
 	switch {
@@ -285,7 +288,7 @@ func (x *exchange) history(t *resourceType, id string) error {
 		case len(list) == count:
 			more = true
 		default:
-			list = append(list, clone(e))
+			list = append(list, x.memory.clone(e))
 		}
 	}
 	if !known { // deletions alone say nothing about whose they are
@@ -297,7 +300,7 @@ func (x *exchange) history(t *resourceType, id string) error {
 		next := x.cursors.write(&place{keys: []int64{int64(list[len(list)-1].Version)}}, signed)
 		links = append(links, [2]string{"next", q.link(x.base, path, next)})
 	}
-	b := beginBundle(x.base, "history", watermark, total, links)
+	b := x.memory.bundle(x.base, "history", watermark, total, links)
 	for _, e := range list {
 		if err := b.add(e, historyEntry(e)); err != nil {
 			return err

@@ -34,7 +34,7 @@ func (l *Local) parse(search string) (*query, error) {
 }
 
 func (l *Local) finder() *finder {
-	return &finder{store: l.Store, access: &Access{}, limits: &Limits{Rows: math.MaxInt, Included: math.MaxInt}}
+	return &finder{store: l.Store, access: &Access{}, limits: &Limits{Rows: math.MaxInt, Included: math.MaxInt}, memory: new(memory)}
 }
 
 // Bundle returns a page of a search as a searchset Bundle, as a server would. It fails with *Error if the

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 
 	"cpcds2fhir/internal/store"
 	"cpcds2fhir/schemas/fhir"
@@ -32,6 +33,24 @@ type finder struct {
 	access      *Access
 	limits      *Limits
 	sourceDates bool
+	memory      *memory
+}
+
+// memory is what a request copies resources into, and what it writes its answer into. It is used again: a
+// page of claims is a megabyte.
+type memory struct{ resources, answer []byte }
+
+var memories = sync.Pool{New: func() any { return new(memory) }}
+
+// memoryMax is how much of it is kept for other requests.
+const memoryMax = 8 << 20
+
+func (m *memory) release() {
+	if cap(m.resources)+cap(m.answer) > memoryMax {
+		return
+	}
+	m.resources, m.answer = m.resources[:0], m.answer[:0]
+	memories.Put(m)
 }
 
 // search searches the store. Entries say when they were updated as the server does.
@@ -145,11 +164,13 @@ func (f *finder) passes(q *query, e *store.Entry) bool {
 	return f.access.sees(e, maySearch)
 }
 
-// clone copies an entry that the store yields.
-func clone(e *store.Entry) *entry {
+// clone copies an entry that the store yields into the memory of the request.
+func (m *memory) clone(e *store.Entry) *entry {
 	c := &entry{Entry: *e}
 	c.ID, c.LastUpdated = strings.Clone(e.ID), strings.Clone(e.LastUpdated)
-	c.JSON = append(make([]byte, 0, len(e.JSON)), e.JSON...)
+	from := len(m.resources)
+	m.resources = append(m.resources, e.JSON...)
+	c.JSON = m.resources[from:len(m.resources):len(m.resources)]
 	c.Keys = slices.Clone(e.Keys)
 	return c
 }
@@ -171,7 +192,7 @@ func (f *finder) byID(ctx context.Context, q *query, from *place, p *page) error
 			p.next = &place{id: p.entries[q.count-1].ID}
 			break
 		}
-		p.entries = append(p.entries, clone(e))
+		p.entries = append(p.entries, f.memory.clone(e))
 	}
 	if from == nil && p.next == nil {
 		p.total = int64(len(p.entries))
@@ -267,7 +288,7 @@ func (f *finder) fetch(ctx context.Context, t fhir.Type, ids []string) (map[stri
 		if err != nil {
 			return nil, err
 		}
-		c := clone(e)
+		c := f.memory.clone(e)
 		found[c.ID] = c
 	}
 	return found, nil
@@ -454,7 +475,7 @@ func (f *finder) reverse(ctx context.Context, r include, p *page, matches int, h
 			return costly("_revinclude", "more than %d resources refer to what was found; search for them instead, or use $everything", f.limits.Included)
 		}
 		have[ref] = true
-		c := clone(e)
+		c := f.memory.clone(e)
 		c.included = true
 		p.entries = append(p.entries, c)
 	}

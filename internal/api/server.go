@@ -129,13 +129,15 @@ type exchange struct {
 	base   string
 	answer Answer
 	access *Access
+	memory *memory
 	params []pair // of the URL and of the body
 	pretty bool
 }
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{Server: s, w: w, r: r, base: s.Base}
+	x := &exchange{Server: s, w: w, r: r, base: s.Base, memory: memories.Get().(*memory)}
+	defer x.memory.release()
 	if x.base == "" {
 		x.base = "http://" + r.Host + s.Path
 	}
