@@ -36,7 +36,7 @@ func (b *streamBench) serve(t *testing.T, store string, args ...string) *served 
 		t.Fatal(err)
 	}
 	defer out.Close()
-	s.c = exec.Command("cpcds2fhir", append([]string{"serve", "--store", store, "--listen", "127.0.0.1:0", "--open", "--log", "json"}, args...)...) //nolint:noctx // it is killed
+	s.c = exec.Command("cpcds2fhir", append([]string{"serve", "--store", store, "--listen", "127.0.0.1:0", "--open", "--log", "json"}, args...)...)
 	s.c.Env, s.c.Stderr = b.env, out
 	if err := s.c.Start(); err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func (s *served) get(url string) []byte {
 	if strings.HasPrefix(url, "/") {
 		url = s.base + url
 	}
-	resp, err := http.Get(url) //nolint:noctx,gosec // of a process of ours
+	resp, err := http.Get(url)
 	if err != nil {
 		s.t.Fatal(err)
 	}
