@@ -4,7 +4,8 @@ NDJSON export of the same store, computed here from the resources themselves.
 
     api.py PROGRAM WORKDIR [QUERIES [SEED]]
 
-Some answers are kept in WORKDIR/answers, for the official validator. All parameters, comparators, several values, repetitions, includes, sorting and paging occur. A load of
+With CLIENTS=DIR, where .ci/clients was copied and installed, clients that others wrote read some members
+too. Some answers are kept in WORKDIR/answers, for the official validator. All parameters, comparators, several values, repetitions, includes, sorting and paging occur. A load of
 other claims runs beside a part of the queries."""
 import calendar
 import datetime as dt
@@ -266,6 +267,32 @@ def others(s, patients):
             raise RuntimeError(f"{path}: {status}")
 
 
+def clients(s, pools, resources):
+    """What clients that others wrote get of some members, against the export."""
+    where = os.environ.get("CLIENTS")
+    if not where:
+        return 0
+    with open(os.path.join(where, "cp.txt")) as f:
+        jars = f.read().strip()
+    commands = {"fhir-kit-client": ["node", "kit.mjs"], "fhirclient": ["node", "smart.mjs"], "fhirpy": ["venv/bin/python", "fhirpy_client.py"],
+                "HAPI": ["java", "-Xmx256m", "-cp", "target/classes:" + jars, "Hapi"]}
+    wrong = 0
+    for patient, _ in dice.sample(pools["Patient"], 8):
+        own = {kind: sorted((i, v) for i, v in pools[kind] if v["patient"] == ["Patient/" + patient]) for kind in ("ExplanationOfBenefit", "Coverage")}
+        want = {"fhirVersion": "4.0.1", "read": patient, "ids": [i for i, _ in own["ExplanationOfBenefit"]], "coverages": [i for i, _ in own["Coverage"]], "missing": 404,
+                "includes": sorted({r for _, v in own["ExplanationOfBenefit"] for r in v["insurer"] + v["coverage"] if r in resources}),
+                "sorted": [i for i, v in sorted(own["ExplanationOfBenefit"], key=lambda x: (earliest(x[1]["service-date"], True), x[0]))]}
+        for name, command in commands.items():
+            done = subprocess.run([*command, s.base, patient], capture_output=True, text=True, timeout=120, cwd=where)
+            got = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"failed": done.stderr[-300:]}
+            bad = [k for k in got if k in want and got[k] != want[k]]
+            if bad or "ids" not in got:
+                wrong += 1
+                print(f"WRONG {name}: {bad} {got.get('failed', '')}")
+    print(f"{len(commands)} clients read 8 members: {wrong} differences")
+    return wrong
+
+
 def earliest(values, down):
     known = [b for b, _ in values if b != FOREVER[0]]
     if not known:
@@ -290,6 +317,7 @@ def main():
     patients = [p[0] for p in pools["Patient"]]
     try:
         others(s, patients)
+        wrong += clients(s, pools, resources)
         for n in range(queries):
             kind = dice.choice(["ExplanationOfBenefit"] * 6 + ["Coverage"] * 2 + ["Patient", "Organization", "Practitioner", "RelatedPerson"])
             pool = pools[kind]
