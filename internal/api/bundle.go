@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"cpcds2fhir/internal/store"
 )
 
 // jsonText appends a string as JSON in which "&" stays readable, so that a link can be copied.
@@ -43,12 +45,38 @@ type bundle struct {
 	n      int
 }
 
-// bundle begins a Bundle in the memory of the request. watermark is a moment so that all that was committed before is in it.
-func (m *memory) bundle(base, kind string, watermark time.Time, total int64, links [][2]string) *bundle {
+// bundle begins a Bundle in the memory of the request. watermark is a moment so that all that was
+// committed before is in it.
+func (m *memory) bundle(base, kind string, watermark time.Time) *bundle {
 	x := &bundle{memory: m, b: m.answer[:0], base: base, shape: &shape{}}
 	x.b = append(x.b, `{"resourceType":"Bundle","meta":{"lastUpdated":"`...)
 	x.b = watermark.UTC().AppendFormat(x.b, "2006-01-02T15:04:05.000Z")
 	x.b = append(append(append(x.b, `"},"type":"`...), kind...), '"')
+	return x
+}
+
+// add adds a resource. after is what follows it in its entry.
+func (x *bundle) add(e *store.Entry, after string) (err error) {
+	x.b = append(x.b, [...]string{`,"entry":[{"fullUrl":"`, `,{"fullUrl":"`}[min(x.n, 1)]...)
+	x.b = append(append(append(x.b, x.base...), '/'), e.Type.String()...)
+	x.b = append(append(append(x.b, '/'), e.ID...), '"')
+	x.n++
+	if !e.Deleted {
+		x.b = append(x.b, `,"resource":`...)
+		if x.b, err = appendShaped(x.b, e, x.shape); err != nil {
+			return err
+		}
+	}
+	x.b = append(append(x.b, after...), '}')
+	return nil
+}
+
+// end ends the Bundle: what is known of it comes last, because the resources were written as they were
+// found. total is -1 if it is not known. The text is valid until the memory is released.
+func (x *bundle) end(total int64, links [][2]string) []byte {
+	if x.n > 0 { // FHIR allows no empty array
+		x.b = append(x.b, ']')
+	}
 	if total >= 0 {
 		x.b = strconv.AppendInt(append(x.b, `,"total":`...), total, 10)
 	}
@@ -58,33 +86,6 @@ func (m *memory) bundle(base, kind string, watermark time.Time, total int64, lin
 		x.b = append(jsonText(x.b, l[1]), '}')
 	}
 	if len(links) > 0 {
-		x.b = append(x.b, ']')
-	}
-	return x
-}
-
-// add adds a resource. after is what follows it in its entry.
-func (x *bundle) add(e *entry, after string) (err error) {
-	x.open(e.Type.String() + "/" + e.ID)
-	if !e.Deleted {
-		x.b = append(x.b, `,"resource":`...)
-		if x.b, err = appendShaped(x.b, &e.Entry, x.shape); err != nil {
-			return err
-		}
-	}
-	x.b = append(append(x.b, after...), '}')
-	return nil
-}
-
-func (x *bundle) open(ref string) {
-	x.b = append(x.b, [...]string{`,"entry":[{"fullUrl":`, `,{"fullUrl":`}[min(x.n, 1)]...)
-	x.b = jsonText(x.b, x.base+"/"+ref)
-	x.n++
-}
-
-// end ends the Bundle. It is valid until the memory is released.
-func (x *bundle) end() []byte {
-	if x.n > 0 {
 		x.b = append(x.b, ']')
 	}
 	x.b = append(x.b, '}')

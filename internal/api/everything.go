@@ -113,7 +113,7 @@ func (x *exchange) everything(id string) error {
 		all = all[:q.count]
 		list = append(list, [2]string{"next", links.link(x.base, path, x.cursors.write(&all[q.count-1], signed))})
 	}
-	b := x.memory.bundle(x.base, "searchset", watermark, total, list)
+	b := x.memory.bundle(x.base, "searchset", watermark)
 	f := x.finder()
 	for len(all) > 0 {
 		t := all[0].keys[0]
@@ -132,14 +132,14 @@ func (x *exchange) everything(id string) error {
 		}
 		for _, id := range ids {
 			if e := found[id]; e != nil && x.access.sees(&e.Entry, mayRead) {
-				if err := b.add(e, modeMatch); err != nil {
+				if err := b.add(&e.Entry, modeMatch); err != nil {
 					return err
 				}
 			}
 		}
 	}
 	x.answer.Entries = b.n
-	x.send(http.StatusOK, b.end())
+	x.send(http.StatusOK, b.end(total, list))
 	return nil
 }
 

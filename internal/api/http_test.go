@@ -119,6 +119,35 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// TestSameNotFound proves that what belongs to somebody else answers like what does not exist.
+func TestSameNotFound(t *testing.T) {
+	s := newWorld(t, 3).serve(t, nil)
+	want := do(t, s, request{path: "/fhir/Coverage/none", member: "p0001"})
+	for _, path := range []string{"/fhir/Coverage/cp0002", "/fhir/Coverage/cp0002/_history", "/fhir/Coverage/cp0002/_history/1", "/fhir/Coverage/cp0002/_history/7",
+		"/fhir/Patient/p0002", "/fhir/Patient/p0002/$everything", "/fhir/Patient/%20"} {
+		if a := do(t, s, request{path: path, member: "p0001"}); a.status != want.status || !bytes.Equal(a.body, want.body) {
+			t.Errorf("%s: %d %s, want %s", path, a.status, a.body, want.body)
+		}
+	}
+}
+
+// TestLinksAreOurs proves that headers of proxies do not change links, and that a configured URL does.
+func TestLinksAreOurs(t *testing.T) {
+	w := newWorld(t, 3)
+	forged := map[string]string{"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "Forwarded": "host=evil.example"}
+	for _, base := range []string{"", "https://api.example.org/r4"} {
+		s := w.serve(t, func(c *api.Config) { c.Base = base })
+		a := do(t, s, request{path: "/fhir/Coverage?_count=1", header: forged})
+		want := base
+		if base == "" {
+			want = s.URL + "/fhir"
+		}
+		if !strings.HasPrefix(a.link("next"), want+"/Coverage?") || !strings.HasPrefix(a.doc.Entry[0].FullURL, want+"/Coverage/") || bytes.Contains(a.body, []byte("evil")) {
+			t.Errorf("with base %q: %.400s", base, a.body)
+		}
+	}
+}
+
 // TestConditional proves that a client which has a version need not get it again.
 func TestConditional(t *testing.T) {
 	w := newWorld(t, 2)

@@ -14,7 +14,7 @@ import (
 )
 
 func (x *exchange) finder() *finder {
-	return &finder{x.Store, x.access, &x.Limits, x.SourceDates, x.memory}
+	return &finder{store: x.Store, access: x.access, limits: &x.Limits, sourceDates: x.SourceDates, memory: x.memory}
 }
 
 // watermark is a moment so that the answer has everything that was committed before it.
@@ -27,29 +27,43 @@ func (x *exchange) search(t *resourceType) error {
 	if err != nil {
 		return err
 	}
-	b, err := x.finder().page(x.r.Context(), q, &x.cursors, x.base)
+	b, text, err := x.finder().page(x.r.Context(), q, &x.cursors, x.base)
 	if err != nil {
 		return err
 	}
 	x.answer.Entries = b.n
-	x.send(http.StatusOK, b.end())
+	x.send(http.StatusOK, text)
 	return nil
 }
 
 // page makes the Bundle of a page.
-func (f *finder) page(ctx context.Context, q *query, c *cursors, base string) (*bundle, error) {
+func (f *finder) page(ctx context.Context, q *query, c *cursors, base string) (b *bundle, text []byte, err error) {
 	from, err := c.of(q, f.access.Patient)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	signed := q.signed(f.access.Patient)
 	watermark, err := f.store.Watermark(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	b = f.memory.bundle(base, "searchset", watermark)
+	b.shape = &q.shape
+	if len(q.includes)+len(q.reverses) == 0 {
+		f.direct = b // nothing else needs to know what is found
 	}
 	found, err := f.run(ctx, q, from)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	for _, e := range found.entries {
+		mode := modeMatch
+		if e.included {
+			mode = modeInclude
+		}
+		if err := b.add(&e.Entry, mode); err != nil {
+			return nil, nil, err
+		}
 	}
 	path := q.typ.String()
 	links := [][2]string{{"self", q.link(base, path, q.cursor)}}
@@ -59,18 +73,7 @@ func (f *finder) page(ctx context.Context, q *query, c *cursors, base string) (*
 	if found.next != nil {
 		links = append(links, [2]string{"next", q.link(base, path, c.write(found.next, signed))})
 	}
-	b := f.memory.bundle(base, "searchset", watermark, found.total, links)
-	b.shape = &q.shape
-	for _, e := range found.entries {
-		mode := modeMatch
-		if e.included {
-			mode = modeInclude
-		}
-		if err := b.add(e, mode); err != nil {
-			return nil, err
-		}
-	}
-	return b, nil
+	return b, b.end(found.total, links), nil
 }
 
 // read answers a read.
@@ -300,14 +303,14 @@ func (x *exchange) history(t *resourceType, id string) error {
 		next := x.cursors.write(&place{keys: []int64{int64(list[len(list)-1].Version)}}, signed)
 		links = append(links, [2]string{"next", q.link(x.base, path, next)})
 	}
-	b := x.memory.bundle(x.base, "history", watermark, total, links)
+	b := x.memory.bundle(x.base, "history", watermark)
 	for _, e := range list {
-		if err := b.add(e, historyEntry(e)); err != nil {
+		if err := b.add(&e.Entry, historyEntry(e)); err != nil {
 			return err
 		}
 	}
 	x.answer.Entries = b.n
-	x.send(http.StatusOK, b.end())
+	x.send(http.StatusOK, b.end(total, links))
 	return nil
 }
 

@@ -46,11 +46,8 @@ func (l *Local) Bundle(ctx context.Context, search string) ([]byte, error) {
 	}
 	c := cursors{localKey}
 	q.total = "accurate"
-	b, err := l.finder().page(ctx, q, &c, l.Base)
-	if err != nil {
-		return nil, err
-	}
-	return b.end(), nil
+	_, text, err := l.finder().page(ctx, q, &c, l.Base)
+	return text, err
 }
 
 // Each calls yield with the JSON of each resource that a search finds, as it was loaded: of all pages, or

@@ -34,6 +34,7 @@ type finder struct {
 	limits      *Limits
 	sourceDates bool
 	memory      *memory
+	direct      *bundle // takes what is found, in its order; nil: it is in the page
 }
 
 // memory is what a request copies resources into, and what it writes its answer into. It is used again: a
@@ -175,12 +176,22 @@ func (m *memory) clone(e *store.Entry) *entry {
 	return c
 }
 
+// take adds what was found to the answer.
+func (f *finder) take(p *page, e *store.Entry) error {
+	if f.direct != nil {
+		return f.direct.add(e, modeMatch)
+	}
+	p.entries = append(p.entries, f.memory.clone(e))
+	return nil
+}
+
 // byID finds a page of what an index finds, by id.
 func (f *finder) byID(ctx context.Context, q *query, from *place, p *page) error {
 	s := q.search()
 	if from != nil {
 		s.After = from.id
 	}
+	found, last := 0, ""
 	for e, err := range f.search(ctx, s) {
 		if err != nil {
 			return err
@@ -188,14 +199,20 @@ func (f *finder) byID(ctx context.Context, q *query, from *place, p *page) error
 		if !f.access.sees(e, maySearch) {
 			continue
 		}
-		if len(p.entries) == q.count {
-			p.next = &place{id: p.entries[q.count-1].ID}
+		if found == q.count {
+			p.next = &place{id: last}
 			break
 		}
-		p.entries = append(p.entries, f.memory.clone(e))
+		found++
+		if last = e.ID; found == q.count {
+			last = strings.Clone(last)
+		}
+		if err := f.take(p, e); err != nil {
+			return err
+		}
 	}
 	if from == nil && p.next == nil {
-		p.total = int64(len(p.entries))
+		p.total = int64(found)
 		return nil
 	}
 	var err error

@@ -74,6 +74,7 @@ type search struct {
 	query *Query
 	yield func(*Entry, error) bool
 	entry Entry
+	known *head // of the resource that is tried, if it was read already
 	found int
 	key   []byte
 }
@@ -215,6 +216,8 @@ func (x *search) tryHead(id string, h *head) (more bool, err error) {
 	if h.deleted || x.query.Patients != nil && !slices.Contains(x.query.Patients, string(h.patient)) {
 		return true, nil
 	}
+	x.known = h
+	defer func() { x.known = nil }()
 	x.key = appendRowKey(x.key[:0], string(h.patient), x.query.Type, id)
 	err = view(x.db, x.key, func(v []byte) (err error) {
 		more, err = x.tryRow(id, v)
@@ -254,17 +257,28 @@ func (x *search) tryRow(id string, v []byte) (more bool, err error) {
 
 // load reads the newest body of e, unless the query wants none.
 func (x *search) load(e *Entry) error {
-	key := appendHeadKey(nil, e.Type, e.ID)
-	err := view(x.db, key, func(v []byte) error {
-		var h head
-		if !h.decode(v) {
-			return &CorruptError{x.store.dir, "a head"}
-		}
+	take := func(h *head) {
 		e.Version, e.LastUpdated, e.Commit = h.version, string(h.lastUpdated), x.store.commitOf(h.commit)
+	}
+	var key []byte
+	if x.known != nil {
+		take(x.known)
+	} else {
+		key = appendHeadKey(nil, e.Type, e.ID)
+		err := view(x.db, key, func(v []byte) error {
+			var h head
+			if !h.decode(v) {
+				return &CorruptError{x.store.dir, "a head"}
+			}
+			take(&h)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if x.query.NoJSON {
 		return nil
-	})
-	if err != nil || x.query.NoJSON {
-		return err
 	}
 	key = appendBodyKey(key[:0], e.Type, e.ID, e.Version)
 	return view(x.db, key, func(v []byte) error { return x.store.decodeBody(v, e) })
