@@ -49,6 +49,8 @@ func runFloor(args []string) error {
 		return err
 	case "csv":
 		return floorCSV(extract)
+	case "http":
+		return floorHTTP(args[2])
 	case "kafka":
 		return floorKafka("", args[2], args[3])
 	case "kafka-lines":

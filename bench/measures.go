@@ -50,6 +50,7 @@ var measures = []measure{
 	{12, "load of CSV, against encoding/csv splitting the fields", csvMeasure},
 	{13, "nested and typed Parquet, against flat text", formsMeasure},
 	{14, "stream from Kafka, against reading the messages and scanning their JSON", streamMeasure},
+	{15, "API, against a handler that writes the same bytes from memory", apiMeasure},
 }
 
 // floorMeasure compares a load into files with its floor, in percent of the floor's rate.
