@@ -286,6 +286,8 @@ def clients(s, pools, resources):
             done = subprocess.run([*command, s.base, patient], capture_output=True, text=True, timeout=120, cwd=where)
             got = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"failed": done.stderr[-300:]}
             bad = [k for k in got if k in want and got[k] != want[k]]
+            if got.get("resolved") and got["resolved"][0] != patient:
+                bad.append("resolved")
             if bad or "ids" not in got:
                 wrong += 1
                 print(f"WRONG {name}: {bad} {got.get('failed', '')}")

@@ -8,7 +8,11 @@ const [base, patient] = process.argv.slice(2);
 const client = FHIR({ headers: {}, url: '/', method: 'GET' }, {}).client({ serverUrl: base });
 const read = await client.request(`Patient/${patient}`);
 const claims = await client.request(`ExplanationOfBenefit?patient=${patient}&_count=4`, { flat: true, pageLimit: 0 });
-const first = await client.request(`ExplanationOfBenefit/${claims[0].id}`, { resolveReferences: ['patient', 'insurer'], graph: true });
+let resolved = [];
+if (claims.length > 0) {
+  const first = await client.request(`ExplanationOfBenefit/${claims[0].id}`, { resolveReferences: ['patient', 'insurer'], graph: true });
+  resolved = [first.patient.id, first.insurer.id];
+}
 const coverages = await client.request(`Coverage?patient=${patient}`, { flat: true, pageLimit: 0 });
 let status = 0;
 try {
@@ -18,5 +22,5 @@ try {
 }
 console.log(JSON.stringify({
   fhirVersion: '4.0.1', read: read.id, ids: claims.map((c) => c.id), coverages: coverages.map((c) => c.id),
-  resolved: [first.patient.id, first.insurer.id], missing: status,
+  resolved, missing: status,
 }));

@@ -49,6 +49,10 @@ public class Hapi {
     }
 
     private static String json(Iterable<String> list) {
-        return "[\"" + String.join("\",\"", list) + "\"]";
+        StringBuilder b = new StringBuilder("[");
+        for (String s : list) {
+            b.append(b.length() > 1 ? ",\"" : "\"").append(s).append('"');
+        }
+        return b.append(']').toString();
     }
 }
