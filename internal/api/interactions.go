@@ -140,14 +140,16 @@ func (x *exchange) current(t fhir.Type, id string) (*entry, error) {
 	if !x.access.may(t, mayRead) {
 		return nil, forbidden("the scopes do not allow to read %s", t)
 	}
-	for e, err := range x.finder().search(x.r.Context(), &store.Query{Type: t, IDs: []string{id}}) {
-		if err != nil {
-			return nil, err
+	if x.access.Patient != "" || x.access.Scopes != nil { // whose it is, is in its index entries
+		for e, err := range x.finder().search(x.r.Context(), &store.Query{Type: t, IDs: []string{id}}) {
+			if err != nil {
+				return nil, err
+			}
+			if !x.access.sees(e, mayRead) {
+				return nil, notFound()
+			}
+			return x.memory.clone(e), nil
 		}
-		if !x.access.sees(e, mayRead) {
-			return nil, notFound()
-		}
-		return x.memory.clone(e), nil
 	}
 	e, err := x.Store.Get(x.r.Context(), t, id)
 	switch {
@@ -155,8 +157,13 @@ func (x *exchange) current(t fhir.Type, id string) (*entry, error) {
 		return nil, notFound()
 	case err != nil:
 		return nil, err
-	case !e.Deleted: // it was made just now
+	case !e.Deleted && (x.access.Patient != "" || x.access.Scopes != nil): // it was made just now
 		return nil, notFound()
+	case !e.Deleted:
+		if x.SourceDates {
+			e.Commit = 0
+		}
+		return &entry{Entry: *e}, nil
 	}
 	if x.access.Patient != "" && e.Version > 1 {
 		before, err := x.Store.GetVersion(x.r.Context(), t, id, e.Version-1)
