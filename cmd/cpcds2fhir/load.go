@@ -19,7 +19,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	storeloader "cpcds2fhir/loaders/store"
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/batchrun"
 	"cpcds2fhir/pipeline/manifest"
@@ -157,16 +156,10 @@ func (f *loadFlags) prepare(out io.Writer) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The limit leaves room for what the runtime does not count, such as thread stacks
-	// and mapped files.
-	limit := memory * 8 / 10
 	if j.target.kind == "store" && !f.dryRun {
 		j.storeMemory = storeMemory(memory)
-		if storeloader.OutsideHeap {
-			limit -= j.storeMemory
-		}
 	}
-	debug.SetMemoryLimit(limit)
+	limitHeap(memory, j.storeMemory)
 	j.batchPieces = batchPieces(memory, f.workers)
 	j.room = roomOf(memory, f.workers)
 	if !f.dryRun {

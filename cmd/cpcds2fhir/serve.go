@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 
 	"cpcds2fhir/internal/api"
 	"cpcds2fhir/internal/store"
-	"cpcds2fhir/internal/store/owner"
 	storeloader "cpcds2fhir/loaders/store"
 )
 
@@ -98,11 +96,7 @@ func runServe(ctx context.Context, c *serveConfig) error {
 	if memory < leastMemory {
 		return usagef("memory %q: at least 64MiB is needed", c.Memory)
 	}
-	limit := memory * 8 / 10
-	if storeloader.OutsideHeap {
-		limit -= storeMemory(memory)
-	}
-	debug.SetMemoryLimit(limit)
+	limitHeap(memory, storeMemory(memory))
 	status := newServeStatus()
 	st, err := openServed(c, memory, status, log)
 	if err != nil {
@@ -138,25 +132,7 @@ func openServed(c *serveConfig, memory int64, status *serveStatus, log *zap.Logg
 		return nil, err
 	}
 	_, missing := os.Stat(dir.dir)
-	st, err := storeloader.OpenHandle(dir.dir, &storeloader.Options{Memory: storeMemory(memory), Owner: owner.Options{Program: toolVersion(), Events: owner.Events{
-		Owns: func(epoch uint64, alone error) {
-			status.own(true)
-			if alone != nil {
-				log.Warn("owns the store, but other processes cannot use it", zap.String("error", message(alone)))
-				return
-			}
-			log.Info("owns the store", zap.Uint64("epoch", epoch))
-		},
-		Joined: func(epoch uint64, pid int) {
-			status.own(false)
-			log.Info("works through the owner of the store", zap.Uint64("epoch", epoch), zap.Int("pid", pid))
-		},
-		Lost: func(err error) { log.Warn("lost the owner of the store", zap.String("error", message(err))) },
-		Stalled: func(pid int, silent time.Duration) {
-			status.stall()
-			log.Warn("the owner of the store does not answer", zap.Int("pid", pid), zap.Duration("silent", silent))
-		},
-	}}})
+	st, err := storeloader.OpenHandle(dir.dir, &storeloader.Options{Memory: storeMemory(memory), Owner: ownership(log, status)})
 	if err == nil && missing != nil {
 		log.Warn("the store is new and empty; fill it with 'load' or 'stream'", zap.String("store", dir.dir))
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -54,7 +55,7 @@ func (s *serveStatus) own(is bool) {
 }
 
 // stall notes that the owner of the store does not answer.
-func (s *serveStatus) stall() {
+func (s *serveStatus) stall(time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stalled = true

@@ -9,14 +9,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
-	"cpcds2fhir/internal/store/owner"
-	storeloader "cpcds2fhir/loaders/store"
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/kafkaio"
 	"cpcds2fhir/pipeline/messages"
@@ -259,11 +256,7 @@ func runStream(ctx context.Context, c *streamConfig) (err error) {
 		return err
 	}
 	defer s.client.Close()
-	limit := s.memory * 8 / 10
-	if storeloader.OutsideHeap {
-		limit -= storeMemory(s.memory)
-	}
-	debug.SetMemoryLimit(limit)
+	limitHeap(s.memory, storeMemory(s.memory))
 	cluster, err := s.client.Describe(ctx, c.topicNames()...)
 	if err != nil {
 		return err
@@ -296,32 +289,6 @@ func runStream(ctx context.Context, c *streamConfig) (err error) {
 		return err
 	}
 	return s.consume(ctx, e, t, cluster)
-}
-
-// ownership reports which process owns the store.
-func (s *streamSetup) ownership() owner.Options {
-	return owner.Options{Program: toolVersion(), Events: owner.Events{
-		Owns: func(epoch uint64, alone error) {
-			s.status.own(true)
-			if alone != nil {
-				s.log.Warn("owns the store, but other processes cannot use it", zap.String("error", message(alone)))
-				return
-			}
-			s.log.Info("owns the store", zap.Uint64("epoch", epoch))
-		},
-		Joined: func(epoch uint64, pid int) {
-			s.status.own(false)
-			s.log.Info("works through the owner of the store", zap.Uint64("epoch", epoch), zap.Int("pid", pid))
-		},
-		Lost: func(err error) { s.log.Warn("lost the owner of the store", zap.String("error", message(err))) },
-		Stalled: func(pid int, silent time.Duration) {
-			s.status.stall(silent)
-			s.log.Warn("the owner of the store does not answer", zap.Int("pid", pid), zap.Duration("silent", silent))
-		},
-		Refused: func(pid int, err error) {
-			s.log.Warn("refused a process that wants to use the store", zap.Int("pid", pid), zap.String("error", message(err)))
-		},
-	}}
 }
 
 // deadLetterTopic creates the topic of dead letters if it does not exist.

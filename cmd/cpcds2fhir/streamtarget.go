@@ -38,7 +38,7 @@ func (s *streamSetup) openTarget(ctx context.Context) (*streamTarget, error) {
 			return nil, err
 		}
 	}
-	l, err := storeloader.Open(s.target.storeOfStreams(state), storeloader.Options{Run: "stream-" + s.Group, KeyFingerprint: s.identity.Fingerprint(), Memory: storeMemory(s.memory), Owner: s.ownership()})
+	l, err := storeloader.Open(s.target.storeOfStreams(state), storeloader.Options{Run: "stream-" + s.Group, KeyFingerprint: s.identity.Fingerprint(), Memory: storeMemory(s.memory), Owner: ownership(s.log, s.status)})
 	if err != nil {
 		return nil, err
 	}

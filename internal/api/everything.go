@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"cpcds2fhir/internal/store"
@@ -54,11 +53,10 @@ func (x *exchange) parseEverything(patient string) (*everythingQuery, error) {
 				q.types = append(q.types, t.typ)
 			}
 		case "_count":
-			n, err := strconv.Atoi(p.value)
-			if err != nil || n < 1 {
-				return nil, invalid("_count", "use a number from 1 to %d", maxCount)
+			var err error
+			if q.count, err = pageSize(p.value); err != nil {
+				return nil, err
 			}
-			q.count = min(n, maxCount)
 		case cursorParam:
 			q.cursor = p.value
 			continue
@@ -88,7 +86,7 @@ func (x *exchange) everything(id string) error {
 	links := &query{resourceType: tableOf(fhir.Patient), kept: q.kept}
 	path := "Patient/" + id + "/$everything"
 	signed := "everything\x00" + links.signed(id)
-	watermark, err := x.watermark()
+	watermark, err := x.Store.Watermark(x.r.Context())
 	if err != nil {
 		return err
 	}
@@ -102,11 +100,7 @@ func (x *exchange) everything(id string) error {
 		if err != nil || len(from.keys) != 1 {
 			return invalid(cursorParam, "it is not of this $everything")
 		}
-		i, found := slices.BinarySearchFunc(all, *from, comparePlaces)
-		if found {
-			i++
-		}
-		all = all[i:]
+		all = following(all, from)
 	}
 	list := [][2]string{{"self", links.link(x.base, path, q.cursor)}}
 	if len(all) > q.count {

@@ -143,7 +143,7 @@ func (x *exchange) fail(err error) {
 	}
 	h.Del("ETag")
 	h.Del("Last-Modified")
-	x.send(e.Status, outcomeOf("error", e))
+	x.send(e.Status, outcomeOf(e))
 }
 
 func isOurs(err error) bool {

@@ -17,9 +17,6 @@ func (x *exchange) finder() *finder {
 	return &finder{store: x.Store, access: x.access, limits: &x.Limits, sourceDates: x.SourceDates, memory: x.memory}
 }
 
-// watermark is a moment so that the answer has everything that was committed before it.
-func (x *exchange) watermark() (time.Time, error) { return x.Store.Watermark(x.r.Context()) }
-
 // search answers a search.
 func (x *exchange) search(t *resourceType) error {
 	p := parser{x.base, x.lenient()}
@@ -245,11 +242,10 @@ func (x *exchange) history(t *resourceType, id string) error {
 	for _, p := range x.params {
 		switch p.name {
 		case "_count":
-			n, err := strconv.Atoi(p.value)
-			if err != nil || n < 1 {
-				return invalid("_count", "use a number from 1 to %d", maxCount)
+			var err error
+			if count, err = pageSize(p.value); err != nil {
+				return err
 			}
-			count = min(n, maxCount)
 		case "_since":
 			begin, _, ok := store.Period(zone.ReplaceAllString(p.value, "$1+$2"))
 			if !ok {
@@ -273,7 +269,7 @@ func (x *exchange) history(t *resourceType, id string) error {
 		}
 		q.kept = append(q.kept, p)
 	}
-	watermark, err := x.watermark()
+	watermark, err := x.Store.Watermark(x.r.Context())
 	if err != nil {
 		return err
 	}

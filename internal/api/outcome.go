@@ -69,15 +69,9 @@ func asError(err error) *Error {
 
 // issue is one of an OperationOutcome.
 type issue struct {
-	Severity    string   `json:"severity"`
-	Code        string   `json:"code"`
-	Details     *concept `json:"details,omitempty"`
-	Diagnostics string   `json:"diagnostics,omitempty"`
-	Expression  []string `json:"expression,omitempty"`
-}
-
-type concept struct {
-	Text string `json:"text"`
+	Severity    string `json:"severity"`
+	Code        string `json:"code"`
+	Diagnostics string `json:"diagnostics,omitempty"`
 }
 
 type outcome struct {
@@ -85,8 +79,8 @@ type outcome struct {
 	Issue        []issue `json:"issue"`
 }
 
-func outcomeOf(severity string, e *Error) []byte {
-	text, err := json.Marshal(outcome{"OperationOutcome", []issue{{Severity: severity, Code: e.Code, Diagnostics: e.Error()}}})
+func outcomeOf(e *Error) []byte {
+	text, err := json.Marshal(outcome{"OperationOutcome", []issue{{Severity: "error", Code: e.Code, Diagnostics: e.Error()}}})
 	if err != nil {
 		panic(err) // strings always marshal
 	}

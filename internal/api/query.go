@@ -93,6 +93,15 @@ const (
 	maxPairs  = 100
 )
 
+// pageSize reads the _count of a history or of $everything, which have no page without resources.
+func pageSize(value string) (int, error) {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 {
+		return 0, invalid("_count", "use a number from 1 to %d", maxCount)
+	}
+	return min(n, maxCount), nil
+}
+
 // parser reads queries.
 type parser struct {
 	base    string // URL of the server, of which references may begin

@@ -76,15 +76,6 @@ func (s *Store) Watermark(ctx context.Context) (time.Time, error) {
 	return time.UnixMilli(s.instants.watermark()), nil
 }
 
-// Committed is the time of the commit of a version, zero if it is not known: the store was opened for
-// reading only, and is of an earlier release.
-func (e *Entry) Committed() time.Time {
-	if e.Commit == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(e.Commit).UTC()
-}
-
 // Updated is when a version became what it is for whoever reads the store: the source's date or the
 // commit, whichever is later, as a FHIR instant.
 func (e *Entry) Updated() string { return later(e.LastUpdated, e.Commit) }

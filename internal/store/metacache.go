@@ -103,8 +103,7 @@ func (a *metaAbsent) open(s *Store, prefixes []string) error {
 	if len(prefixes) == 0 {
 		return nil
 	}
-	bits := make([]atomic.Uint64, metaAbsentBits/64)
-	a.bits = bits
+	a.bits = make([]atomic.Uint64, metaAbsentBits/64)
 	for _, p := range prefixes {
 		for r, err := range s.AllMeta(p) {
 			if err != nil {

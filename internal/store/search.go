@@ -234,11 +234,12 @@ func (x *search) tryRow(id string, v []byte) (more bool, err error) {
 	if !r.decode(v) {
 		return false, &CorruptError{x.store.dir, "a row"}
 	}
-	if !x.query.SourceDates {
-		r.lastUpdated = []byte(later(string(r.lastUpdated), x.store.commitOf(r.commit)))
-	}
 	for i := range x.query.Filters {
-		if !x.query.Filters[i].matches(&r) {
+		f := &x.query.Filters[i]
+		if f.param == lastUpdated && !x.query.SourceDates {
+			r.lastUpdated = []byte(later(string(r.lastUpdated), x.store.commitOf(r.commit)))
+		}
+		if !f.matches(&r) {
 			return true, nil
 		}
 	}

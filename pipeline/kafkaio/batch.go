@@ -146,11 +146,11 @@ func (w *walker) batch(recs []Record, position int64) ([]Record, step, error) {
 	return recs, s, nil
 }
 
-// minLegacy is the least that follows the prefix, in a message of the old formats.
 // maxTime is the end of the year 9999 in milliseconds. A producer can write any number; what is no time
 // that RFC 3339 can write is none.
 const maxTime = 253402300799999
 
+// minLegacy is the least that follows the prefix, in a message of the old formats.
 const minLegacy = 14
 
 func (w *walker) corrupt(offset int64, reason string) error {
