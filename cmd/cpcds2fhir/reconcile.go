@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -28,8 +29,8 @@ func newReconcile() *cobra.Command {
 		Use:   "reconcile",
 		Short: "Count the target again and compare it with the accounts of its loads",
 		Long: `Reconcile counts the resources in the target by type and compares them with what
-the accounts of all loads and replays into it say was created. It exits with 1 if
-they differ.`,
+the accounts of all loads and replays into it say was created, less what was deleted
+by hand. It exits with 1 if they differ.`,
 		Example: `  cpcds2fhir reconcile
   cpcds2fhir reconcile --to store:/data/fhir-store
   cpcds2fhir reconcile --to ndjson:./out --output json`,
@@ -71,14 +72,20 @@ func reconcile(ctx context.Context, w io.Writer, t target, state, output string)
 	}
 	var have [fhir.NumTypes]int64
 	var ledger, streams map[string]*pipeline.Account
+	corrected, corrections := map[string]store.Corrected{}, []string{}
 	switch {
 	case t.kind == "store":
-		have, ledger, streams, err = countStore(ctx, t.dir)
+		var n *counted
+		if n, err = countStore(ctx, t.dir); err == nil {
+			have, ledger, streams, corrected, corrections = n.resources, n.ledger, n.streams, n.corrected, n.corrections
+		}
 	case ndjson.Streamed(t.dir):
 		if ndjson.Written(t.dir) {
 			return fmt.Errorf("a stream has parts in %s that are not complete: stop it first, or start it and stop it if it was killed", t.dir)
 		}
-		if _, _, streams, err = countStore(ctx, t.storeOfStreams(state)); err == nil {
+		var n *counted
+		if n, err = countStore(ctx, t.storeOfStreams(state)); err == nil {
+			streams = n.streams
 			have, err = countStreamed(t.dir)
 		}
 	default:
@@ -104,6 +111,7 @@ func reconcile(ctx context.Context, w io.Writer, t target, state, output string)
 		for _, a := range streams {
 			r.Accounts += a.Resources[typ].Created - a.Resources[typ].Deleted
 		}
+		r.Accounts += corrected[r.Type].Restored - corrected[r.Type].Deleted
 		if r.Accounts != 0 || r.Target != 0 {
 			list = append(list, r)
 		}
@@ -112,7 +120,7 @@ func reconcile(ctx context.Context, w io.Writer, t target, state, output string)
 	if output == "json" {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
-		if err := e.Encode(map[string]any{"target": t.String(), "loads": len(manifests), "streams": slices.Sorted(maps.Keys(streams)), "unfinished": stopped, "types": list, "agree": agree}); err != nil {
+		if err := e.Encode(map[string]any{"target": t.String(), "loads": len(manifests), "streams": slices.Sorted(maps.Keys(streams)), "unfinished": stopped, "corrections": corrections, "types": list, "agree": agree}); err != nil {
 			return err
 		}
 	} else {
@@ -125,7 +133,7 @@ func reconcile(ctx context.Context, w io.Writer, t target, state, output string)
 			fmt.Fprintf(w, "%-22s %14s %14s%s\n", r.Type, comma(r.Accounts), comma(r.Target), mark)
 		}
 		if agree {
-			fmt.Fprintf(w, "The target agrees with the accounts of %s.\n", runsAndStreams(len(manifests)+len(stopped), len(streams)))
+			fmt.Fprintf(w, "The target agrees with the accounts of %s.\n", runsAndStreams(len(manifests)+len(stopped), len(streams), len(corrections)))
 		}
 		for _, run := range stopped {
 			fmt.Fprintln(w, describeUnfinished(state, run))
@@ -137,14 +145,20 @@ func reconcile(ctx context.Context, w io.Writer, t target, state, output string)
 	return nil
 }
 
-func runsAndStreams(runs, streams int) string {
-	switch {
-	case streams == 0:
-		return many(int64(runs), "run")
-	case runs == 0:
-		return many(int64(streams), "stream")
+func runsAndStreams(runs, streams, corrections int) string {
+	var list []string
+	for _, x := range []struct {
+		n    int
+		what string
+	}{{runs, "run"}, {streams, "stream"}, {corrections, "correction"}} {
+		if x.n > 0 || x.what == "run" && streams == 0 {
+			list = append(list, many(int64(x.n), x.what))
+		}
 	}
-	return many(int64(runs), "run") + " and " + many(int64(streams), "stream")
+	if n := len(list) - 1; n > 0 {
+		return strings.Join(list[:n], ", ") + " and " + list[n]
+	}
+	return list[0]
 }
 
 // unfinished lists the runs among a store's checkpoints that no manifest accounts for: they were
@@ -192,23 +206,37 @@ func describeUnfinished(state, run string) string {
 		m.Command, files, m.Started, m.Mode)
 }
 
-func countStore(ctx context.Context, dir string) (counts [fhir.NumTypes]int64, ledger, streams map[string]*pipeline.Account, err error) {
+// counted is what a store has, and what it says of how that came about.
+type counted struct {
+	resources       [fhir.NumTypes]int64
+	ledger, streams map[string]*pipeline.Account
+	corrected       map[string]store.Corrected // by type
+	corrections     []string                   // their names
+}
+
+func countStore(ctx context.Context, dir string) (*counted, error) {
 	s, err := openStore(dir)
 	if err != nil {
-		return counts, nil, nil, err
+		return nil, err
 	}
 	defer func() { _ = s.Close() }()
 	st, err := s.Stats(ctx)
 	if err != nil {
-		return counts, nil, nil, err
+		return nil, err
 	}
+	n := &counted{corrections: []string{}}
 	for t := range fhir.NumTypes {
-		counts[t] = st.Types[t].Resources
+		n.resources[t] = st.Types[t].Resources
 	}
-	if ledger, err = storeloader.Ledger(s); err == nil {
-		streams, err = streamrun.AccountsByGroup(ctx, storeloader.StreamRecords{Store: s})
+	if n.ledger, err = storeloader.Ledger(s); err == nil {
+		n.streams, err = streamrun.AccountsByGroup(ctx, storeloader.StreamRecords{Store: s})
 	}
-	return counts, ledger, streams, err
+	if err == nil {
+		var names []string
+		n.corrected, names, err = storeloader.Corrected(s)
+		n.corrections = append(n.corrections, names...)
+	}
+	return n, err
 }
 
 // openStore opens an existing store for reading, through the process that has it open if there is one.

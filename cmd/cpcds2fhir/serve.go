@@ -32,7 +32,8 @@ it: it shares the store with them, and a search sees what they have just made du
 It runs until SIGTERM or Ctrl-C.
 
 The API is at http://ADDRESS/fhir. /fhir/metadata says what it can do and
-/fhir/openapi.json describes it for tools; see docs/api.md.
+/fhir/openapi.json describes it for tools; see docs/api.md. Every answer that shows members'
+data is accounted for in an audit log, which 'audit' reads.
 
 This release checks no tokens yet. It needs --open, which says that everybody who
 reaches the address may read everything, and listens on loopback addresses only.`,
@@ -107,12 +108,22 @@ func runServe(ctx context.Context, c *serveConfig) error {
 	if err != nil {
 		return fmt.Errorf("read the key of cursors: %w", err)
 	}
+	auditLog, stopAudit, err := c.openAudit(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer stopAudit()
 	server, err := api.New(&api.Config{
 		Store: st, Authorizer: api.Open{}, Base: c.Base, Path: c.Path, Aliases: c.Aliases, CursorKey: key, Release: c.CARIN, Software: toolVersion(), SourceDates: c.Updated == "source",
-		Limits: api.Limits{Rows: c.Limits.Rows, Included: c.Limits.Included, Time: c.Limits.Time, Parallel: c.Limits.Parallel},
-		Events: api.Events{Answered: func(a *api.Answer) { status.answered(a); logAnswer(log, a) }, Failed: func(request string, err error) {
-			log.Error("failed", zap.String("request", request), zap.String("error", message(err)))
-		}},
+		Limits: api.Limits{Rows: c.Limits.Rows, Included: c.Limits.Included, Time: c.Limits.Time, Parallel: c.Limits.Parallel,
+			Client: limit(c.Limits.Client), Member: limit(c.Limits.Member)},
+		Events: api.Events{
+			Answered: func(a *api.Answer) { status.answered(a); logAnswer(log, a) },
+			Audit:    func(a *api.Answer) error { return auditAnswer(auditLog, a) },
+			Failed: func(request string, err error) {
+				log.Error("failed", zap.String("request", request), zap.String("error", message(err)))
+			},
+		},
 	})
 	if err != nil {
 		return err

@@ -31,7 +31,10 @@ type serveConfig struct {
 		Included int           `yaml:"included"`
 		Time     time.Duration `yaml:"time"`
 		Parallel int           `yaml:"parallel"`
+		Client   int           `yaml:"client"`
+		Member   int           `yaml:"member"`
 	} `yaml:"limits"`
+	Audit string        `yaml:"audit"`
 	Stop  time.Duration `yaml:"stop"`
 	Admin string        `yaml:"admin"`
 	Log   string        `yaml:"log"`
@@ -58,6 +61,9 @@ limits:
   included: 1000              # resources that a _revinclude adds
   time: 30s                   # of a request
   parallel: 256               # requests at a time; more are told to come back
+  client: 60000               # requests a minute of an app; 0: no limit
+  member: 1200                # requests a minute of an app for one member; 0: no limit
+audit: ""                     # folder of the audit log; empty: the store's name with .audit
 stop: 10s                     # how long requests may go on after SIGTERM
 
 admin: 127.0.0.1:0            # /healthz, /readyz and /metrics; port 0: a free one, which is logged; empty: none
@@ -67,6 +73,7 @@ log: console                  # json or console
 func defaultServe() *serveConfig {
 	c := &serveConfig{Store: "./fhir-store", Listen: "127.0.0.1:8080", Path: "/fhir", Memory: "512MiB", CARIN: "2.2.0", Updated: "commit", Stop: 10 * time.Second, Admin: "127.0.0.1:0", Log: "console"}
 	c.Limits.Rows, c.Limits.Included, c.Limits.Time, c.Limits.Parallel = 20_000, 1_000, 30*time.Second, 256
+	c.Limits.Client, c.Limits.Member = 60_000, 1_200
 	return c
 }
 
@@ -124,6 +131,9 @@ func (c *serveConfig) check() error {
 		if n <= 0 {
 			return usagef("limits.%s must be above 0", name)
 		}
+	}
+	if c.Limits.Client < 0 || c.Limits.Member < 0 {
+		return usagef("limits.client and limits.member are requests a minute; 0 is no limit")
 	}
 	return nil
 }

@@ -23,11 +23,11 @@ func newStore() *cobra.Command {
 	var dir string
 	c := &cobra.Command{
 		Use:   "store",
-		Short: "Query, count and export the embedded FHIR store",
+		Short: "Query, count, export and correct the embedded FHIR store",
 	}
 	c.PersistentFlags().StringVar(&dir, "store", "./fhir-store", "open the store in `DIR`; store:DIR works too")
 	cobra.CheckErr(c.MarkPersistentFlagDirname("store"))
-	c.AddCommand(newStoreStats(&dir), newStoreGet(&dir), newStoreSearch(&dir), newStoreExport(&dir))
+	c.AddCommand(newStoreStats(&dir), newStoreGet(&dir), newStoreSearch(&dir), newStoreExport(&dir), newStoreDelete(&dir), newStorePurge(&dir), newStoreReadmit(&dir), newStoreRollback(&dir))
 	return c
 }
 

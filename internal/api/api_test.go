@@ -87,7 +87,7 @@ func newWorld(t testing.TB, members int) *world {
 type byHeader struct{}
 
 func (byHeader) Authorize(r *http.Request) (*api.Access, error) {
-	a := &api.Access{Patient: r.Header.Get("Member")}
+	a := &api.Access{Patient: r.Header.Get("Member"), Client: r.Header.Get("Client")}
 	if s := r.Header.Get("Scopes"); s != "" {
 		a.Scopes = api.ParseScopes(s)
 	}

@@ -66,6 +66,7 @@ func (x *bundle) add(e *store.Entry, after string) (err error) {
 		if x.b, err = appendShaped(x.b, e, x.shape); err != nil {
 			return err
 		}
+		x.memory.show(e)
 	}
 	x.b = append(append(x.b, after...), '}')
 	return nil

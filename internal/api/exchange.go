@@ -177,7 +177,7 @@ func (x *exchange) notModified(version uint32, changed time.Time) bool {
 	} else if since, err := http.ParseTime(x.r.Header.Get("If-Modified-Since")); err == nil && !changed.IsZero() {
 		same = !changed.Truncate(time.Second).After(since)
 	}
-	if same {
+	if same && x.note(http.StatusNotModified) {
 		h.Add("Vary", "Accept, Accept-Encoding, Authorization")
 		h.Set("Cache-Control", "private, no-cache")
 		x.answer.Status = http.StatusNotModified
@@ -206,8 +206,37 @@ var (
 // leastCompressed is the size of the smallest answer that is compressed.
 const leastCompressed = 1 << 10
 
+// note tells the audit what the answer will show. If that fails it answers with an error, and reports false.
+func (x *exchange) note(status int) bool {
+	if x.noted || x.access == nil || x.Events.Audit == nil {
+		return true
+	}
+	x.noted = true
+	a := &x.answer
+	a.Status, a.Access, a.Shown = status, x.access, x.memory.shown
+	if status >= 300 {
+		a.Shown = nil
+	}
+	t := typeNamed(a.Type)
+	for _, p := range x.params {
+		if t != nil && t.param(p.name) != nil || isControl(p.name) {
+			a.Params = append(a.Params, p.name)
+		}
+	}
+	err := x.Events.Audit(a)
+	a.Shown = nil
+	if err == nil {
+		return true
+	}
+	x.fail(errors.Join(&Error{Status: http.StatusServiceUnavailable, Code: "exception", Text: "the request cannot be accounted for; try again later", Retry: 30}, err))
+	return false
+}
+
 // send answers with JSON.
 func (x *exchange) send(status int, text []byte) {
+	if !x.note(status) {
+		return
+	}
 	if x.pretty {
 		var b bytes.Buffer
 		if json.Indent(&b, text, "", "  ") == nil {

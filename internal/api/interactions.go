@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -127,6 +128,10 @@ func (x *exchange) resource(e *entry, s *shape) error {
 	}
 	x.memory.answer = text
 	x.answer.Entries = 1
+	if e.Patient == "" {
+		e.Patient = x.patientOf(&e.Entry)
+	}
+	x.memory.show(&e.Entry)
 	x.send(http.StatusOK, text)
 	return nil
 }
@@ -187,16 +192,34 @@ func (x *exchange) seesVersion(e *store.Entry) bool {
 	if tableOf(e.Type).member == none {
 		return true
 	}
+	return patientIn(e.JSON) == x.access.Patient
+}
+
+// patientIn reads whose a resource is, as it says itself: "" if it does not.
+func patientIn(text []byte) string {
 	var refs struct {
 		Patient, Beneficiary struct {
 			Reference string `json:"reference"`
 		}
 	}
-	if json.Unmarshal(e.JSON, &refs) != nil {
-		return false
+	if json.Unmarshal(text, &refs) != nil {
+		return ""
 	}
-	own := "Patient/" + x.access.Patient
-	return refs.Patient.Reference == own || refs.Beneficiary.Reference == own
+	id, _ := strings.CutPrefix(cmp.Or(refs.Patient.Reference, refs.Beneficiary.Reference), "Patient/")
+	return id
+}
+
+// patientOf is whose a version is, for the audit.
+func (x *exchange) patientOf(e *store.Entry) string {
+	switch {
+	case e.Type == fhir.Patient:
+		return e.ID
+	case tableOf(e.Type).member == none, x.Events.Audit == nil:
+		return ""
+	case x.access.Patient != "":
+		return x.access.Patient // nobody else's was let through
+	}
+	return patientIn(e.JSON)
 }
 
 // vread answers with a version.
@@ -308,6 +331,9 @@ func (x *exchange) history(t *resourceType, id string) error {
 	}
 	b := x.memory.bundle(x.base, "history", watermark)
 	for _, e := range list {
+		if e.Patient = x.patientOf(&e.Entry); e.Deleted {
+			e.Patient = ""
+		}
 		if err := b.add(&e.Entry, historyEntry(e)); err != nil {
 			return err
 		}

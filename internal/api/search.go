@@ -38,7 +38,13 @@ type finder struct {
 
 // memory is what a request copies resources into, and what it writes its answer into. It is used again: a
 // page of claims is a megabyte.
-type memory struct{ resources, answer []byte }
+type memory struct {
+	resources, answer []byte
+	shown             []Shown
+}
+
+// show notes that the answer has a resource.
+func (m *memory) show(e *store.Entry) { m.shown = append(m.shown, Shown{e.Type, e.ID, e.Patient}) }
 
 var memories = sync.Pool{New: func() any { return new(memory) }}
 
@@ -49,7 +55,8 @@ func (m *memory) release() {
 	if cap(m.resources)+cap(m.answer) > memoryMax {
 		return
 	}
-	m.resources, m.answer = m.resources[:0], m.answer[:0]
+	clear(m.shown)
+	m.resources, m.answer, m.shown = m.resources[:0], m.answer[:0], m.shown[:0]
 	memories.Put(m)
 }
 

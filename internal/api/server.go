@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cpcds2fhir/internal/store"
+	"cpcds2fhir/schemas/fhir"
 )
 
 // Config describes a server. Zero values mean defaults where a field says so.
@@ -47,6 +48,11 @@ type Limits struct {
 	URL      int           // bytes of a URL: 8,192
 	Body     int64         // bytes of a body: 65,536
 	Parallel int           // requests at a time; more are told to come back: 256
+
+	// Requests a minute, and as many at once: of a client, and of a client for one member. Below 0 is no
+	// limit.
+	Client int // 60,000
+	Member int // 1,200
 }
 
 func (l *Limits) fill() {
@@ -59,6 +65,8 @@ func (l *Limits) fill() {
 	set(&l.Included, 1_000)
 	set(&l.URL, 8<<10)
 	set(&l.Parallel, 256)
+	set(&l.Client, 60_000)
+	set(&l.Member, 1_200)
 	if l.Time == 0 {
 		l.Time = 30 * time.Second
 	}
@@ -72,6 +80,9 @@ func (l *Limits) fill() {
 type Events struct {
 	// Answered is called after each request.
 	Answered func(a *Answer)
+	// Audit is called before an answer is sent to somebody who was let in, with what it shows. If it fails,
+	// the answer is 503 instead: nobody reads what is not accounted for. The Answer is valid during the call.
+	Audit func(a *Answer) error
 	// Failed says why a request was answered with 5xx. The error holds no values of members.
 	Failed func(request string, err error)
 }
@@ -88,6 +99,17 @@ type Answer struct {
 	Took    time.Duration
 	Access  *Access // nil if it was refused before that was known
 	Entries int     // resources in the answer
+
+	// For Events.Audit:
+	Params []string // names of the parameters that the server knows
+	Shown  []Shown  // the resources in the answer
+}
+
+// Shown is a resource that an answer has.
+type Shown struct {
+	Type    fhir.Type
+	ID      string
+	Patient string // whose it is, "" if it is nobody's
 }
 
 // Server answers requests. It is safe for concurrent use.
@@ -95,6 +117,8 @@ type Server struct {
 	Config
 	cursors  cursors
 	busy     chan struct{}
+	clients  *rates
+	members  *rates
 	metadata []byte
 	openAPI  []byte
 }
@@ -113,6 +137,7 @@ func New(c *Config) (*Server, error) {
 		s.Release = "2.2.0"
 	}
 	s.Base = strings.TrimRight(s.Base, "/")
+	s.clients, s.members = newRates(s.Limits.Client), newRates(s.Limits.Member)
 	s.busy = make(chan struct{}, s.Limits.Parallel)
 	var err error
 	if s.metadata, err = s.capabilities(); err == nil {
@@ -132,6 +157,7 @@ type exchange struct {
 	memory *memory
 	params []pair // of the URL and of the body
 	pretty bool
+	noted  bool // in the audit
 }
 
 // ServeHTTP implements http.Handler.
@@ -209,6 +235,9 @@ func (x *exchange) serve() (err error) {
 	}
 	if !rt.public {
 		if x.access, err = x.Authorizer.Authorize(x.r); err != nil {
+			return err
+		}
+		if err := x.throttle(); err != nil {
 			return err
 		}
 	}

@@ -18,7 +18,7 @@ const (
 	Created   Outcome = iota // it did not exist, or was deleted
 	Updated                  // it existed with different content: a new version
 	Unchanged                // it existed with the same content: no new version
-	Stale                    // a newer source version exists: nothing was written
+	Stale                    // a newer source version exists, or it is kept out: nothing was written
 	Unordered                // the existing source version cannot be compared: nothing was written
 	Deleted                  // it existed: a new version marks it as deleted
 )
@@ -47,6 +47,10 @@ type Commit struct {
 	// Lease, unless it is zero, must not have been taken over by a later Take. Otherwise Apply
 	// fails with ErrFenced and writes nothing.
 	Lease Lease
+
+	// Origin names what made the versions of the batch, such as the run of a load; "" is nothing. The
+	// change feed has it.
+	Origin string
 }
 
 // Apply makes the resources of b durable, as if one after the other, together with the record that
@@ -90,21 +94,26 @@ func (a *applier) apply(ctx context.Context, s *Store, b *fhir.Batch, seal Seal)
 // finish writes what look has prepared.
 func (a *applier) finish(ctx context.Context, s *Store, b *fhir.Batch, seal Seal, t *stopwatch) error {
 	a.held = s.locks.lock(a.held)
+	a.kept = s.keptOut.all()
 	a.commit = s.instants.begin()
 	// Compressed bodies, rows and heads are about a quarter of the batch.
 	a.batch = s.db.NewBatchWithSize(b.Size()/4 + 4096)
 	err := a.fill(s, b)
 	t.lap(Writing)
 	var put []MetaRecord
+	origin := ""
 	visible := func() { s.metas.drop(put); s.instants.end(a.commit) }
 	release := func() { visible(); s.locks.unlock(a.held) }
 	if err != nil {
 		err = fmt.Errorf("apply batch: %w", err)
 	} else if err = ctx.Err(); err == nil && seal != nil {
 		var unlock func()
-		if unlock, put, err = a.seal(s, seal); unlock != nil {
+		if unlock, put, origin, err = a.seal(s, seal); unlock != nil {
 			release = func() { visible(); unlock(); s.locks.unlock(a.held) }
 		}
+	}
+	if err == nil {
+		err = a.putMade(origin)
 	}
 	if err != nil {
 		release()
@@ -151,6 +160,7 @@ func (a *applier) look(s *Store, b *fhir.Batch) error {
 		a.sums = append(a.sums, xxh3.Hash128(r.JSON).Bytes())
 		a.names = append(a.names, resourceName{r.Type, r.ID})
 	}
+	a.kept = s.keptOut.all()
 	if err := a.findAll(s); err != nil {
 		return err
 	}
@@ -158,7 +168,7 @@ func (a *applier) look(s *Store, b *fhir.Batch) error {
 		p, d := &a.there[i], decision{Created, true}
 		// A resource that occurs twice in a batch is decided in order, under the lock.
 		if _, again := a.seen[a.names[i]]; !again {
-			if d = p.decide(r, a.sums[i]); d.writes {
+			if d = a.decide(p, r, a.sums[i]); d.writes {
 				a.seen[a.names[i]] = len(a.pending)
 				a.pending = append(a.pending, *p)
 				a.held = append(a.held, p.stripe)
@@ -187,22 +197,30 @@ func (a *applier) fill(s *Store, b *fhir.Batch) error {
 
 // seal adds what belongs to the batch, whose locks are held. unlock, unless nil, must be called once
 // later batches can see this one.
-func (a *applier) seal(s *Store, seal Seal) (unlock func(), put []MetaRecord, err error) {
+func (a *applier) seal(s *Store, seal Seal) (unlock func(), put []MetaRecord, origin string, err error) {
 	c, err := seal(a.outcomes)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, "", err
 	}
 	unlock, err = s.guard(&c)
 	if err != nil {
-		return unlock, nil, err
+		return unlock, nil, "", err
 	}
-	return unlock, c.Put, s.setMeta(a.batch, c.Put)
+	return unlock, c.Put, c.Origin, s.setMeta(a.batch, c.Put)
 }
 
 // decision is the outcome of a resource and whether it leads to a write.
 type decision struct {
 	outcome Outcome
 	writes  bool
+}
+
+// decide compares a resource with the existing one, unless it is kept out.
+func (a *applier) decide(p *pendingResource, r *fhir.Resource, sum hash) decision {
+	if a.kept.has(r) {
+		return decision{Stale, false}
+	}
+	return p.decide(r, sum)
 }
 
 // decide compares a resource with the existing one.

@@ -64,8 +64,13 @@ func wantOutcomes(t *testing.T, got []Outcome, want ...Outcome) {
 // versions lists what History shows, newest first, as "version content".
 func versions(t *testing.T, s *Store, id string) []string {
 	t.Helper()
+	return versionsOf(t, s, fhir.Organization, id)
+}
+
+func versionsOf(t *testing.T, s *Store, typ fhir.Type, id string) []string {
+	t.Helper()
 	var all []string
-	for e, err := range s.History(t.Context(), fhir.Organization, id) {
+	for e, err := range s.History(t.Context(), typ, id) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -101,14 +101,14 @@ func (c *codec) decode(b []byte, t fhir.Type, v *body) ([]byte, error) {
 
 // sample adds a resource to the training of its type, and trains when there are enough. The
 // dictionary is durable before the first body needs it.
-func (c *codec) sample(t fhir.Type, json []byte) error {
+func (c *codec) sample(t fhir.Type, json []byte, patient string) error {
 	tc := &c.types[t]
 	if tc.dict.Load() != nil {
 		return nil
 	}
 	tc.mu.Lock()
 	defer tc.mu.Unlock()
-	if tc.samples == nil || !tc.samples.add(json) {
+	if tc.samples == nil || !tc.samples.add(json, patient) {
 		return nil
 	}
 	dict := train(tc.samples.kept)

@@ -148,16 +148,16 @@ func TestDictionaryOfNoise(t *testing.T) {
 		return b
 	}
 	for _, size := range []int{0, 1, 7, 100, 5000} {
-		var samples [][]byte
+		var samples []sample
 		for range 100 {
-			samples = append(samples, noise(size))
+			samples = append(samples, sample{json: noise(size)})
 		}
 		dict := train(samples)
 		if dict == nil {
 			continue
 		}
 		again := s2.NewDict(dict.Bytes())
-		text := samples[0]
+		text := samples[0].json
 		if got, err := again.Decode(nil, appendBlock(nil, dict, text)); err != nil || !bytes.Equal(got, text) {
 			t.Errorf("dictionary of %d random bytes: %v", size, err)
 		}
@@ -168,7 +168,7 @@ func TestSamplerIsBounded(t *testing.T) {
 	var s sampler
 	doc := make([]byte, 14<<10)
 	for i := range trainAfter {
-		if done := s.add(doc); done != (i == trainAfter-1) {
+		if done := s.add(doc, "p"); done != (i == trainAfter-1) {
 			t.Fatalf("after %d resources: done is %v", i+1, done)
 		}
 		if s.size > sampleBytes {
@@ -195,8 +195,13 @@ func BenchmarkCompress(b *testing.B) {
 		return docs
 	}
 	run := func(name string, docs, samples [][]byte) {
-		for _, dict := range []*s2.Dict{nil, train(samples)} {
-			b.Run(fmt.Sprintf("%s/dictionary=%v", name, dict != nil), func(b *testing.B) {
+		var whole, shared []sample
+		for i, s := range samples {
+			whole = append(whole, sample{json: s})
+			shared = append(shared, sample{s, fmt.Sprint(i)})
+		}
+		for kind, dict := range map[string]*s2.Dict{"none": nil, "whole": train(whole), "shared": train(shared)} {
+			b.Run(name+"/dictionary="+kind, func(b *testing.B) {
 				var buf []byte
 				raw, packed := 0, 0
 				for b.Loop() {

@@ -36,7 +36,7 @@ func (a *applier) expected(b *fhir.Batch) []Outcome {
 	for i, r := range b.All() {
 		name, writes := a.names[i], a.writes[i]
 		if p, again := last[name]; again {
-			d := p.decide(r, a.sums[i])
+			d := a.decide(&p, r, a.sums[i])
 			outcomes[i], writes = d.outcome, d.writes
 		}
 		if writes {

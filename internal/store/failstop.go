@@ -1,6 +1,10 @@
 package store
 
-import "github.com/cockroachdb/pebble/v2/vfs"
+import (
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
 
 // failStopFS is a file system on which Pebble never sees a write fail: the first failure becomes
 // the fault of the store, and its goroutine blocks forever. Pebble handles write errors
@@ -9,7 +13,8 @@ import "github.com/cockroachdb/pebble/v2/vfs"
 // reads are left to Pebble, which returns them.
 type failStopFS struct {
 	vfs.FS
-	fault *fault
+	fault     *fault
+	scrubbing *atomic.Bool // see Store.Scrub
 }
 
 // halt returns if err is nil.
@@ -35,6 +40,10 @@ func (s failStopFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs
 }
 
 func (s failStopFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if s.scrubbing.Load() { // what it has must not stay on disk
+		s.fault.halt(s.FS.Remove(from))
+		return s.Create(to, c)
+	}
 	return s.file(s.FS.ReuseForWrite(from, to, c))
 }
 
@@ -90,6 +99,13 @@ func (f failStopFile) SyncTo(n int64) (bool, error) {
 	full, err := f.File.SyncTo(n)
 	f.fault.halt(err)
 	return full, nil
+}
+
+// Stat halts too: Pebble panics, holding the wrong locks, if it cannot learn the size of a log.
+func (f failStopFile) Stat() (vfs.FileInfo, error) {
+	info, err := f.File.Stat()
+	f.fault.halt(err)
+	return info, nil
 }
 
 func (f failStopFile) Close() error {

@@ -141,6 +141,7 @@ type Change struct {
 	Type    fhir.Type
 	ID      string
 	Version uint32
+	Origin  string // see Commit.Origin; "" if it is not known
 }
 
 // Changes yields the versions of a type that were committed at an instant or later, in the order of their
@@ -165,7 +166,12 @@ func (s *Store) Changes(ctx context.Context, t fhir.Type, since int64, after *Ch
 		defer func() { _ = it.Close() }() // its error is that of it.Error
 		for ok := it.First(); ok; ok = it.Next() {
 			c, ok := decodeCommitKey(it.Key())
-			if !ok {
+			v, err := it.ValueAndErr()
+			if err != nil {
+				yield(Change{}, readError(t, err))
+				return
+			}
+			if c.Origin = string(v); !ok {
 				yield(Change{}, &CorruptError{s.dir, "the key of a commit"})
 				return
 			}

@@ -18,7 +18,9 @@ import (
 //	i . <type> . <code> . 1f . <system> . 00 . <id>
 //	                                           identifier, across patients; no value
 //	c . <type> . <commit, 8 BE> . <id> . 00 . <version, 4 BE>
-//	                                           change feed: each version in the order of commits; no value
+//	                                           change feed: each version in the order of commits; value: the run
+//	                                           that made it
+//	u . <type> . <id> . 00 . <version, 4 BE>   what this version replaced (type undo)
 //	d . <type>                                 S2 dictionary of the bodies of a type
 //	m . <name>                                 meta: ledgers and facts about the store
 //
@@ -39,6 +41,7 @@ const (
 	dictSpace       = 'd'
 	metaSpace       = 'm'
 	commitSpace     = 'c'
+	undoSpace       = 'u'
 )
 
 const (
@@ -61,6 +64,14 @@ func appendBodyPrefix(k []byte, t fhir.Type, id string) []byte {
 
 func appendBodyKey(k []byte, t fhir.Type, id string, version uint32) []byte {
 	return appendUint32(appendBodyPrefix(k, t, id), version)
+}
+
+func appendUndoPrefix(k []byte, t fhir.Type, id string) []byte {
+	return append(append(append(k, undoSpace, byte(t)), id...), 0)
+}
+
+func appendUndoKey(k []byte, t fhir.Type, id string, version uint32) []byte {
+	return appendUint32(appendUndoPrefix(k, t, id), version)
 }
 
 func appendRowPrefix(k []byte, patient string, t fhir.Type) []byte {

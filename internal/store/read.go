@@ -18,6 +18,7 @@ import (
 type Entry struct {
 	Type        fhir.Type
 	ID          string
+	Patient     string // id of whose it is, "" if it is nobody's; History and GetVersion do not know it
 	Version     uint32 // meta.versionId; 1 is the first
 	LastUpdated string // meta.lastUpdated, as the source has it
 	Commit      int64  // instant of the commit, in milliseconds since 1970; 0 if it is not known
@@ -37,10 +38,14 @@ func (s *Store) Get(ctx context.Context, t fhir.Type, id string) (*Entry, error)
 		return nil, ErrNotFound
 	}
 	var version uint32
-	if err := s.head(t, id, func(h *head) { version = h.version }); err != nil {
+	var patient string
+	if err := s.head(t, id, func(h *head) { version, patient = h.version, string(h.patient) }); err != nil {
 		return nil, readError(t, err)
 	}
 	e, err := s.version(s.db, t, id, version)
+	if err == nil {
+		e.Patient = patient
+	}
 	return e, readError(t, err)
 }
 

@@ -112,13 +112,17 @@ type row struct {
 }
 
 func appendRow(b []byte, r *fhir.Resource, commit int64) []byte {
-	b = appendText(b, r.LastUpdated)
-	b = binary.AppendUvarint(append(b, rowCommit), uint64(commit))
+	b = appendRowHead(b, r.LastUpdated, commit)
 	for _, k := range r.Keys {
 		b = append(b, byte(k.Param))
 		b = appendText(b, k.Value)
 	}
 	return b
+}
+
+func appendRowHead[T string | []byte](b []byte, lastUpdated T, commit int64) []byte {
+	b = appendText(b, lastUpdated)
+	return binary.AppendUvarint(append(b, rowCommit), uint64(commit))
 }
 
 func (r *row) decode(b []byte) bool {
@@ -143,6 +147,40 @@ func (r *row) each(yield func(p fhir.Param, value []byte) bool) {
 			return
 		}
 	}
+}
+
+// undo is what a version replaced, apart from the body, which stays.
+//
+//	source version, row
+//
+// The row is empty if the version before was a deletion. First versions have no undo, nor have versions
+// from before schema 6.
+type undo struct {
+	sourceVersion []byte
+	row           []byte
+}
+
+func (u *undo) append(b []byte) []byte { return append(appendText(b, u.sourceVersion), u.row...) }
+
+func (u *undo) decode(b []byte) bool {
+	r := reader{b: b}
+	u.sourceVersion = r.text()
+	u.row = r.b
+	return !r.bad
+}
+
+// patient is the id of the patient whose range has the row of a resource, "" if there is none.
+func (r *row) patient(t fhir.Type, id string) (patient string) {
+	if t == fhir.Patient {
+		return id
+	}
+	r.each(func(p fhir.Param, value []byte) bool {
+		if p == fhir.ParamPatient {
+			patient = patientNamed(string(value))
+		}
+		return patient == ""
+	})
+	return patient
 }
 
 func flag(is bool, f byte) byte {

@@ -26,7 +26,7 @@ const (
 	newSchemaFile = schemaFile + ".new"
 	lockName      = "LOCK"
 	schemaPrefix  = "cpcds2fhir store schema "
-	schemaVersion = 5 // 1 had SHA-256 as the hash of content, 2 had bodies of zstd, 3 had no record of numbers, 4 no commits
+	schemaVersion = 6 // 1 had SHA-256 as the hash of content, 2 had bodies of zstd, 3 had no record of numbers, 4 no commits, 5 no undo
 	oldestSchema  = 3 // the oldest that can be upgraded
 )
 

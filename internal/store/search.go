@@ -259,6 +259,7 @@ func (x *search) tryRow(id string, v []byte) (more bool, err error) {
 // load reads the newest body of e, unless the query wants none.
 func (x *search) load(e *Entry) error {
 	take := func(h *head) {
+		e.Patient = string(h.patient)
 		e.Version, e.LastUpdated, e.Commit = h.version, string(h.lastUpdated), x.store.commitOf(h.commit)
 	}
 	var key []byte

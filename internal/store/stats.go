@@ -25,6 +25,23 @@ type TypeStats struct {
 	Dictionary int   // size of the dictionary of its bodies in bytes, 0 if there is none
 }
 
+// withoutErased takes the versions that were erased off.
+func (s *Store) withoutErased(st *Stats) error {
+	for r, err := range s.AllMeta(CorrectedSpace) {
+		if err != nil {
+			return err
+		}
+		account, err := s.corrected(r.Name)
+		if err != nil {
+			return err
+		}
+		for _, t := range allTypes {
+			st.Types[t].Versions -= account[t.String()].Erased
+		}
+	}
+	return nil
+}
+
 // Stats counts what is in the store. It reads every head, about a million per second.
 func (s *Store) Stats(ctx context.Context) (*Stats, error) {
 	if err := s.enter(ctx); err != nil {
@@ -54,6 +71,9 @@ func (s *Store) Stats(ctx context.Context) (*Stats, error) {
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return nil, fmt.Errorf("read dictionary: %w", readError(t, err))
 		}
+	}
+	if err := s.withoutErased(st); err != nil {
+		return nil, fmt.Errorf("read corrections: %w", err)
 	}
 	key, err := s.Meta(MetaIDKey)
 	if err != nil && !errors.Is(err, ErrNotFound) {

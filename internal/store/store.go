@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -69,9 +70,12 @@ type Store struct {
 	began    int64 // see feedBeganName
 	metas    metaCache
 	absent   metaAbsent
-	fault    *fault
-	scratch  sync.Pool // of *applier
-	observe  func(Step, time.Duration)
+	keptOut  keptOutSet
+
+	scrubbing atomic.Bool // see Scrub
+	fault     *fault
+	scratch   sync.Pool // of *applier
+	observe   func(Step, time.Duration)
 
 	mu      sync.Mutex
 	users   int // operations in progress
@@ -114,7 +118,7 @@ func Open(dir string, o Options) (*Store, error) {
 }
 
 func (s *Store) open(disk vfs.FS, version int, creating bool, o *Options) error {
-	opts := tuned(failStopFS{disk, s.fault}, s.fault, o.Memory)
+	opts := tuned(failStopFS{disk, s.fault, &s.scrubbing}, s.fault, o.Memory, &s.scrubbing)
 	opts.ReadOnly, opts.Lock = s.readOnly, s.lock
 	if err := s.fault.guard(func() (err error) {
 		s.db, err = pebble.Open(s.dir, opts)
@@ -135,6 +139,9 @@ func (s *Store) open(disk vfs.FS, version int, creating bool, o *Options) error 
 	}
 	if err == nil {
 		err = s.openFeed()
+	}
+	if err == nil {
+		err = s.readKeptOut()
 	}
 	if err == nil && !s.readOnly {
 		err = s.absent.open(s, o.Sparse)

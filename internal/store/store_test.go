@@ -128,7 +128,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		if v, ok := errors.AsType[*VersionError](err); !ok || v.Found != 7 || v.Known != schemaVersion {
 			t.Fatalf("Open: %v, want *VersionError", err)
 		}
-		want := "store " + dir + " has schema version 7, but this program knows only up to 5; use a newer cpcds2fhir"
+		want := "store " + dir + " has schema version 7, but this program knows only up to 6; use a newer cpcds2fhir"
 		if err.Error() != want {
 			t.Errorf("message %q, want %q", err, want)
 		}
@@ -146,7 +146,7 @@ func TestOlderSchemaIsRefused(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, schemaFile), []byte(schemaPrefix+"1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	want := "store " + dir + " has schema version 1, but this program needs 5; load a new store"
+	want := "store " + dir + " has schema version 1, but this program needs 6; load a new store"
 	if _, err := Open(dir, Options{}); err == nil || err.Error() != want {
 		t.Errorf("Open: %v, want %q", err, want)
 	}

@@ -45,3 +45,11 @@ func (s *stripes) unlock(held []uint16) {
 		s.locks[i].Unlock()
 	}
 }
+
+// barrier returns once every batch that held a stripe when it was called has ended.
+func (s *stripes) barrier() {
+	for i := range s.locks {
+		s.locks[i].Lock()
+		s.locks[i].Unlock() //nolint:staticcheck // waiting for the others is all that it is for
+	}
+}

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -26,10 +27,14 @@ const memTables = 4
 const (
 	l0Compaction = 16  // sublevels
 	blobDepth    = 200 // files of bodies that one table refers to
+
+	// garbageRatio is the share of a file of bodies that may be of versions that were erased, before it is
+	// written again.
+	garbageRatio = 0.2
 )
 
 // tuned returns options for a store that is loaded in bulk and then read by patient.
-func tuned(disk vfs.FS, f *fault, memory int64) *pebble.Options {
+func tuned(disk vfs.FS, f *fault, memory int64, scrubbing *atomic.Bool) *pebble.Options {
 	o := &pebble.Options{
 		FS:                          disk,
 		FormatMajorVersion:          pebble.FormatValueSeparation,
@@ -60,12 +65,16 @@ func tuned(disk vfs.FS, f *fault, memory int64) *pebble.Options {
 	// compaction need not rewrite. What is left in the levels, keys, heads and rows, compresses
 	// well.
 	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
+		garbage := garbageRatio
+		if scrubbing.Load() {
+			garbage = 0
+		}
 		return pebble.ValueSeparationPolicy{
 			Enabled:               true,
 			MinimumSize:           512,
 			MaxBlobReferenceDepth: blobDepth,
 			RewriteMinimumAge:     0,
-			TargetGarbageRatio:    0.2,
+			TargetGarbageRatio:    garbage,
 		}
 	}
 	for i := range o.Levels {

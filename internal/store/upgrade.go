@@ -23,6 +23,7 @@ import (
 //	3 to 4: the meta record of numbers is written
 //	4 to 5: the change feed begins: the newest version of each resource is put into its index, under
 //	        the instant of the upgrade. Records stay as they are; what has no commit has that instant
+//	5 to 6: nothing: versions that are made from now on say which run made them and what they replaced
 
 // numbersName is the meta record that maps the names of types and parameters to their numbers in
 // keys and rows. It is checked whenever the store is opened.
@@ -52,8 +53,10 @@ func (s *Store) upgrade(disk vfs.FS, from int) error {
 	if err := s.putNumbers(); err != nil {
 		return err
 	}
-	if err := s.beginFeed(); err != nil {
-		return err
+	if from < 5 {
+		if err := s.beginFeed(); err != nil {
+			return err
+		}
 	}
 	if err := writeNewSchema(disk, s.dir); err != nil {
 		return err

@@ -24,6 +24,8 @@ type applier struct {
 	pending  []pendingResource
 	text     []byte // what pending and heads refer to
 	commit   int64  // instant of the commit
+	made     []Change
+	kept     keptOut
 	key, val []byte
 	batch    *pebble.Batch
 }
@@ -59,7 +61,8 @@ func (a *applier) reset() {
 	clear(a.names)
 	clear(a.there)
 	a.names, a.there, a.order = a.names[:0], a.there[:0], a.order[:0]
-	a.pending, a.text = a.pending[:0], a.text[:0]
+	clear(a.made)
+	a.pending, a.text, a.made = a.pending[:0], a.text[:0], a.made[:0]
 }
 
 // write decides on a resource, whose lock is held, and adds what is to be written
@@ -69,7 +72,7 @@ func (a *applier) write(s *Store, r *fhir.Resource, sum hash) (Outcome, error) {
 	if err != nil {
 		return 0, err
 	}
-	d := old.decide(r, sum)
+	d := a.decide(old, r, sum)
 	if !d.writes {
 		return d.outcome, nil
 	}
@@ -90,15 +93,16 @@ func (a *applier) write(s *Store, r *fhir.Resource, sum hash) (Outcome, error) {
 		next.head.commit = a.commit
 		a.val = appendRow(a.val[:0], r, a.commit)
 		next.row = keep(a, a.val)
+		if err := a.putUndo(s, r.Type, r.ID, old); err != nil {
+			return 0, err
+		}
 		if err := a.putEntries(s, r, old, &next); err != nil {
 			return 0, err
 		}
 		if err := a.putBody(s, r, next.head.version); err != nil {
 			return 0, err
 		}
-		if err := a.putCommit(r, next.head.version); err != nil {
-			return 0, err
-		}
+		a.made = append(a.made, Change{Commit: a.commit, Type: r.Type, ID: r.ID, Version: next.head.version})
 	}
 	*old = next
 	return d.outcome, a.putHead(r.Type, r.ID, &next.head)
@@ -106,6 +110,9 @@ func (a *applier) write(s *Store, r *fhir.Resource, sum hash) (Outcome, error) {
 
 // bury adds a version that marks the resource as deleted, and removes its index entries.
 func (a *applier) bury(s *Store, r *fhir.Resource, old, next *pendingResource) error {
+	if err := a.putUndo(s, r.Type, r.ID, old); err != nil {
+		return err
+	}
 	if err := a.dropEntries(s, r.Type, r.ID, old, nil); err != nil {
 		return err
 	}
@@ -116,7 +123,8 @@ func (a *applier) bury(s *Store, r *fhir.Resource, old, next *pendingResource) e
 	if err := a.batch.Set(a.key, a.val, nil); err != nil {
 		return err
 	}
-	return a.putCommit(r, next.head.version)
+	a.made = append(a.made, Change{Commit: a.commit, Type: r.Type, ID: r.ID, Version: next.head.version})
+	return nil
 }
 
 // findAll reads the store's records of the names, without a lock: in key order with one iterator,
@@ -237,14 +245,10 @@ func (a *applier) putEntries(s *Store, r *fhir.Resource, old, next *pendingResou
 // ones that it overwrites stay.
 func (a *applier) dropEntries(s *Store, t fhir.Type, id string, old *pendingResource, next *fhir.Resource) error {
 	patient := string(old.head.patient)
-	a.key = appendRowKey(a.key[:0], patient, t, id)
-	if old.row == nil {
-		v, err := a.get(s)
-		if err != nil {
-			return err
-		}
-		old.row = v
+	if err := a.readRow(s, t, id, old); err != nil {
+		return err
 	}
+	a.key = appendRowKey(a.key[:0], patient, t, id)
 	if next == nil || patientOf(next) != patient {
 		if err := a.batch.Delete(a.key, nil); err != nil {
 			return err
@@ -267,7 +271,7 @@ func (a *applier) dropEntries(s *Store, t fhir.Type, id string, old *pendingReso
 }
 
 func (a *applier) putBody(s *Store, r *fhir.Resource, version uint32) error {
-	if err := s.codec.sample(r.Type, r.JSON); err != nil {
+	if err := s.codec.sample(r.Type, r.JSON, patientOf(r)); err != nil {
 		return err
 	}
 	a.key = appendBodyKey(a.key[:0], r.Type, r.ID, version)
@@ -278,10 +282,41 @@ func (a *applier) putBody(s *Store, r *fhir.Resource, version uint32) error {
 	return a.batch.Set(a.key, a.val, nil)
 }
 
-// putCommit adds a version to the change feed.
-func (a *applier) putCommit(r *fhir.Resource, version uint32) error {
-	a.key = appendCommitKey(a.key[:0], r.Type, r.ID, version, a.commit)
-	return a.batch.Set(a.key, nil, nil)
+// readRow reads the row of a version that is not deleted, unless it is there.
+func (a *applier) readRow(s *Store, t fhir.Type, id string, p *pendingResource) (err error) {
+	if p.row == nil {
+		a.key = appendRowKey(a.key[:0], string(p.head.patient), t, id)
+		p.row, err = a.get(s)
+	}
+	return err
+}
+
+// putUndo keeps what the next version of a resource replaces.
+func (a *applier) putUndo(s *Store, t fhir.Type, id string, old *pendingResource) error {
+	if !old.found {
+		return nil
+	}
+	u := undo{sourceVersion: old.head.sourceVersion}
+	if !old.head.deleted {
+		if err := a.readRow(s, t, id, old); err != nil {
+			return err
+		}
+		u.row = old.row
+	}
+	a.key = appendUndoKey(a.key[:0], t, id, old.head.version+1)
+	a.val = u.append(a.val[:0])
+	return a.batch.Set(a.key, a.val, nil)
+}
+
+// putMade adds the versions of the batch to the change feed.
+func (a *applier) putMade(origin string) error {
+	for _, c := range a.made {
+		a.key = appendCommitKey(a.key[:0], c.Type, c.ID, c.Version, c.Commit)
+		if err := a.batch.Set(a.key, []byte(origin), nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *applier) putHead(t fhir.Type, id string, h *head) error {
@@ -337,9 +372,17 @@ func patientOf(r *fhir.Resource) string {
 		if k.Param != fhir.ParamPatient {
 			continue
 		}
-		if id, ok := strings.CutPrefix(k.Value, "Patient/"); ok && checkID(id) == nil {
+		if id := patientNamed(k.Value); id != "" {
 			return id
 		}
+	}
+	return ""
+}
+
+// patientNamed is the id in a reference to a patient, "" if it is none.
+func patientNamed(reference string) string {
+	if id, ok := strings.CutPrefix(reference, "Patient/"); ok && checkID(id) == nil {
+		return id
 	}
 	return ""
 }

@@ -113,11 +113,14 @@ func HasEarlier(run string) (of string, ok bool) { return strings.CutSuffix(run,
 // Forget removes the checkpoints of a run, so that a run of this name starts over, and adds their
 // account to that of its earlier passes. The resources stay; loading them again finds them
 // Unchanged. Call it before the first Resume.
-func (l *Loader) Forget(run string) error {
+func (l *Loader) Forget(run string) error { return ForgetRun(l.store, run) }
+
+// ForgetRun does what Loader.Forget does, for whoever has a store open.
+func ForgetRun(s store.Handle, run string) error {
 	sum := pipeline.Checkpoint{Done: true}
 	records := map[string][]byte{}
 	for _, of := range []string{run + earlier, run} {
-		err := eachCheckpoint(l.store, ledger(of), func(name string, cp *pipeline.Checkpoint) {
+		err := eachCheckpoint(s, ledger(of), func(name string, cp *pipeline.Checkpoint) {
 			sum.Account.Add(&cp.Account)
 			records[name] = nil
 		})
@@ -133,5 +136,27 @@ func (l *Loader) Forget(run string) error {
 		return fmt.Errorf("forget run: %w", err)
 	}
 	records[ledger(run+earlier)+"sum"] = value
-	return l.store.PutMeta(records)
+	return s.PutMeta(records)
+}
+
+// Corrected returns what corrections by hand have done to a store, by type; names are those of the
+// corrections.
+func Corrected(s store.Handle) (all map[string]store.Corrected, names []string, err error) {
+	all = map[string]store.Corrected{}
+	for r, err := range s.AllMeta(store.CorrectedSpace) {
+		var of map[string]store.Corrected
+		if err == nil {
+			err = json.Unmarshal(r.Value, &of)
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("read corrections: %w", err)
+		}
+		names = append(names, strings.TrimPrefix(r.Name, store.CorrectedSpace))
+		for typ, n := range of {
+			sum := all[typ]
+			sum.Deleted, sum.Restored, sum.Replaced, sum.Erased = sum.Deleted+n.Deleted, sum.Restored+n.Restored, sum.Replaced+n.Replaced, sum.Erased+n.Erased
+			all[typ] = sum
+		}
+	}
+	return all, names, nil
 }

@@ -230,7 +230,7 @@ func (l *Loader) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipe
 		if value, err = json.Marshal(&cp); err != nil {
 			return store.Commit{}, fmt.Errorf("write checkpoint: %w", err)
 		}
-		c := store.Commit{Put: []store.MetaRecord{{Name: name, Value: value}}}
+		c := store.Commit{Put: []store.MetaRecord{{Name: name, Value: value}}, Origin: l.run}
 		if known {
 			c.Guards = []store.MetaRecord{{Name: name, Value: before.([]byte)}}
 		}

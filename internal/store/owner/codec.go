@@ -144,6 +144,7 @@ func (e *encoder) commit(c *store.Commit) {
 	}
 	e.text(c.Lease.Name)
 	e.uint(c.Lease.Epoch)
+	e.text(c.Origin)
 }
 
 func (d *decoder) commit() (c store.Commit) {
@@ -153,12 +154,14 @@ func (d *decoder) commit() (c store.Commit) {
 		}
 	}
 	c.Lease = store.Lease{Name: d.text(), Epoch: d.uint()}
+	c.Origin = d.text()
 	return c
 }
 
 func (e *encoder) entry(x *store.Entry) {
 	e.buf = append(e.buf, byte(x.Type))
 	e.text(x.ID)
+	e.text(x.Patient)
 	e.uint(uint64(x.Version))
 	e.text(x.LastUpdated)
 	e.uint(uint64(x.Commit))
@@ -170,7 +173,8 @@ func (e *encoder) entry(x *store.Entry) {
 // entry reads an entry and reuses the memory of x.
 func (d *decoder) entry(x *store.Entry) {
 	t := d.take(1)
-	x.ID, x.Version, x.LastUpdated, x.Commit, x.Deleted = d.text(), uint32(d.uint()), d.text(), int64(d.uint()), d.bool()
+	x.ID, x.Patient = d.text(), d.text()
+	x.Version, x.LastUpdated, x.Commit, x.Deleted = uint32(d.uint()), d.text(), int64(d.uint()), d.bool()
 	if n := d.uint(); n == 0 {
 		x.JSON = x.JSON[:0]
 	} else {
@@ -220,6 +224,7 @@ func (e *encoder) change(c store.Change) {
 	e.buf = append(e.buf, byte(c.Type))
 	e.text(c.ID)
 	e.uint(uint64(c.Version))
+	e.text(c.Origin)
 }
 
 func (d *decoder) change() (c store.Change) {
@@ -227,7 +232,7 @@ func (d *decoder) change() (c store.Change) {
 	if t := d.take(1); len(t) == 1 {
 		c.Type = fhir.Type(t[0])
 	}
-	c.ID, c.Version = d.text(), uint32(d.uint())
+	c.ID, c.Version, c.Origin = d.text(), uint32(d.uint()), d.text()
 	return c
 }
 

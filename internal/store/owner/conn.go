@@ -14,7 +14,7 @@ import (
 
 // protocolVersion rises with every change that an older program would misread. The messages of
 // greeting keep their form forever, so that two programs can tell each other that they differ.
-const protocolVersion = 2
+const protocolVersion = 3
 
 // magic begins both messages of greeting.
 const magic = "cpcds2fhir store"

@@ -204,8 +204,8 @@ func TestOtherProtocol(t *testing.T) {
 	refused := make(chan error, 1)
 	share(t, dir, Options{Program: "v9.1", limits: l, Events: Events{Refused: func(_ int, err error) { refused <- err }}})
 	_, err := Open(dir, store.Options{}, Options{Program: "v1.0"})
-	want := "store " + dir + " is in use by a program with store protocol 7 (version v9.1), but this program has 2 (version v1.0); run the same version, or stop the other program"
-	if e, ok := errors.AsType[*ProtocolError](err); !ok || err.Error() != want || e.Own != 2 || e.Owner != 7 {
+	want := "store " + dir + " is in use by a program with store protocol 7 (version v9.1), but this program has 3 (version v1.0); run the same version, or stop the other program"
+	if e, ok := errors.AsType[*ProtocolError](err); !ok || err.Error() != want || e.Own != 3 || e.Owner != 7 {
 		t.Errorf("Open: %v\nwant %s", err, want)
 	}
 	if err := <-refused; !strings.Contains(err.Error(), "version v1.0") {

@@ -209,6 +209,8 @@ func (c *session) handle(kind byte, size int) error {
 			after = &x
 		}
 		return answerAll(c, d, c.st.Changes(ctx, t, since, after), c.enc.change)
+	case askCorrect, askKeepOut, askCompartment, askMadeBy, askScrub:
+		return c.correct(ctx, kind, d)
 	case askHistory:
 		t, id := d.resource()
 		return answerAll(c, d, c.st.History(ctx, t, id), c.enc.entry)

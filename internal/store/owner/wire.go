@@ -35,6 +35,11 @@ const (
 	askAbort  // after outcomes: forget the batch; no answer
 	askWatermark
 	askChanges
+	askCorrect
+	askKeepOut
+	askCompartment
+	askMadeBy
+	askScrub
 )
 
 // Kinds of messages of owners.
