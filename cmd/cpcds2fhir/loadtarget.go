@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cpcds2fhir/internal/store/owner"
 	"cpcds2fhir/loaders/ndjson"
 	storeloader "cpcds2fhir/loaders/store"
 	"cpcds2fhir/pipeline"
@@ -28,7 +29,8 @@ func (j *job) openLoader(run *batchrun.Config) (*manifest.Manifest, error) {
 		return nil, err
 	}
 	if j.target.kind == "store" {
-		l, err := storeloader.Open(j.target.dir, storeloader.Options{Run: run.ID, KeyFingerprint: j.identity.Fingerprint(), Memory: j.storeMemory, Stages: run.Stages})
+		l, err := storeloader.Open(j.target.dir, storeloader.Options{Run: run.ID, KeyFingerprint: j.identity.Fingerprint(), Memory: j.storeMemory, Stages: run.Stages,
+			Owner: owner.Options{Program: toolVersion(), Events: owner.Events{Joined: func(uint64, int) { yieldToReaders() }}}})
 		if err != nil {
 			return nil, err
 		}

@@ -133,7 +133,7 @@ func runServe(ctx context.Context, c *serveConfig) error {
 		return err
 	}
 	defer stopAdmin()
-	return c.serve(ctx, server, status, log)
+	return c.serve(ctx, server, watch(ctx, st), status, log)
 }
 
 // openServed opens the store, for reading and for the loads that come while it is served.
@@ -150,8 +150,31 @@ func openServed(c *serveConfig, memory int64, status *serveStatus, log *zap.Logg
 	return st, err
 }
 
-// serve answers requests until ctx ends, and then those that have begun.
-func (c *serveConfig) serve(ctx context.Context, h http.Handler, status *serveStatus, log *zap.Logger) error {
+// watch says when the store has failed, for example because the disk is full: it can do nothing any longer
+// in this process.
+func watch(ctx context.Context, st store.Handle) <-chan error {
+	failed := make(chan error, 1)
+	go func() {
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
+			_, err := st.Watermark(ctx)
+			if _, ok := errors.AsType[*store.FailedError](err); ok {
+				failed <- err
+				return
+			}
+		}
+	}()
+	return failed
+}
+
+// serve answers requests until ctx ends or the store fails, and then those that have begun.
+func (c *serveConfig) serve(ctx context.Context, h http.Handler, failed <-chan error, status *serveStatus, log *zap.Logger) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return environmentf("listen: %w", err)
@@ -179,9 +202,12 @@ func (c *serveConfig) serve(ctx context.Context, h http.Handler, status *serveSt
 		}
 		served <- server.Serve(l)
 	}()
+	var fault error
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
+	case fault = <-failed:
+		log.Error("the store has failed; start again when it can be written", zap.String("error", message(fault)))
 	case <-ctx.Done():
 	}
 	status.serving(false)
@@ -192,7 +218,7 @@ func (c *serveConfig) serve(ctx context.Context, h http.Handler, status *serveSt
 		_ = server.Close()
 	}
 	log.Info("stopped")
-	return nil
+	return fault
 }
 
 // admin serves probes and metrics.

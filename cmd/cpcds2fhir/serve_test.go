@@ -12,7 +12,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -230,11 +232,39 @@ func TestServeKilled(t *testing.T) {
 		t.Skip("runs processes")
 	}
 	b := newStreamBench(t, "--claims", "4000", "--seed", "8")
-	kills := 3
+	left := 3
+	if n, err := strconv.Atoi(os.Getenv("KILLS")); err == nil {
+		left = n
+	}
+	for left > 0 {
+		left -= b.killServer(t, left)
+	}
+}
+
+// killServer kills the owner of a store up to so many times during a load, and returns how often it has.
+func (b *streamBench) killServer(t *testing.T, most int) (kills int) {
+	t.Helper()
 	store := filepath.Join(t.TempDir(), "store")
 	s := b.serve(t, store)
+	read := make(chan int)
+	base := atomic.Pointer[string]{}
+	base.Store(&s.base)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	go func() { // counts what was answered
+		n := 0
+		for ctx.Err() == nil {
+			resp, err := http.Get(*base.Load() + "/Patient?_count=3")
+			if err == nil {
+				if _, err = io.Copy(io.Discard, resp.Body); err == nil && resp.StatusCode == http.StatusOK {
+					n++
+				}
+				_ = resp.Body.Close()
+			}
+			time.Sleep(time.Millisecond)
+		}
+		read <- n
+	}()
 	load := exec.CommandContext(ctx, "cpcds2fhir", "load", "--quiet", "--to", "store:"+store, b.extract)
 	load.Env = b.env
 	var errs bytes.Buffer
@@ -244,13 +274,24 @@ func TestServeKilled(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- load.Wait() }()
-	for range kills {
+	for kills < most {
 		time.Sleep(rand.N(300 * time.Millisecond))
+		select {
+		case err := <-ended:
+			ended <- err
+			most = kills
+			continue
+		default:
+		}
+		if strings.Contains(s.text(), `"msg":"owns the store"`) {
+			kills++
+		}
 		if err := s.c.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
 		_ = s.c.Wait()
 		s = b.serve(t, store)
+		base.Store(&s.base)
 	}
 	if err := <-ended; err != nil {
 		t.Fatalf("load: %v\n%s", err, &errs)
@@ -258,6 +299,16 @@ func TestServeKilled(t *testing.T) {
 	if s.total("ExplanationOfBenefit?_summary=count") == 0 {
 		t.Error("the claims cannot be found")
 	}
+	cancel()
+	answered := <-read
 	s.stop()
 	b.same(t, store)
+	b.run(t, "reconcile", "--to", "store:"+store)
+	out := b.run(t, "audit", "verify", "--store", store, "--output", "json")
+	var found struct{ Records int }
+	if err := json.Unmarshal([]byte(out), &found); err != nil || found.Records < answered {
+		t.Errorf("%d answers were read, the audit has %s", answered, out)
+	}
+	t.Logf("%d answers beside %d kills", answered, kills)
+	return kills
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/zeebo/xxh3"
@@ -180,6 +181,10 @@ func (a *applier) look(s *Store, b *fhir.Batch) error {
 	return nil
 }
 
+// yieldAfter is after how many resources, a fraction of a millisecond, a batch lets others have the CPU: a
+// search must not wait for all of it.
+const yieldAfter = 16
+
 // fill puts the resources that are to be written into the Pebble batch, under the
 // locks.
 func (a *applier) fill(s *Store, b *fhir.Batch) error {
@@ -190,6 +195,9 @@ func (a *applier) fill(s *Store, b *fhir.Batch) error {
 		var err error
 		if a.outcomes[i], err = a.write(s, r, a.sums[i]); err != nil {
 			return err
+		}
+		if i%yieldAfter == yieldAfter-1 {
+			runtime.Gosched()
 		}
 	}
 	return nil

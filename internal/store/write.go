@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -152,7 +153,10 @@ func (a *applier) findAll(s *Store) (err error) {
 			err = fmt.Errorf("read existing resources: %w", withoutKeys(e))
 		}
 	}()
-	for _, i := range a.order {
+	for n, i := range a.order {
+		if n%yieldAfter == yieldAfter-1 {
+			runtime.Gosched()
+		}
 		a.key = appendHeadKey(a.key[:0], a.names[i].typ, a.names[i].id)
 		// A prefix is a whole key, because Pebble was not told otherwise.
 		if !iter.SeekPrefixGE(a.key) {
