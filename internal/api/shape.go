@@ -23,10 +23,12 @@ func (s *shape) whole() bool { return s.summary == "" && s.elements == nil }
 func parseElements(t *resourceType, value string) (list []string, err error) {
 	for name := range strings.SplitSeq(value, ",") {
 		if typ, rest, ok := strings.Cut(name, "."); ok {
-			if typ != t.typ.String() {
+			switch of := typeNamed(typ); {
+			case of == t:
+				name = rest
+			case of != nil:
 				continue
 			}
-			name = rest
 		}
 		if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
 			return nil, invalid("_elements", "use names of elements of %s with commas between them", t.typ)
