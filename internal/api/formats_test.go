@@ -3,7 +3,9 @@ package api_test
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -174,6 +176,35 @@ func TestSlashes(t *testing.T) {
 	for _, path := range []string{"/fhir/./Coverage", "/fhir/../fhir/Coverage", "/fhir/Coverage/../Patient", "/fhir%2FCoverage", "/FHIR/Coverage"} { // not what the client may have meant, and no redirect
 		if a := do(t, s, request{path: path}); a.status != http.StatusNotFound {
 			t.Errorf("GET %s: %d", path, a.status)
+		}
+	}
+}
+
+// TestElementsOfIncludes proves that _elements names elements of each type, and that what a resource must
+// have stays, also in those that are included.
+func TestElementsOfIncludes(t *testing.T) {
+	s := newWorld(t, 2).serve(t, nil)
+	for elements, want := range map[string]map[string]string{
+		"total":                         {"ExplanationOfBenefit": "id meta patient resourceType status total", "Coverage": "beneficiary id meta payor resourceType status", "Organization": "id meta resourceType"},
+		"Organization.name,Coverage.id": {"ExplanationOfBenefit": "id meta patient resourceType status", "Coverage": "beneficiary id meta payor resourceType status", "Organization": "id meta name resourceType"},
+		"active":                        {"ExplanationOfBenefit": "id meta patient resourceType status", "Organization": "active id meta resourceType"},
+		"Coverage.name":                 {"Organization": "id meta resourceType"},
+	} {
+		a := do(t, s, request{path: "/fhir/ExplanationOfBenefit?_id=ep0001-1&_include=*&_elements=" + elements})
+		for _, e := range a.doc.Entry {
+			var r map[string]json.RawMessage
+			if err := json.Unmarshal(e.Resource, &r); err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Join(slices.Sorted(maps.Keys(r)), " ")
+			if want, ok := want[strings.Trim(string(r["resourceType"]), `"`)]; ok && got != want || !strings.Contains(string(r["meta"]), "SUBSETTED") {
+				t.Errorf("_elements=%s: %s has %s, want %s", elements, r["id"], got, want)
+			}
+		}
+	}
+	for _, elements := range []string{"", "total,", "Observation.status", "0.5", "total.amount", ".status", "a b"} {
+		if a := do(t, s, request{path: "/fhir/ExplanationOfBenefit/ep0001-1?_elements=" + strings.ReplaceAll(elements, " ", "%20")}); a.status != http.StatusBadRequest {
+			t.Errorf("_elements=%s: %d", elements, a.status)
 		}
 	}
 }
