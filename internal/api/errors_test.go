@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,11 +51,11 @@ func TestFaults(t *testing.T) {
 		fail   func(ctx context.Context) error
 		status int
 	}{
-		"a panic":           {func(context.Context) error { panic(secret) }, 500},
-		"a nil pointer":     {func(context.Context) error { var e *store.Entry; _ = e.ID; return nil }, 500},
-		"an error":          {func(context.Context) error { return errors.New(secret) }, 500},
-		"too much time":     {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, 503},
-		"what is not there": {func(context.Context) error { return store.ErrNotFound }, 404},
+		"a panic":               {func(context.Context) error { panic(secret) }, 500},
+		"a panic with an error": {func(context.Context) error { panic(errors.New(secret)) }, 500},
+		"an error":              {func(context.Context) error { return errors.New(secret) }, 500},
+		"too much time":         {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, 503},
+		"what is not there":     {func(context.Context) error { return store.ErrNotFound }, 404},
 	} {
 		failed := 0
 		s := w.serve(t, func(c *api.Config) {
@@ -86,12 +87,14 @@ func TestFaults(t *testing.T) {
 // is answered meanwhile, and that the server recovers.
 func TestBusy(t *testing.T) {
 	w := newWorld(t, 2)
-	entered, leave := make(chan bool), make(chan bool)
+	entered, left := make(chan bool, 1), make(chan bool)
+	leave := sync.OnceFunc(func() { close(left) })
 	s := w.serve(t, func(c *api.Config) {
 		c.Limits.Parallel = 1
-		c.Store = &broken{w.store, func(context.Context) error { entered <- true; <-leave; return store.ErrNotFound }}
+		c.Store = &broken{w.store, func(context.Context) error { entered <- true; <-left; return store.ErrNotFound }}
 	})
-	done := make(chan int)
+	t.Cleanup(leave) // before the server is closed, which waits for its requests
+	done := make(chan int, 1)
 	go func() { done <- do(t, s, request{path: "/fhir/Patient/p0001"}).status }()
 	<-entered
 	app := map[string]string{"Origin": "https://app.example", "Access-Control-Request-Method": "GET"}
@@ -105,7 +108,7 @@ func TestBusy(t *testing.T) {
 	if a := do(t, s, request{method: http.MethodOptions, path: "/fhir/Patient/p0001", header: app}); a.status != http.StatusNoContent {
 		t.Errorf("a preflight: %d", a.status)
 	}
-	leave <- true
+	leave()
 	if status := <-done; status != 404 {
 		t.Errorf("the first request: %d", status)
 	}
