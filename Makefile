@@ -7,7 +7,7 @@ STATICCHECK_VERSION := v0.8.2
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  := $(if $(VERSION),-X main.version=$(VERSION))
 FUZZTIME ?= 10s
-FUZZED   := schemas/layouts:FuzzRead schemas/layouts:FuzzFormats pipeline/csvio:FuzzCSV pipeline/csvio:FuzzOptions pipeline/parquetio:FuzzParquet pipeline/arrowio:FuzzArrow pipeline/spill:FuzzRowsOf loaders/ndjson:FuzzFoldJournal internal/verify:FuzzResource pipeline/kafkaio:FuzzBatch pipeline/messages:FuzzJSON pipeline/messages:FuzzAvro pipeline/messages:FuzzProtobuf internal/store/owner:FuzzMessages internal/store/owner:FuzzDecode
+FUZZED   := schemas/layouts:FuzzRead schemas/layouts:FuzzFormats pipeline/csvio:FuzzCSV pipeline/csvio:FuzzOptions pipeline/parquetio:FuzzParquet pipeline/arrowio:FuzzArrow pipeline/spill:FuzzRowsOf loaders/ndjson:FuzzFoldJournal internal/verify:FuzzResource pipeline/kafkaio:FuzzBatch pipeline/messages:FuzzJSON pipeline/messages:FuzzAvro pipeline/messages:FuzzProtobuf internal/store/owner:FuzzMessages internal/store/owner:FuzzDecode internal/api:FuzzSearch internal/api:FuzzRequests internal/api:FuzzCursors internal/api:FuzzQuery
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build install test race vet lint staticcheck golden mapping docs generate fuzz bench bench-check bench-baseline microbench cover tidy-check clean ci

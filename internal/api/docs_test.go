@@ -3,6 +3,7 @@ package api_test
 import (
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -57,5 +58,48 @@ func TestExamples(t *testing.T) {
 	}
 	if n < 20 {
 		t.Errorf("docs/api.md has %d examples", n)
+	}
+}
+
+// TestFieldPage proves that docs/api-field.md has each entry once, and that the tests that it names exist.
+func TestFieldPage(t *testing.T) {
+	text, err := os.ReadFile("../../docs/api-field.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tests strings.Builder
+	for _, pattern := range []string{"*_test.go", "../verify/strict/*_test.go", "../../cmd/cpcds2fhir/serve*_test.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatal(pattern, err)
+		}
+		for _, f := range files {
+			source, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tests.Write(source)
+		}
+	}
+	row, name, seen := regexp.MustCompile(`(?m)^\| ([0-9]+) \| .*$`), regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`"), map[string]int{}
+	for _, m := range row.FindAllStringSubmatch(string(text), -1) {
+		seen[m[1]]++
+		if !name.MatchString(m[0]) && !strings.Contains(m[0], "comes with the authorization server") && !strings.Contains(m[0], "come with the authorization server") {
+			t.Errorf("entry %s has neither a test nor a reason", m[1])
+		}
+	}
+	for n := 1; n <= 90; n++ {
+		want := 0
+		if n <= 52 || n == 86 || n == 89 {
+			want = 1
+		}
+		if got := seen[strconv.Itoa(n)]; got != want {
+			t.Errorf("entry %d is there %d times", n, got)
+		}
+	}
+	for _, m := range name.FindAllStringSubmatch(string(text), -1) {
+		if !strings.Contains(tests.String(), "func "+m[1]+"(") {
+			t.Errorf("there is no %s", m[1])
+		}
 	}
 }

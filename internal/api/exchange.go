@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,6 +45,13 @@ func (x *exchange) cors() {
 	}
 }
 
+// preflight reports whether a browser asks what an app may do. The answer is the same for all paths, also
+// when the server is busy: without it the app cannot read the error that it would get.
+func (x *exchange) preflight() bool {
+	h := x.r.Header
+	return x.r.Method == http.MethodOptions && h.Get("Origin") != "" && h.Get("Access-Control-Request-Method") != ""
+}
+
 // form adds the parameters of a body to those of the URL.
 func (x *exchange) form() error {
 	if x.r.Method != http.MethodPost {
@@ -69,13 +77,10 @@ func (x *exchange) form() error {
 }
 
 // isJSON reports whether a media type, or a value of _format, is JSON as clients of FHIR write it.
-func isJSON(kind string) bool {
-	switch kind {
-	case "application/fhir+json", "application/json", "application/json+fhir", "text/json", "json":
-		return true
-	}
-	return false
-}
+func isJSON(kind string) bool { return slices.Contains(formats, kind) }
+
+// formats are the names of JSON.
+var formats = []string{"json", "application/fhir+json", "application/json", "application/json+fhir", "text/json"}
 
 // negotiate checks that the client takes JSON. _format counts more than the header.
 func (x *exchange) negotiate() error {
@@ -83,7 +88,9 @@ func (x *exchange) negotiate() error {
 	for _, p := range x.params {
 		switch p.name {
 		case "_pretty":
-			x.pretty = p.value == "true"
+			if x.pretty = p.value == "true"; !x.pretty && p.value != "false" && !x.lenient() {
+				return invalid("_pretty", "use true or false")
+			}
 		case "_format":
 			kind, _, _ := strings.Cut(strings.ReplaceAll(p.value, " ", "+"), ";") // a plus that was not encoded
 			if !isJSON(strings.TrimSpace(kind)) {
@@ -93,11 +100,11 @@ func (x *exchange) negotiate() error {
 			return nil
 		}
 	}
-	accept := x.r.Header.Values("Accept")
-	if len(accept) == 0 {
+	accept := strings.Join(x.r.Header.Values("Accept"), ",")
+	if strings.Trim(accept, ", ") == "" {
 		return nil
 	}
-	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
+	for part := range strings.SplitSeq(accept, ",") {
 		kind, attributes, err := mime.ParseMediaType(strings.TrimSpace(part))
 		if err != nil && kind == "" {
 			continue

@@ -347,22 +347,3 @@ func TestLastUpdated(t *testing.T) {
 		t.Errorf("with the source's dates, since then: %s", a.body)
 	}
 }
-
-// FuzzSearch makes requests of arbitrary queries, as a member: no answer is a fault of the server, none has
-// what is of others, and each is JSON.
-func FuzzSearch(f *testing.F) {
-	w := newWorld(f, 3)
-	s := w.serve(f, nil)
-	for _, q := range []string{"_id=p0001", "patient=Patient/p0001,p0002&_sort=-service-date", "service-date=ge2024&service-date=lt2024-03-01T00:00:00+01:00", "_include=*&_count=0",
-		"identifier=a|b\\,c,|d", "_cursor=AQBw", "type:not=x", "_elements=a,b&_summary=true", "%zz", "a;b", "_lastUpdated=ap2024", "_revinclude=ExplanationOfBenefit:patient"} {
-		f.Add(uint8(0), q)
-		f.Add(uint8(3), q)
-	}
-	types := []string{"ExplanationOfBenefit", "Coverage", "Patient", "Organization", "RelatedPerson", "Patient/p0001/$everything", "ExplanationOfBenefit/ep0001-1/_history"}
-	f.Fuzz(func(t *testing.T, kind uint8, query string) {
-		a := do(t, s, request{method: http.MethodPost, path: "/fhir/" + types[int(kind)%5] + "/_search", body: query, member: member(1)})
-		if a.status >= 500 || leak(a.body, member(1), 3) {
-			t.Errorf("%d %.300s", a.status, a.body)
-		}
-	})
-}

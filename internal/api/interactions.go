@@ -69,7 +69,11 @@ func (f *finder) page(ctx context.Context, q *query, c *cursors, base string) (b
 		links = append(links, [2]string{"first", q.link(base, path, "")})
 	}
 	if found.next != nil {
-		links = append(links, [2]string{"next", q.link(base, path, c.write(found.next, signed))})
+		next := q.link(base, path, c.write(found.next, signed))
+		if f.limits.URL > 0 && len(next) > f.limits.URL { // a search by POST can be longer than a URL
+			return nil, nil, costly("", "it does not fit on one page, and is too long for the link to the next one; name fewer values, or raise _count")
+		}
+		links = append(links, [2]string{"next", next})
 	}
 	return b, b.end(found.total, links), nil
 }

@@ -18,6 +18,8 @@ type Error struct {
 	Text   string
 	Retry  int               // seconds after which to try again; 0: none
 	Header map[string]string // to add to the answer
+
+	always bool // also if the client wants what is unknown to be left out
 }
 
 func (e *Error) Error() string {

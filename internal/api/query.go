@@ -126,7 +126,7 @@ func (p *parser) parse(t *resourceType, pairs []pair) (*query, error) {
 			seen[x.name] = true
 		}
 		err := p.add(q, x)
-		if e, ok := err.(*Error); ok && e.Code == "not-supported" && p.lenient { //nolint:errorlint // of this package, never wrapped
+		if e, ok := err.(*Error); ok && e.Code == "not-supported" && !e.always && p.lenient { //nolint:errorlint // of this package, never wrapped
 			continue
 		}
 		if err != nil {
@@ -195,7 +195,10 @@ func (p *parser) filter(q *query, x pair) error {
 	}
 	if modified {
 		if t, ok := fhir.ParseType(modifier); !ok || s.kind != kindReference || !slices.Contains(s.targets, t) {
-			return unsupported(clean(x.name), "the modifier is not supported")
+			// FHIR has servers refuse an unknown modifier in any case: without it the search is another one.
+			e := unsupported(clean(x.name), "the modifier is not supported")
+			e.always = true
+			return e
 		}
 		if x.value = p.relative(x.value); !strings.Contains(x.value, "/") {
 			x.value = modifier + "/" + strings.ReplaceAll(x.value, ",", ","+modifier+"/")

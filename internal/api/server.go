@@ -165,7 +165,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{Server: s, w: w, r: r, base: s.Base, memory: memories.Get().(*memory)}
 	defer x.memory.release()
 	if x.base == "" {
-		x.base = "http://" + r.Host + s.Path
+		x.base = scheme(r) + "://" + r.Host + s.Path
 	}
 	began := time.Now()
 	x.answer = Answer{Request: requestID(r), Method: r.Method}
@@ -183,6 +183,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// scheme is how the client reached this server itself. Headers of proxies do not count.
+func scheme(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
 // serve answers a request, or returns why not.
 func (x *exchange) serve() (err error) {
 	defer func() {
@@ -193,6 +201,11 @@ func (x *exchange) serve() (err error) {
 			err = errors.New("a bug: the request made the server panic")
 		}
 	}()
+	if x.preflight() {
+		x.answer.Route, x.answer.Status = "preflight", http.StatusNoContent
+		x.w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
 	select {
 	case x.busy <- struct{}{}:
 		defer func() { <-x.busy }()

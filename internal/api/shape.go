@@ -14,26 +14,32 @@ import (
 // shape is which elements of a resource are returned. The zero value is all.
 type shape struct {
 	summary  string // "", true, text or data
-	elements []string
+	elements []element
+}
+
+// element is one to return, besides those that must be there.
+type element struct {
+	of   *resourceType // nil is any: what is included has another type than what is found
+	name string
 }
 
 func (s *shape) whole() bool { return s.summary == "" && s.elements == nil }
 
 // parseElements reads _elements: names, or Type.name.
-func parseElements(t *resourceType, value string) (list []string, err error) {
+func parseElements(t *resourceType, value string) (list []element, err error) {
 	for name := range strings.SplitSeq(value, ",") {
+		var of *resourceType
 		if typ, rest, ok := strings.Cut(name, "."); ok {
-			if typ != t.typ.String() {
-				continue
+			if of = typeNamed(typ); of != nil {
+				name = rest
 			}
-			name = rest
 		}
 		if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
 			return nil, invalid("_elements", "use names of elements of %s with commas between them", t.typ)
 		}
-		list = append(list, name)
+		list = append(list, element{of, name})
 	}
-	return append(list, t.mandatory...), nil
+	return list, nil
 }
 
 // appendResource appends a resource as it leaves: with the number of its version and when it last
@@ -108,7 +114,8 @@ func (s *shape) shows(t *resourceType, name string) bool {
 	}
 	switch {
 	case s.elements != nil:
-		return slices.Contains(s.elements, name) || slices.ContainsFunc(s.elements, func(e string) bool { return choice(name, e) })
+		return slices.Contains(t.mandatory, name) ||
+			slices.ContainsFunc(s.elements, func(e element) bool { return (e.of == nil || e.of == t) && (e.name == name || choice(name, e.name)) })
 	case s.summary == "true":
 		return slices.Contains(t.summary, name)
 	case s.summary == "text":

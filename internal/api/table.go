@@ -201,7 +201,7 @@ var controls = []control{
 	{name: "_summary", doc: "count: the total alone; true: the elements that sum a resource up; text: its narrative; data: all but the narrative", values: []string{"true", "false", "text", "data", "count"}},
 	{name: "_elements", doc: "the elements to return, besides those that must be there"},
 	{name: "_total", doc: "whether the Bundle says how many resources there are on all pages", values: []string{"none", "estimate", "accurate"}},
-	{name: "_format", doc: "json", values: nil},
+	{name: "_format", doc: "the format, which counts more than Accept; only JSON is written", values: formats},
 	{name: "_pretty", doc: "true indents the answer", values: []string{"true", "false"}},
 	{name: cursorParam, doc: "the page, as the link of the page before names it"},
 }
