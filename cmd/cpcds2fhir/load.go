@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -165,11 +164,7 @@ func (f *loadFlags) prepare(out io.Writer) (*job, error) {
 	if !f.dryRun {
 		j.room.temp = j.state
 	}
-	// Collecting only near the limit, not whenever the heap has doubled, makes a load 7% faster and
-	// its memory independent of the size of the extract.
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
-	}
+	collectSeldom()
 	if j.budget, err = parseBudget(f.maxRejects); err != nil {
 		return nil, err
 	}

@@ -55,13 +55,16 @@ func newLog(form string) *zap.Logger {
 	if form == "" {
 		return zap.NewNop()
 	}
+	return zap.New(zapcore.NewCore(encoderOf(form), zapcore.Lock(os.Stderr), zap.InfoLevel))
+}
+
+func encoderOf(form string) zapcore.Encoder {
 	c := zap.NewProductionEncoderConfig()
 	c.EncodeTime = zapcore.ISO8601TimeEncoder
-	enc := zapcore.NewJSONEncoder(c)
 	if form == "console" {
-		enc = zapcore.NewConsoleEncoder(c)
+		return zapcore.NewConsoleEncoder(c)
 	}
-	return zap.New(zapcore.NewCore(enc, zapcore.Lock(os.Stderr), zap.InfoLevel))
+	return zapcore.NewJSONEncoder(c)
 }
 
 func (p *progress) events(m *manifest.Manifest) pipeline.Events {

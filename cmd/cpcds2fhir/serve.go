@@ -98,6 +98,7 @@ func runServe(ctx context.Context, c *serveConfig) error {
 		return usagef("memory %q: at least 64MiB is needed", c.Memory)
 	}
 	limitHeap(memory, storeMemory(memory))
+	collectSeldom()
 	status := newServeStatus()
 	st, err := openServed(c, memory, status, log)
 	if err != nil {
@@ -108,6 +109,8 @@ func runServe(ctx context.Context, c *serveConfig) error {
 	if err != nil {
 		return fmt.Errorf("read the key of cursors: %w", err)
 	}
+	access, stopAccess := newAccessLog(c.Log)
+	defer func() { _ = stopAccess() }() // to standard error: nobody could be told
 	auditLog, stopAudit, err := c.openAudit(ctx, log)
 	if err != nil {
 		return err
@@ -118,7 +121,7 @@ func runServe(ctx context.Context, c *serveConfig) error {
 		Limits: api.Limits{Rows: c.Limits.Rows, Included: c.Limits.Included, Time: c.Limits.Time, Parallel: c.Limits.Parallel,
 			Client: limit(c.Limits.Client), Member: limit(c.Limits.Member)},
 		Events: api.Events{
-			Answered: func(a *api.Answer) { status.answered(a); logAnswer(log, a) },
+			Answered: func(a *api.Answer) { status.answered(a); logAnswer(access, a) },
 			Audit:    func(a *api.Answer) error { return auditAnswer(auditLog, a) },
 			Failed: func(request string, err error) {
 				log.Error("failed", zap.String("request", request), zap.String("error", message(err)))

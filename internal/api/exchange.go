@@ -167,13 +167,14 @@ func (x *exchange) fixed(text []byte) error {
 // basePlace stands for the base URL in documents that are made once.
 const basePlace = "https://base.invalid/fhir"
 
-// notModified reports whether the client has a version already, and answers if it has.
-func (x *exchange) notModified(version uint32, changed time.Time) bool {
+// notModified reports whether the client has a version already, and answers if it has. changed is in
+// milliseconds since 1970, 0 if it is not known.
+func (x *exchange) notModified(version uint32, changed int64) bool {
 	h := x.w.Header()
 	etag := `W/"` + strconv.FormatUint(uint64(version), 10) + `"`
 	h.Set("ETag", etag)
-	if !changed.IsZero() {
-		h.Set("Last-Modified", changed.UTC().Format(http.TimeFormat))
+	if changed != 0 {
+		h.Set("Last-Modified", time.UnixMilli(changed).UTC().Format(http.TimeFormat))
 	}
 	same := false
 	if list := x.r.Header.Values("If-None-Match"); len(list) > 0 {
@@ -181,8 +182,8 @@ func (x *exchange) notModified(version uint32, changed time.Time) bool {
 			part = strings.TrimSpace(part)
 			same = same || part == "*" || strings.TrimPrefix(part, "W/") == strings.TrimPrefix(etag, "W/")
 		}
-	} else if since, err := http.ParseTime(x.r.Header.Get("If-Modified-Since")); err == nil && !changed.IsZero() {
-		same = !changed.Truncate(time.Second).After(since)
+	} else if since, err := http.ParseTime(x.r.Header.Get("If-Modified-Since")); err == nil && changed != 0 {
+		same = changed/1000 <= since.Unix()
 	}
 	if same && x.note(http.StatusNotModified) {
 		h.Add("Vary", "Accept, Accept-Encoding, Authorization")

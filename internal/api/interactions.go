@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"cpcds2fhir/internal/store"
 	"cpcds2fhir/schemas/fhir"
@@ -122,8 +121,7 @@ func (x *exchange) shapeOf(t *resourceType) (*shape, error) {
 
 // resource answers with a resource.
 func (x *exchange) resource(e *entry, s *shape) error {
-	changed, _ := time.Parse(time.RFC3339, e.Updated())
-	if x.notModified(e.Version, changed) {
+	if x.notModified(e.Version, e.UpdatedAt()) {
 		return nil
 	}
 	text, err := appendShaped(x.memory.answer[:0], &e.Entry, s)
@@ -263,7 +261,7 @@ func (x *exchange) history(t *resourceType, id string) error {
 	if !x.access.may(t.typ, mayRead) {
 		return forbidden("the scopes do not allow to read %s", t.typ)
 	}
-	count, below, since := defaultCount, uint64(1)<<32, time.Time{}
+	count, below, since := defaultCount, uint64(1)<<32, int64(0)
 	signed := "history\x00" + x.access.Patient + "\x00" + t.typ.String() + "/" + id
 	q := &query{resourceType: t}
 	for _, p := range x.params {
@@ -278,7 +276,7 @@ func (x *exchange) history(t *resourceType, id string) error {
 			if !ok {
 				return invalid("_since", "use a date or an instant")
 			}
-			since = time.UnixMilli(begin)
+			since = begin
 		case cursorParam:
 			at, err := x.cursors.read(p.value, signed)
 			if err != nil || len(at.keys) != 1 {
@@ -312,7 +310,7 @@ func (x *exchange) history(t *resourceType, id string) error {
 			}
 			known = true
 		}
-		if at, err := time.Parse(time.RFC3339, e.Updated()); err == nil && at.Before(since) {
+		if at := e.UpdatedAt(); at > 0 && at < since {
 			continue
 		}
 		total++

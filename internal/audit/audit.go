@@ -69,6 +69,7 @@ type Log struct {
 	size  int64 // of the file, when this process last looked
 	last  head
 	dirty bool
+	held  bool // no other process appends
 	stop  chan struct{}
 	ended sync.WaitGroup
 }
@@ -90,7 +91,7 @@ func Open(dir string) (*Log, error) {
 	}
 	l := &Log{dir: dir, max: fileMax, lock: lock, stop: make(chan struct{})}
 	l.mu.Lock()
-	err = l.locked(l.catchUp)
+	err = l.take()
 	l.mu.Unlock()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the audit log: %w", err), lock.Close())
@@ -105,16 +106,49 @@ func Open(dir string) (*Log, error) {
 func (l *Log) Append(r *Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	err := l.locked(func() error {
-		if err := l.catchUp(); err != nil {
-			return err
-		}
-		return l.write(r)
-	})
+	err := l.take()
+	if err == nil {
+		err = l.write(r)
+	}
 	if err != nil {
+		l.size = -1 // look again what is there
+		l.drop()
 		return fmt.Errorf("write the audit log: %w", withoutContent(err))
 	}
 	return nil
+}
+
+// holding is how long a process keeps the log from others after it has taken it: to give it back after each
+// record would take a tenth of the time of a record.
+const holding = 20 * time.Millisecond
+
+// take keeps other processes from appending, for a while, and looks at what they have appended.
+func (l *Log) take() error {
+	if l.held {
+		return nil
+	}
+	if err := l.acquire(); err != nil {
+		return err
+	}
+	l.held = true
+	if err := l.catchUp(); err != nil {
+		l.drop()
+		return err
+	}
+	time.AfterFunc(holding, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.drop()
+	})
+	return nil
+}
+
+// drop lets other processes append.
+func (l *Log) drop() {
+	if l.held {
+		l.held = false
+		l.release()
+	}
 }
 
 // write appends a line to the file.
@@ -210,6 +244,7 @@ func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	err := l.sync()
+	l.drop()
 	if l.file != nil {
 		err = errors.Join(err, l.file.Close())
 	}

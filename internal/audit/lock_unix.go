@@ -8,12 +8,11 @@ import (
 	"syscall"
 )
 
-// locked calls do while no other process appends.
-func (l *Log) locked(do func() error) error {
-	if err := flock(l.lock, syscall.LOCK_EX); err != nil {
-		return err
-	}
-	return errors.Join(do(), flock(l.lock, syscall.LOCK_UN))
+// acquire waits until no other process appends.
+func (l *Log) acquire() error { return flock(l.lock, syscall.LOCK_EX) }
+
+func (l *Log) release() {
+	_ = flock(l.lock, syscall.LOCK_UN) // cannot fail for an open file
 }
 
 func flock(f *os.File, how int) error {

@@ -80,6 +80,16 @@ func (s *Store) Watermark(ctx context.Context) (time.Time, error) {
 // commit, whichever is later, as a FHIR instant.
 func (e *Entry) Updated() string { return later(e.LastUpdated, e.Commit) }
 
+// UpdatedAt is Updated in milliseconds since 1970, 0 if the source's date cannot be read and the commit is not
+// known.
+func (e *Entry) UpdatedAt() int64 {
+	p, ok := parseDate(e.LastUpdated)
+	if !ok {
+		return e.Commit
+	}
+	return max(p.begin, e.Commit)
+}
+
 func later(updated string, commit int64) string {
 	if p, ok := parseDate(updated); commit == 0 || ok && p.begin >= commit {
 		return updated
