@@ -50,12 +50,23 @@ func (l *Local) Bundle(ctx context.Context, search string) ([]byte, error) {
 	return text, err
 }
 
-// Each calls yield with the JSON of each resource that a search finds, as it was loaded: of all pages, or
-// of one if the search has a _count. What is included comes last.
+// Each calls yield with the JSON of each resource that a search finds, as it was loaded, or as a server would
+// answer with it if the search has _elements or _summary: of all pages, or of one if the search has a _count.
+// What is included comes last. The JSON is valid during the call.
 func (l *Local) Each(ctx context.Context, search string, yield func(json []byte) error) error {
 	q, err := l.parse(search)
 	if err != nil {
 		return err
+	}
+	var part []byte
+	shaped := func(e *store.Entry) error {
+		if q.shape.whole() {
+			return yield(e.JSON)
+		}
+		if part, err = appendShaped(part[:0], e, &q.shape); err != nil {
+			return err
+		}
+		return yield(part)
 	}
 	paged := len(q.sort)+len(q.includes)+len(q.reverses) > 0 || q.cursor != ""
 	for _, p := range q.kept {
@@ -66,7 +77,7 @@ func (l *Local) Each(ctx context.Context, search string, yield func(json []byte)
 			if err != nil {
 				return err
 			}
-			if err := yield(e.JSON); err != nil {
+			if err := shaped(e); err != nil {
 				return err
 			}
 		}
@@ -82,7 +93,7 @@ func (l *Local) Each(ctx context.Context, search string, yield func(json []byte)
 		return err
 	}
 	for _, e := range found.entries {
-		if err := yield(e.JSON); err != nil {
+		if err := shaped(&e.Entry); err != nil {
 			return err
 		}
 	}
