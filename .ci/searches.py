@@ -93,6 +93,7 @@ def index(r):
     elif kind == "Coverage":
         v["patient"] = v["beneficiary"] = ref(r["beneficiary"])
         v["payor"] = [x for p in r["payor"] for x in ref(p)]
+        v["subscriber"] = ref(r.get("subscriber"))  # no parameter of ours
     elif kind == "RelatedPerson":
         v["patient"] = ref(r["patient"])
     return v
@@ -116,26 +117,34 @@ def escape(s):
     return re.sub(r"([,|$\\])", r"\\\1", s)
 
 
+class Test:
+    """One value of a parameter: in which form it is written, the id in it, and whether a value of a resource matches."""
+
+    def __init__(self, form, matches, target=None):
+        self.form, self.matches, self.target = form, matches, target
+
+    def __call__(self, have):
+        return self.matches(have)
+
+
+class DateTest(Test):
+    """The form is the comparator; want is the period of the value, coarse says that it is a month or a year."""
+
+    def __init__(self, prefix, value):
+        super().__init__(prefix, lambda have: holds(prefix, self.want, have))
+        self.want, self.coarse, self.timed = moment(value), len(value) < 10, "T" in value
+
+
 def token(values, name):
     system, code = dice.choice(values)
     form = dice.randrange(5)
     if form == 0:
-        return escape(code), lambda s, c: c == code
+        return escape(code), Test("code", lambda x: x[1] == code)
     if form == 1 and name != "identifier":
-        return escape(system) + "|", lambda s, c: s == system
+        return escape(system) + "|", Test("system|", lambda x: x[0] == system)
     if form == 2:
-        return "|" + escape(code), lambda s, c: s == "" and c == code
-    return escape(system) + "|" + escape(code), lambda s, c: s == system and c == code
-
-
-class DateTest:
-    """A comparator and the period that a value is compared with."""
-
-    def __init__(self, prefix, want):
-        self.prefix, self.want = prefix, want
-
-    def __call__(self, have):
-        return holds(self.prefix, self.want, have)
+        return "|" + escape(code), Test("|code", lambda x: x[0] == "" and x[1] == code)
+    return escape(system) + "|" + escape(code), Test("system|code", lambda x: x == (system, code))
 
 
 def date(values):
@@ -148,20 +157,24 @@ def date(values):
     shown = at + dt.timedelta(hours=5) if "+05" in text else at
     value = shown.strftime(text)
     prefix = dice.choice(["eq", "ne", "gt", "ge", "lt", "le", "sa", "eb", ""])
-    return prefix + value, DateTest(prefix or "eq", moment(value))
+    return prefix + value, DateTest(prefix or "eq", value)
 
 
-def reference(values, base, patient):
+def same_id(i):
+    return Test("id", lambda x: x.split("/")[1] == i, i)
+
+
+def reference(values, base):
     r = dice.choice(values)
     form = dice.randrange(4)
     if form == 0:
-        return r.split("/")[1], lambda x: x.split("/")[1] == r.split("/")[1]
+        return r.split("/")[1], same_id(r.split("/")[1])
     if form == 1:
-        return base + "/" + r, lambda x: x == r
-    return r, lambda x: x == r
+        return base + "/" + r, Test("URL", lambda x: x == r, r.split("/")[1])
+    return r, Test("Type/id", lambda x: x == r, r.split("/")[1])
 
 
-def condition(kind, name, pool, base):
+def condition(name, pool, base):
     """A parameter with one to three values, and a test for each."""
     tests, texts = [], []
     for _ in range(dice.choice([1, 1, 1, 2, 3])):
@@ -172,15 +185,14 @@ def condition(kind, name, pool, base):
                 return None
         k = KINDS.get(name, "reference")
         if k == "id":
-            i = dice.choice(values)
-            text, test = i, (lambda i: lambda x: x == i)(i)
+            text = dice.choice(values)
+            test = Test("id", text.__eq__)
         elif k == "date":
             text, test = date(values)
         elif k == "token":
-            text, f = token(values, name)
-            test = (lambda f: lambda x: f(*x))(f)
+            text, test = token(values, name)
         else:
-            text, test = reference(values, base, name)
+            text, test = reference(values, base)
         texts.append(text)
         tests.append(test)
     return (name, ",".join(texts)), tests
@@ -249,9 +261,9 @@ def generate(pools, base):
         if own:
             pool = own
         s.params.append(("patient", ",".join(dice.choice(["", "Patient/"]) + p for p in some)))
-        s.conditions.append(("patient", [(lambda p: lambda x: x.split("/")[1] == p)(p) for p in some]))
+        s.conditions.append(("patient", [same_id(p) for p in some]))  # no other type has these ids
     for name in dice.sample(PARAMS[s.kind], dice.choice([0, 1, 1, 2, 3]) if s.params else dice.choice([1, 1, 2])):
-        c = condition(s.kind, name, pool, base)
+        c = condition(name, pool, base)
         if c:
             s.params.append(c[0])
             s.conditions.append((name, c[1]))
@@ -301,7 +313,7 @@ class Server:
             f.write("last_updated: source\n")
         self.p = subprocess.Popen([program, "serve", "--config", config, "--store", store, "--listen", "127.0.0.1:0", "--open", "--log", "json"], stderr=self.log)
         end = time.time() + 30
-        self.base, self.kept = None, 0
+        self.base, self.kept, self.keep = None, 0, True
         os.makedirs(os.path.join(self.work, "answers"), exist_ok=True)
         while self.base is None and time.time() < end:
             time.sleep(0.1)
@@ -323,7 +335,7 @@ class Server:
         """All pages: matches in order, includes, total."""
         matches, includes, total, pages = [], [], None, 0
         while url:
-            status, b = self.get(url, post, keep=self.kept < 200 and dice.random() < 0.3)
+            status, b = self.get(url, post, keep=self.keep and self.kept < 200 and dice.random() < 0.3)
             if status != 200:
                 return status, b, None, 0
             post = None
