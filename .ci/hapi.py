@@ -49,7 +49,8 @@ def page(q):
 
 
 def rows(q, v):
-    """In how many rows of its index HAPI may find a resource."""
+    """In how many rows of its index HAPI may find a resource. It first reads one row more than a page has resources, and
+    at least 13: if they are all of the resources of the first page, it takes this page for the last one."""
     return math.prod(len(v[name]) for name in {q.sort, *(n for n, _ in q.conditions)} if name)
 
 
@@ -167,8 +168,10 @@ class Oracle:
 
     def agrees(self, q, on, got, included, total):
         """Whether HAPI must answer so by the specification and the classes that are on."""
-        if "_lastUpdated with several values" in on or "resource in two forms" in on:
-            return got == ("HAPI-1930" if "_lastUpdated with several values" in on else "HAPI-1099")
+        if "_lastUpdated with several values" in on:
+            return got == "HAPI-1930"
+        if "resource in two forms" in on and got == "HAPI-1099":  # only if it has not looked them up before
+            return True
         found = self.found(q, on)
         if isinstance(got, str) or len(set(got)) < len(got) or not set(got) <= set(found) or total not in (None, len(found)):
             return False
@@ -177,7 +180,7 @@ class Oracle:
             order = [earliest(self.value(key, found[key], q.sort, on), q.down) for key in got + rest]
             if sorted(order[:len(got)]) != order[:len(got)] or rest and got and min(order[len(got):]) < order[len(got) - 1]:
                 return False
-        if rest and not ("pages end early" in on and total is None and len(got) == page(q) and sum(rows(q, found[key]) for key in got) > len(got)):
+        if rest and not ("pages end early" in on and total is None and len(got) == page(q) and sum(rows(q, found[key]) for key in got) > max(12, page(q))):
             return False
         if not q.names:
             return True
@@ -210,7 +213,8 @@ class Hapi:
         os.makedirs(self.dir, exist_ok=True)
 
     def up(self):
-        done = subprocess.run([self.tool, "up", "--dir", self.dir, "--port", "0"], check=True, capture_output=True, text=True, timeout=600)
+        env = {"FHIR_HEAP": "2500m", **os.environ}  # so that collecting garbage does not slow it down
+        done = subprocess.run([self.tool, "up", "--dir", self.dir, "--port", "0"], check=True, capture_output=True, text=True, timeout=600, env=env)
         self.base = done.stdout.split()[-1]
 
     def down(self):
@@ -246,7 +250,7 @@ class Hapi:
         Returns when it says that it updated each resource."""
         clock = {}
         # Several writers that create the first resource with some tag or profile at the same time disturb each other.
-        for kinds, writers in ((["Organization", "Practitioner"], 1), (["Patient"], 1), (["Coverage", "RelatedPerson"], 1), (["ExplanationOfBenefit"], 2)):
+        for kinds, writers in ((["Organization", "Practitioner"], 1), (["Patient"], 1), (["RelatedPerson"], 1), (["Coverage"], 1), (["ExplanationOfBenefit"], 2)):
             lines = []
             for kind in kinds:
                 for path in glob.glob(f"{export}/{kind}/*.ndjson"):
@@ -302,7 +306,7 @@ def compare(q, ours, hapi, oracle):
 def main():
     program, work, shared = (os.path.abspath(p) for p in sys.argv[1:4])
     numbers = [int(x) for x in sys.argv[4:]]
-    queries, seed, claims = (numbers + [2000, int(time.time()), 1500][len(numbers):])[:3]
+    queries, seed, claims = (numbers + [2000, int(time.time()), 1000][len(numbers):])[:3]
     dice.seed(seed)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no server is left
     os.makedirs(work, exist_ok=True)
