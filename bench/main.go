@@ -21,9 +21,12 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
-	if len(os.Args) > 1 && os.Args[1] == "floor" {
+	switch {
+	case len(os.Args) > 1 && os.Args[1] == "floor":
 		err = runFloor(os.Args[2:])
-	} else {
+	case len(os.Args) > 1 && os.Args[1] == "ask":
+		err = askFor(os.Args[2:])
+	default:
 		err = run(ctx, os.Args[1:])
 	}
 	if err != nil {

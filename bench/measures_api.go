@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -88,8 +89,8 @@ func get(client *http.Client, url string) ([]byte, error) {
 
 // asked is what clients got in a while.
 type asked struct {
-	rate float64 // answers a second
-	p99  time.Duration
+	rate     float64 // answers a second
+	p50, p99 time.Duration
 }
 
 // ask asks with some clients at a time, each on its own connection, until stop is closed or some
@@ -133,7 +134,30 @@ func ask(url string, clients int, stop <-chan struct{}) (asked, error) {
 		return asked{}, errors.New("nothing was answered")
 	}
 	slices.Sort(all)
-	return asked{float64(len(all)) / time.Since(began).Seconds(), all[len(all)*99/100]}, nil
+	return asked{float64(len(all)) / time.Since(began).Seconds(), all[len(all)/2], all[len(all)*99/100]}, nil
+}
+
+// askFor is for programs that compare servers: it asks URL with CLIENTS for SECONDS, and prints the answers
+// a second and the p50 and p99 of their times in milliseconds.
+func askFor(args []string) error {
+	if len(args) != 3 {
+		return errors.New("ask needs a URL, a number of clients and seconds")
+	}
+	clients, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	seconds, err := strconv.Atoi(args[2])
+	if err != nil {
+		return err
+	}
+	stop := make(chan struct{})
+	time.AfterFunc(time.Duration(seconds)*time.Second, func() { close(stop) })
+	a, err := ask(args[0], clients, stop)
+	if err == nil {
+		fmt.Printf("%.1f %.2f %.2f\n", a.rate, ms(a.p50), ms(a.p99))
+	}
+	return err
 }
 
 // apiMeasure measures the API against a handler that writes the same bytes, and beside a load.

@@ -62,7 +62,8 @@ func TestStatus(t *testing.T) {
 		{request{path: "/fhir/ExplanationOfBenefit?service-date=2024-13-45"}, 400, "value", "service-date"},
 		{request{path: "/fhir/ExplanationOfBenefit?patient=p0001&service-date=2024-01-01T14:30Z"}, 200, "", ""},
 		{request{path: "/fhir/ExplanationOfBenefit?patient=p0001&service-date=ge2024-01-01T00:00:00+05:30"}, 200, "", ""},
-		{request{path: "/fhir/ExplanationOfBenefit?type="}, 400, "invalid", "type"},
+		{request{path: "/fhir/ExplanationOfBenefit?type="}, 200, "", ""},
+		{request{path: "/fhir/ExplanationOfBenefit?type=a,"}, 400, "value", "type"},
 		{request{path: "/fhir/ExplanationOfBenefit?identifier=a;b"}, 400, "invalid", "semicolon"},
 		{request{path: "/fhir/ExplanationOfBenefit?type=%zz"}, 400, "invalid", "type"},
 		{request{path: "/fhir/Patient?_count=-1"}, 400, "invalid", "_count"},
@@ -116,6 +117,24 @@ func TestStatus(t *testing.T) {
 		if a.status == http.StatusMethodNotAllowed && a.header.Get("Allow") == "" {
 			t.Errorf("%s: no Allow", name)
 		}
+	}
+}
+
+// TestEmptyParameters: FHIR says that they are no error, and ignored. The self link shows what was used.
+func TestEmptyParameters(t *testing.T) {
+	s := newWorld(t, 3).serve(t, nil)
+	all := do(t, s, request{path: "/fhir/ExplanationOfBenefit?patient=p0001&_count=7"})
+	for _, empty := range []string{"&type=", "&_sort=", "&patient=", "&unknown=", "&service-date"} {
+		a := do(t, s, request{path: "/fhir/ExplanationOfBenefit?patient=p0001&_count=7" + empty})
+		if a.status != http.StatusOK || len(a.doc.Entry) == 0 || len(a.doc.Entry) != len(all.doc.Entry) {
+			t.Errorf("%s: %d, %d resources and %d without it", empty, a.status, len(a.doc.Entry), len(all.doc.Entry))
+		}
+		if link := a.link("self"); link != all.link("self") {
+			t.Errorf("%s: the self link is %s", empty, link)
+		}
+	}
+	if a := do(t, s, request{path: "/fhir/ExplanationOfBenefit?patient=", member: "p0001"}); len(a.doc.Entry) != len(all.doc.Entry) {
+		t.Errorf("a member sees %d claims, not the %d that are theirs", len(a.doc.Entry), len(all.doc.Entry))
 	}
 }
 

@@ -116,7 +116,7 @@ func (p *parser) parse(t *resourceType, pairs []pair) (*query, error) {
 	q := &query{resourceType: t, count: defaultCount}
 	seen := map[string]bool{}
 	for _, x := range pairs {
-		if x.value == "" && p.lenient {
+		if x.value == "" { // FHIR: it is no error, and ignored; the self link does not have it
 			continue
 		}
 		if isControl(x.name) {
@@ -203,9 +203,6 @@ func (p *parser) filter(q *query, x pair) error {
 		if x.value = p.relative(x.value); !strings.Contains(x.value, "/") {
 			x.value = modifier + "/" + strings.ReplaceAll(x.value, ",", ","+modifier+"/")
 		}
-	}
-	if x.value == "" {
-		return invalid(s.name, "it has no value")
 	}
 	if s.kind == kindReference {
 		x.value = p.relative(x.value)

@@ -59,7 +59,7 @@ func TestTokens(t *testing.T) {
 		`identifier=a,b|c$d\e`: "", `identifier=urn:a\|1`: "",
 		"type=oral": "a none odd", "type=urn:kinds|oral": "a", "type=urn:kinds%7Coral": "a", "type=|oral": "none", "type=urn:kinds|": "a b", "type=urn:kinds|vision,urn:others|": "b odd",
 		"type=Oral": "", "_id=a,b": "a b", "_id=b&type=vision": "b", "type=vision&_id=b": "b", "type=vision&_id=a": "", "type=oral&_id=%61": "a", "_id=a%2Cb": "a b",
-		"_id=a&_id=b": "", "_id=": "400", "type=,": "400", "identifier=": "400",
+		"_id=a&_id=b": "", "_id=": "a b none odd", "type=,": "400", "identifier=": "a b none odd",
 	} {
 		for _, q := range forms("ExplanationOfBenefit?patient="+own+"&"+query, own) {
 			if want == "400" {
