@@ -5,8 +5,9 @@ NDJSON export of the same store, computed here from the resources themselves.
     api.py PROGRAM WORKDIR [QUERIES [SEED]]
 
 With CLIENTS=DIR, where .ci/clients was copied and installed, clients that others wrote read some members
-too. Some answers are kept in WORKDIR/answers, for the official validator. All parameters, comparators, several values, repetitions, includes, sorting and paging occur. A load of
-other claims runs beside a part of the queries."""
+too. Some answers, KEEP=200 of them, are kept in WORKDIR/answers, for the official validator, with the
+AuditEvents of some more. All parameters, comparators, several values, repetitions, includes, sorting and
+paging occur."""
 import json
 import os
 import subprocess
@@ -68,6 +69,18 @@ def clients(s, pools, resources):
     return wrong
 
 
+def audit(store, answers, kept):
+    """The audit must have a record of each answer; some are kept for the validator. Returns whether it lacks any."""
+    done = subprocess.run([program, "audit", "verify", "--store", store, "--output", "json"], check=True, capture_output=True, text=True)
+    records = json.loads(done.stdout)["records"]
+    done = subprocess.run([program, "audit", "export", "--store", store], check=True, capture_output=True, text=True)
+    events = done.stdout.splitlines()
+    with open(os.path.join(kept, "AuditEvent.ndjson"), "w") as f:
+        f.write("\n".join(dice.sample(events, 60)) + "\n")
+    print(f"audit: {records} records of at least {answers} answers, the chain holds")
+    return records < answers or len(events) != records
+
+
 def main():
     extract, store = os.path.join(work, "extract"), os.path.join(work, "store")
     run("synth", "--claims", "10000", "--seed", "41", "--out", extract)
@@ -105,6 +118,7 @@ def main():
         code = s.stop()
     if code != 0:
         print("serve ended with", code)
+    wrong += audit(store, pages, os.path.join(work, "answers"))
     sys.exit(1 if wrong or code else 0)
 
 

@@ -301,6 +301,10 @@ def request(url, post=None):
         return e.code, e.read()
 
 
+# KEEP is how many answers are kept for the official validator, at most.
+KEEP = int(os.environ.get("KEEP", "200"))
+
+
 class Server:
     """The product, serving a store. What it answers is kept in the folder."""
 
@@ -335,7 +339,7 @@ class Server:
         """All pages: matches in order, includes, total."""
         matches, includes, total, pages = [], [], None, 0
         while url:
-            status, b = self.get(url, post, keep=self.keep and self.kept < 200 and dice.random() < 0.3)
+            status, b = self.get(url, post, keep=self.keep and self.kept < KEEP and dice.random() < KEEP / 700)
             if status != 200:
                 return status, b, None, 0
             post = None
