@@ -35,8 +35,10 @@ The API is at http://ADDRESS/fhir. /fhir/metadata says what it can do and
 /fhir/openapi.json describes it for tools; see docs/api.md. Every answer that shows members'
 data is accounted for in an audit log, which 'audit' reads.
 
-This release checks no tokens yet. It needs --open, which says that everybody who
-reaches the address may read everything, and listens on loopback addresses only.`,
+With authorization.issuer in the configuration, an app needs a token of that
+authorization server (OAuth 2, SMART), which says whose data it opens. Without one it
+needs --open, which says that everybody who reaches the address may read everything, and
+listens on loopback addresses only.`,
 		Example: `  cpcds2fhir serve --store ./fhir-store --open
   curl http://127.0.0.1:8080/fhir/metadata
   cpcds2fhir serve --print-config > serve.yaml
@@ -116,8 +118,12 @@ func runServe(ctx context.Context, c *serveConfig) error {
 		return err
 	}
 	defer stopAudit()
+	who, err := c.authorizer(ctx, log)
+	if err != nil {
+		return err
+	}
 	server, err := api.New(&api.Config{
-		Store: st, Authorizer: api.Open{}, Base: c.Base, Path: c.Path, Aliases: c.Aliases, CursorKey: key, Release: c.CARIN, Software: toolVersion(), SourceDates: c.Updated == "source",
+		Store: st, Authorizer: who.Authorizer, Security: who.security, SMART: who.configuration, Base: c.Base, Path: c.Path, Aliases: c.Aliases, CursorKey: key, Release: c.CARIN, Software: toolVersion(), SourceDates: c.Updated == "source",
 		Limits: api.Limits{Rows: c.Limits.Rows, Included: c.Limits.Included, Time: c.Limits.Time, Parallel: c.Limits.Parallel,
 			Client: limit(c.Limits.Client), Member: limit(c.Limits.Member)},
 		Events: api.Events{
@@ -195,7 +201,11 @@ func (c *serveConfig) serve(ctx context.Context, h http.Handler, failed <-chan e
 		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}
 	}
 	log.Info("serving", zap.String("address", l.Addr().String()), zap.String("url", c.url(l.Addr().String())))
-	log.Warn("open: whoever reaches this address may read everything")
+	if c.Open {
+		log.Warn("open: whoever reaches this address may read everything")
+	} else if c.TLS.Cert == "" && !isLoopback(hostOf(c.Listen)) {
+		log.Warn("there is no TLS: a proxy in front must end it, or tokens and data can be read on their way")
+	}
 	status.serving(true)
 	served := make(chan error, 1)
 	go func() {

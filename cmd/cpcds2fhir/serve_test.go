@@ -32,13 +32,24 @@ type served struct {
 // serve starts a server on a store and waits until it answers.
 func (b *streamBench) serve(t *testing.T, store string, args ...string) *served {
 	t.Helper()
+	return b.start(t, append([]string{"serve", "--store", store, "--listen", "127.0.0.1:0", "--open", "--log", "json"}, args...)...)
+}
+
+// serveConfigured starts a server with a configuration that has all that it needs.
+func (b *streamBench) serveConfigured(t *testing.T, config string) *served {
+	t.Helper()
+	return b.start(t, "serve", "--config", config)
+}
+
+func (b *streamBench) start(t *testing.T, args ...string) *served {
+	t.Helper()
 	s := &served{t: t, log: filepath.Join(t.TempDir(), "serve.log")}
 	out, err := os.Create(s.log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	s.c = exec.Command("cpcds2fhir", append([]string{"serve", "--store", store, "--listen", "127.0.0.1:0", "--open", "--log", "json"}, args...)...)
+	s.c = exec.Command("cpcds2fhir", args...)
 	s.c.Env, s.c.Stderr = b.env, out
 	if err := s.c.Start(); err != nil {
 		t.Fatal(err)
@@ -49,11 +60,11 @@ func (b *streamBench) serve(t *testing.T, store string, args ...string) *served 
 			_ = s.c.Wait()
 		}
 	})
-	url, probes := regexp.MustCompile(`"msg":"serving".*"url":"([^"]+)"`), regexp.MustCompile(`"msg":"probes and metrics","address":"([^"]+)"`)
+	url, probes := regexp.MustCompile(`"msg":"serving","address":"([^"]+)"`), regexp.MustCompile(`"msg":"probes and metrics","address":"([^"]+)"`)
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		text := s.text()
 		if m := url.FindStringSubmatch(text); m != nil {
-			s.base = m[1]
+			s.base = "http://" + m[1] + "/fhir"
 			if m := probes.FindStringSubmatch(text); m != nil {
 				s.admin = "http://" + m[1]
 			}
@@ -189,7 +200,7 @@ func TestServeRefuses(t *testing.T) {
 		args   []string
 		names  string
 	}{
-		{"", nil, "--open"},
+		{"", nil, "authorization.issuer"},
 		{"", []string{"--open", "--listen", "0.0.0.0:0"}, "loopback"},
 		{"", []string{"--open", "--listen", "8080"}, "host:port"},
 		{"open: true\nlisten: 10.0.0.1:80\n", nil, "loopback"},

@@ -34,6 +34,8 @@ type serveConfig struct {
 		Client   int           `yaml:"client"`
 		Member   int           `yaml:"member"`
 	} `yaml:"limits"`
+	Authorization authorizationConfig `yaml:"authorization"`
+
 	Audit string        `yaml:"audit"`
 	Stop  time.Duration `yaml:"stop"`
 	Admin string        `yaml:"admin"`
@@ -45,7 +47,7 @@ const fullServeConfig = `# Configuration of 'cpcds2fhir serve'. All keys have th
 
 store: ./fhir-store           # folder of the store; loads and streams may use it meanwhile
 listen: 127.0.0.1:8080        # host:port of the API
-open: false                   # true: no authorization; only on a loopback address
+open: false                   # true: no authorization; only on a loopback address. Otherwise see authorization
 
 base: ""                      # public URL of the API, such as https://api.example.org/fhir; empty: the Host of each request
 path: /fhir                   # where the API is on this server
@@ -54,6 +56,21 @@ carin: 2.2.0                  # release of the CARIN guide that the store was lo
 last_updated: commit          # commit: the later of the source's date and the commit, so that apps see what was loaded late;
                               # source: the source's date, as the guide has it
 memory: 512MiB
+
+authorization:                # whose tokens open the API, instead of "open"
+  issuer: ""                  # the authorization server, exactly as it names itself, such as https://login.example.org/oauth2/default
+  audience: []                # what tokens must be for; empty: base
+  member_claims: [patient, fhirUser]   # claims that say whose data a token opens: ID, Patient/ID or a URL that ends so; the first that is there
+  operators: false            # true: a token with system/ scopes and no member opens what they name, of everybody
+  jwks: ""                    # URL of its keys; empty: as its metadata say
+  capabilities: []            # of SMART, for .well-known/smart-configuration; empty: what its metadata say
+  introspection:              # ask the server about each token instead of checking signatures
+    enabled: false
+    url: ""                   # empty: as its metadata say
+    client: ""                # id of this API at the server; empty: no credentials
+    secret: ""                # env:NAME or file:PATH
+    cache: 30s                # how long an answer counts: so long a token works on after it was revoked
+    assume_audience: false    # true: answers without aud are for this API
 
 tls: {cert: "", key: ""}      # files; they are read again when they change
 limits:
@@ -72,6 +89,7 @@ log: console                  # json or console
 
 func defaultServe() *serveConfig {
 	c := &serveConfig{Store: "./fhir-store", Listen: "127.0.0.1:8080", Path: "/fhir", Memory: "512MiB", CARIN: "2.2.0", Updated: "commit", Stop: 10 * time.Second, Admin: "127.0.0.1:0", Log: "console"}
+	c.Authorization = defaultAuthorization()
 	c.Limits.Rows, c.Limits.Included, c.Limits.Time, c.Limits.Parallel = 20_000, 1_000, 30*time.Second, 256
 	c.Limits.Client, c.Limits.Member = 60_000, 1_200
 	return c
@@ -99,16 +117,21 @@ func (c *serveConfig) check() error {
 	if err != nil {
 		return usagef("listen %q: use host:port, such as 127.0.0.1:8080", c.Listen)
 	}
-	if !c.Open {
-		return usagef("the API needs an authorization server, which this release does not have yet; for a server without authorization, that only this machine reaches, add --open")
-	}
-	if !isLoopback(host) {
+	switch {
+	case c.Authorization.Issuer == "" && !c.Open:
+		return usagef("say whose tokens open the API: authorization.issuer in the configuration (--print-config shows it); for a server without authorization, that only this machine reaches, use --open")
+	case c.Authorization.Issuer != "" && c.Open:
+		return usagef("open and authorization.issuer exclude each other")
+	case c.Open && !isLoopback(host):
 		return usagef("listen %s: without authorization the API listens on a loopback address only, such as 127.0.0.1:8080", c.Listen)
 	}
 	if c.Base != "" {
 		if u, err := url.Parse(c.Base); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
 			return usagef("base %q: use a URL such as https://api.example.org/fhir", c.Base)
 		}
+	}
+	if err := c.Authorization.check(c.Base); err != nil {
+		return err
 	}
 	for _, p := range append([]string{c.Path}, c.Aliases...) {
 		if !strings.HasPrefix(p, "/") {

@@ -40,6 +40,7 @@ type Scopes []Scope
 
 // Scope is one of them.
 type Scope struct {
+	Context      string // patient, user or system
 	Type         string // "*" is any
 	Read, Search bool
 	Filters      []store.Filter // what it is narrowed to: all must hold
@@ -60,7 +61,7 @@ func ParseScopes(text string) Scopes {
 			continue
 		}
 		rights, query, narrowed := strings.Cut(rights, "?")
-		sc := Scope{Type: typ}
+		sc := Scope{Context: context, Type: typ}
 		switch rights {
 		case "read", "*":
 			sc.Read, sc.Search = true, true

@@ -27,6 +27,9 @@ type Config struct {
 	Software  string // version of the program
 	Security  *Security
 
+	// SMART is what .well-known/smart-configuration answers; nil is nothing.
+	SMART []byte
+
 	// SourceDates serves meta.lastUpdated as the source has it. By default it is the later of that and the
 	// commit: otherwise an app that asks for what has changed never sees a claim that was loaded late.
 	SourceDates bool
@@ -311,6 +314,8 @@ func (x *exchange) route(path []string) (route, error) {
 	switch {
 	case len(path) == 1 && path[0] == "metadata":
 		return route{name: "metadata", methods: reading, public: true, serve: func(x *exchange) error { return x.fixed(x.Server.metadata) }}, nil
+	case len(path) == 2 && path[0] == ".well-known" && path[1] == "smart-configuration" && x.SMART != nil:
+		return route{name: "smart", methods: reading, public: true, serve: func(x *exchange) error { return x.fixed(x.SMART) }}, nil
 	case len(path) == 1 && path[0] == "openapi.json":
 		return route{name: "openapi", methods: reading, public: true, serve: func(x *exchange) error { return x.fixed(x.openAPI) }}, nil
 	case len(path) == 0:

@@ -76,6 +76,7 @@ var rooms = []room{
 	{packages: "internal/store", imports: []string{"schemas/fhir"}},
 	{packages: "internal/store/owner", imports: []string{"internal/store", "schemas/fhir"}},
 	{packages: "internal/api", imports: []string{"internal/store", "schemas/fhir"}}, // it knows no HTTP listener, and no token
+	{packages: "internal/smart", imports: []string{"internal/api"}},                 // it checks tokens, and knows no store
 	{packages: "internal/audit"}, // it knows ids, and neither store nor API
 	{packages: "internal/synth", imports: []string{"schemas/cpcds", "schemas/carin"}},
 	{packages: "internal/verify", imports: []string{"internal/store", "internal/store/owner"}},
@@ -111,6 +112,7 @@ var confined = map[string][]string{
 	"github.com/vbauerster/mpb":        {"cmd/..."},
 	"go.uber.org/zap":                  {"cmd/..."},
 	"golang.org/x/time":                {"internal/api"},
+	"github.com/go-jose/go-jose":       {"internal/smart"},
 	"github.com/google/fhir":           {"internal/verify/strict"},
 	"github.com/rogpeppe/go-internal":  nil,
 	"github.com/google/go-cmp":         {"loaders/loadertest"},
