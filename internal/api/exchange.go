@@ -40,7 +40,7 @@ func (x *exchange) cors() {
 	h.Set("Access-Control-Expose-Headers", "ETag, Last-Modified, Location, Content-Location, Retry-After, WWW-Authenticate, X-Request-Id")
 	if x.r.Method == http.MethodOptions {
 		h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
-		h.Set("Access-Control-Allow-Headers", "Accept, Authorization, Content-Type, If-Modified-Since, If-None-Match, Prefer, X-Request-Id")
+		h.Set("Access-Control-Allow-Headers", "Accept, Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Unmodified-Since, Prefer, X-Request-Id")
 		h.Set("Access-Control-Max-Age", "600")
 	}
 }
@@ -85,6 +85,7 @@ var formats = []string{"json", "application/fhir+json", "application/json", "app
 // negotiate checks that the client takes JSON. _format counts more than the header.
 func (x *exchange) negotiate() error {
 	refused := &Error{Status: http.StatusNotAcceptable, Code: "not-supported", Text: "the server writes application/fhir+json only"}
+	chosen := false
 	for _, p := range x.params {
 		switch p.name {
 		case "_pretty":
@@ -97,8 +98,11 @@ func (x *exchange) negotiate() error {
 				refused.Param = "_format"
 				return refused
 			}
-			return nil
+			chosen = true
 		}
+	}
+	if chosen {
+		return nil
 	}
 	accept := strings.Join(x.r.Header.Values("Accept"), ",")
 	if strings.Trim(accept, ", ") == "" {
@@ -167,21 +171,44 @@ func (x *exchange) fixed(text []byte) error {
 // basePlace stands for the base URL in documents that are made once.
 const basePlace = "https://base.invalid/fhir"
 
+// precondition refuses a request for a version that the resource does not have any more.
+func (x *exchange) precondition(version uint32, changed int64) error {
+	failed := &Error{Status: http.StatusPreconditionFailed, Code: "conflict", Text: "the resource has another version than the request names"}
+	if list := x.r.Header.Values("If-Match"); len(list) > 0 {
+		if failed.Param = "If-Match"; !matchesETag(list, etagOf(version)) {
+			return failed
+		}
+	} else if until, err := http.ParseTime(x.r.Header.Get("If-Unmodified-Since")); err == nil && changed != 0 && changed/1000 > until.Unix() {
+		failed.Param = "If-Unmodified-Since"
+		return failed
+	}
+	return nil
+}
+
+func etagOf(version uint32) string { return `W/"` + strconv.FormatUint(uint64(version), 10) + `"` }
+
+// matchesETag reports whether a list of ETags, as headers have it, has one; weak ones are the same as strong ones.
+func matchesETag(list []string, etag string) bool {
+	for part := range strings.SplitSeq(strings.Join(list, ","), ",") {
+		if part = strings.TrimSpace(part); part == "*" || strings.TrimPrefix(part, "W/") == strings.TrimPrefix(etag, "W/") {
+			return true
+		}
+	}
+	return false
+}
+
 // notModified reports whether the client has a version already, and answers if it has. changed is in
 // milliseconds since 1970, 0 if it is not known.
 func (x *exchange) notModified(version uint32, changed int64) bool {
 	h := x.w.Header()
-	etag := `W/"` + strconv.FormatUint(uint64(version), 10) + `"`
+	etag := etagOf(version)
 	h.Set("ETag", etag)
 	if changed != 0 {
 		h.Set("Last-Modified", time.UnixMilli(changed).UTC().Format(http.TimeFormat))
 	}
 	same := false
 	if list := x.r.Header.Values("If-None-Match"); len(list) > 0 {
-		for part := range strings.SplitSeq(strings.Join(list, ","), ",") {
-			part = strings.TrimSpace(part)
-			same = same || part == "*" || strings.TrimPrefix(part, "W/") == strings.TrimPrefix(etag, "W/")
-		}
+		same = matchesETag(list, etag)
 	} else if since, err := http.ParseTime(x.r.Header.Get("If-Modified-Since")); err == nil && changed != 0 {
 		same = changed/1000 <= since.Unix()
 	}

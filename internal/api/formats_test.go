@@ -36,8 +36,14 @@ func TestAccept(t *testing.T) {
 			}
 		}
 	}
+	// Without a value, _format says nothing.
+	for accept, want := range map[string]int{"application/fhir+json": 200, "application/fhir+xml": 406} {
+		if a := do(t, s, request{path: "/fhir/Patient/p0001?_format=&_pretty=&_elements=", header: map[string]string{"Accept": accept}}); a.status != want {
+			t.Errorf("_format without a value and %s: %d, want %d", accept, a.status, want)
+		}
+	}
 	for format, want := range map[string]int{"json": 200, "application/json": 200, "application/fhir+json": 200, "application/fhir%2Bjson": 200, "application/json+fhir": 200, "text/json": 200,
-		"application/fhir+json;charset=utf-8": 400, "application/fhir+json%3Bcharset=utf-8": 200, "xml": 406, "application/fhir+xml": 406, "html": 406, "": 406} {
+		"application/fhir+json;charset=utf-8": 400, "application/fhir+json%3Bcharset=utf-8": 200, "xml": 406, "application/fhir+xml": 406, "html": 406} {
 		for _, q := range []request{{path: "/fhir/Patient/p0001?_format=" + format}, {path: "/fhir/Patient?_format=" + format}, {method: http.MethodPost, path: "/fhir/Patient/_search", body: "_format=" + format}} {
 			for _, accept := range []string{"application/fhir+xml", "application/fhir+json", "text/html"} { // counts less
 				q.header = map[string]string{"Accept": accept}
@@ -202,7 +208,7 @@ func TestElementsOfIncludes(t *testing.T) {
 			}
 		}
 	}
-	for _, elements := range []string{"", "total,", "Observation.status", "0.5", "total.amount", ".status", "a b"} {
+	for _, elements := range []string{"total,", "Observation.status", "0.5", "total.amount", ".status", "a b"} {
 		if a := do(t, s, request{path: "/fhir/ExplanationOfBenefit/ep0001-1?_elements=" + strings.ReplaceAll(elements, " ", "%20")}); a.status != http.StatusBadRequest {
 			t.Errorf("_elements=%s: %d", elements, a.status)
 		}

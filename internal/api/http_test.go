@@ -189,6 +189,18 @@ func TestConditional(t *testing.T) {
 			t.Errorf("%s after a change: %d %s", name, a.status, a.header.Get("ETag"))
 		}
 	}
+	for _, x := range []struct {
+		name, value string
+		status      int
+	}{
+		{"If-Match", etag, 412}, {"If-Match", `"x", W/"2"`, 200}, {"If-Match", `"2"`, 200}, {"If-Match", "*", 200},
+		{"If-Unmodified-Since", changed, 412}, {"If-Unmodified-Since", "Mon, 03 Mar 2025 00:00:00 GMT", 200}, {"If-Unmodified-Since", "never", 200},
+	} {
+		a := do(t, s, request{path: path, header: map[string]string{x.name: x.value}})
+		if a.status != x.status || x.status == 412 && (!strings.Contains(string(a.body), x.name) || a.header.Get("ETag") != "") {
+			t.Errorf("%s: %s: %d %s", x.name, x.value, a.status, a.body)
+		}
+	}
 	head := do(t, s, request{method: http.MethodHead, path: path})
 	if get := do(t, s, request{path: path}); len(head.body) > 0 || head.header.Get("Content-Length") != fmt.Sprint(len(get.body)) || head.header.Get("ETag") != get.header.Get("ETag") {
 		t.Errorf("HEAD has %d bytes, and says %s of %d", len(head.body), head.header.Get("Content-Length"), len(get.body))

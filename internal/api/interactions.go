@@ -121,6 +121,9 @@ func (x *exchange) shapeOf(t *resourceType) (*shape, error) {
 
 // resource answers with a resource.
 func (x *exchange) resource(e *entry, s *shape) error {
+	if err := x.precondition(e.Version, e.UpdatedAt()); err != nil {
+		return err
+	}
 	if x.notModified(e.Version, e.UpdatedAt()) {
 		return nil
 	}

@@ -18,7 +18,7 @@ func (s *Server) describe() ([]byte, error) {
 		path["get"].(object)["security"] = []object{}
 		return path
 	}
-	fixed := []object{queryParam("_format", "the format", texts(formats...)), queryParam("_pretty", "true indents the answer", texts("true", "false"))}
+	fixed := []object{queryParam("_format", "the format", choices(formats...)), queryParam("_pretty", "true indents the answer", choices("true", "false"))}
 	id := pathParam("id", "^[A-Za-z0-9.-]{1,64}$")
 	paths := object{
 		"/metadata":     public(get("metadata", "What the server can do", fixed, answers(answered("a CapabilityStatement", "CapabilityStatement")))),
@@ -37,15 +37,15 @@ func (s *Server) describe() ([]byte, error) {
 		paths["/"+name+"/_search"] = object{"post": object{"operationId": "searchByPost" + name, "summary": "Search " + name + " with parameters in the body",
 			"requestBody": formOf(params), "responses": answers(answered("a searchset Bundle", "Bundle"), "403", "413", "415")}}
 		one := append([]object{id,
-			queryParam("_summary", "which elements", texts("true", "false", "text", "data")), queryParam("_elements", "the elements to return, besides those that must be there", elementNames),
+			queryParam("_summary", "which elements", choices("true", "false", "text", "data")), queryParam("_elements", "the elements to return, besides those that must be there", elementNames),
 			{"name": "If-None-Match", "in": "header", "description": "the ETag of the version that the app has", "schema": object{"type": "string"}},
 		}, fixed...)
 		found := answered("the resource", name)
 		found["headers"] = object{"ETag": object{"description": "the version", "schema": object{"type": "string", "pattern": `^W/"[0-9]+"$`}}}
-		paths["/"+name+"/{id}"] = get("read"+name, "Read a resource", one, answers(found, "304", "403", "404", "410"))
+		paths["/"+name+"/{id}"] = get("read"+name, "Read a resource", one, answers(found, "304", "403", "404", "410", "412"))
 		paths["/"+name+"/{id}/_history"] = get("history"+name, "The versions of a resource", append([]object{id, pageParam("versions"), queryParam("_since", "only versions since then", text)}, fixed...),
 			answers(answered("a history Bundle", "Bundle"), "403", "404"))
-		paths["/"+name+"/{id}/_history/{version}"] = get("vread"+name, "Read a version", append([]object{pathParam("version", "^[0-9]{1,9}$")}, one...), answers(found, "304", "403", "404", "410"))
+		paths["/"+name+"/{id}/_history/{version}"] = get("vread"+name, "Read a version", append([]object{pathParam("version", "^[0-9]{1,9}$")}, one...), answers(found, "304", "403", "404", "410", "412"))
 		if !t.everything {
 			continue
 		}
@@ -85,7 +85,7 @@ func (t *resourceType) searchParams() (params []object) {
 		case c.name == cursorParam:
 			continue
 		case c.values != nil:
-			schema = texts(c.values...)
+			schema = choices(c.values...)
 		case c.name == "_count":
 			schema = object{"type": "integer", "minimum": 0}
 		case c.name == "_elements":
@@ -96,12 +96,15 @@ func (t *resourceType) searchParams() (params []object) {
 	return params
 }
 
-// text is any text but none; a parameter without a value is not valid.
-var text = object{"type": "string", "minLength": 1}
+// text is any text; a parameter without a value is left out.
+var text = object{"type": "string"}
 
-var elementNames = object{"type": "string", "pattern": `^([A-Za-z]+\.)?[A-Za-z]+(,([A-Za-z]+\.)?[A-Za-z]+)*$`}
+var elementNames = object{"type": "string", "pattern": `^(([A-Za-z]+\.)?[A-Za-z]+(,([A-Za-z]+\.)?[A-Za-z]+)*)?$`}
 
 func texts(values ...string) object { return object{"type": "string", "enum": values} }
+
+// choices are values of a parameter, which is left out if it has none.
+func choices(values ...string) object { return texts(append(values[:len(values):len(values)], "")...) }
 
 func queryParam(name, text string, schema object) object {
 	return object{"name": name, "in": "query", "description": text, "schema": schema}
@@ -137,7 +140,7 @@ var (
 	}
 	someErrors = map[string]string{
 		"403": "the token does not allow it, or it would cost too much", "404": "there is no such resource", "410": "the resource was deleted",
-		"413": "the body is too long", "415": "the body is not a form",
+		"412": "the resource has another version", "413": "the body is too long", "415": "the body is not a form",
 	}
 )
 

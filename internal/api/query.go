@@ -116,7 +116,7 @@ func (p *parser) parse(t *resourceType, pairs []pair) (*query, error) {
 	q := &query{resourceType: t, count: defaultCount}
 	seen := map[string]bool{}
 	for _, x := range pairs {
-		if x.value == "" { // FHIR: it is no error, and ignored; the self link does not have it
+		if x.value == "" { // see Server.serve; the owner's own searches are the same
 			continue
 		}
 		if isControl(x.name) {

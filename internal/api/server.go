@@ -246,6 +246,8 @@ func (x *exchange) serve() (err error) {
 			return err
 		}
 	}
+	// FHIR says that a parameter without a value is no error, and is ignored.
+	x.params = slices.DeleteFunc(x.params, func(p pair) bool { return p.value == "" })
 	if err := x.negotiate(); err != nil {
 		return err
 	}
