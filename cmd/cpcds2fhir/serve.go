@@ -42,6 +42,7 @@ listens on loopback addresses only.`,
 		Example: `  cpcds2fhir serve --store ./fhir-store --open
   curl http://127.0.0.1:8080/fhir/metadata
   cpcds2fhir serve --print-config > serve.yaml
+  cpcds2fhir serve check --config serve.yaml
   cpcds2fhir serve --config serve.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -79,6 +80,7 @@ listens on loopback addresses only.`,
 	c.Flags().StringVar(&flags.Listen, "listen", flags.Listen, "listen on `ADDRESS`")
 	c.Flags().BoolVar(&flags.Open, "open", false, "serve without authorization, on a loopback address")
 	choiceFlag(c, &flags.Log, "log", "format of the log", "console", "json")
+	c.AddCommand(newServeCheck())
 	cobra.CheckErr(c.MarkFlagDirname("store"))
 	cobra.CheckErr(c.MarkFlagFilename("config", "yaml", "yml"))
 	cobra.CheckErr(c.RegisterFlagCompletionFunc("listen", cobra.NoFileCompletions))

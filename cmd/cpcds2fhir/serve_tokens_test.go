@@ -57,6 +57,19 @@ func TestServeTokens(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	out := b.run(t, "serve", "check", "--config", config)
+	for _, want := range []string{"200 claims", "does not exist; serve will create it", "none, on a loopback address", "/realms/state: 1 key"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the check does not say %q:\n%s", want, out)
+		}
+	}
+	wrong := filepath.Join(t.TempDir(), "wrong.yaml")
+	if err := os.WriteFile(wrong, []byte(strings.Replace(text, "/realms/state", "/realms/other", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, _, code := b.do(t, "serve", "check", "--config", wrong); code != 3 || !strings.Contains(out, "tokens    FAILED: read the metadata") {
+		t.Errorf("the check of a wrong issuer: exit code %d\n%s", code, out)
+	}
 	s := b.serveConfigured(t, config)
 	token := func(member, scope string, lifetime time.Duration) string {
 		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: "1"}}, nil)
@@ -112,7 +125,7 @@ func TestServeTokens(t *testing.T) {
 	if log := s.text(); strings.Contains(log, good[len(good)-20:]) || !strings.Contains(log, `"client":"app-7"`) || !strings.Contains(log, "it has expired") {
 		t.Errorf("the log has a token, or does not say who came:\n%s", log)
 	}
-	out := b.run(t, "audit", "list", "--store", store, "--client", "app-7", "--member", members[0])
+	out = b.run(t, "audit", "list", "--store", store, "--client", "app-7", "--member", members[0])
 	if n := strings.Count(out, "\n"); n != 4 { // two answers, and two refusals of what is another's or out of scope
 		t.Errorf("the audit has %d records of the app:\n%s", n, out)
 	}

@@ -76,6 +76,34 @@ func (c *serveConfig) authorizer(ctx context.Context, log *zap.Logger) (*authori
 	if c.Open {
 		return &authorization{Authorizer: api.Open{}}, nil
 	}
+	a, err := c.tokens(log)
+	if err != nil {
+		return nil, err
+	}
+	who := &authorization{Authorizer: a}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	m, err := a.Metadata(ctx)
+	if err != nil {
+		log.Warn("the authorization server does not answer; /metadata and .well-known/smart-configuration say nothing of it until the next start",
+			zap.String("error", message(err)))
+		return who, nil
+	}
+	if !m.PKCE() {
+		log.Warn("the authorization server does not say that it takes PKCE with S256, which SMART requires")
+	}
+	who.security = &api.Security{Authorize: m.AuthorizationEndpoint, Token: m.TokenEndpoint, Introspect: m.IntrospectionEndpoint,
+		Revoke: m.RevocationEndpoint, Register: m.RegistrationEndpoint}
+	var claimed []string
+	if len(c.Authorization.Capabilities) > 0 {
+		claimed = c.Authorization.Capabilities
+	}
+	who.configuration = m.Configuration(claimed)
+	return who, nil
+}
+
+// tokens makes what checks tokens, without reaching the authorization server.
+func (c *serveConfig) tokens(log *zap.Logger) (*smart.Authorizer, error) {
 	own := &c.Authorization
 	cfg := &smart.Config{
 		Issuer: own.Issuer, Audience: own.Audience, MemberClaims: own.MemberClaims, Operators: own.Operators, JWKS: own.JWKS,
@@ -102,26 +130,7 @@ func (c *serveConfig) authorizer(ctx context.Context, log *zap.Logger) (*authori
 	if err != nil {
 		return nil, usagef("authorization: %s", err)
 	}
-	who := &authorization{Authorizer: a}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	m, err := a.Metadata(ctx)
-	if err != nil {
-		log.Warn("the authorization server does not answer; /metadata and .well-known/smart-configuration say nothing of it until the next start",
-			zap.String("error", message(err)))
-		return who, nil
-	}
-	if !m.PKCE() {
-		log.Warn("the authorization server does not say that it takes PKCE with S256, which SMART requires")
-	}
-	who.security = &api.Security{Authorize: m.AuthorizationEndpoint, Token: m.TokenEndpoint, Introspect: m.IntrospectionEndpoint,
-		Revoke: m.RevocationEndpoint, Register: m.RegistrationEndpoint}
-	var claimed []string
-	if len(own.Capabilities) > 0 {
-		claimed = own.Capabilities
-	}
-	who.configuration = m.Configuration(claimed)
-	return who, nil
+	return a, nil
 }
 
 func hostOf(address string) string {

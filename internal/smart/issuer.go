@@ -219,6 +219,12 @@ func do(client *http.Client, r *http.Request, into any) error {
 	return nil
 }
 
+// Keys fetches the keys of the authorization server, and returns how many there are.
+func (a *Authorizer) Keys(ctx context.Context) (int, error) {
+	keys, err := a.issuer.fetchKeys(ctx)
+	return len(keys), err
+}
+
 // Metadata returns what the authorization server says about itself.
 func (a *Authorizer) Metadata(ctx context.Context) (*Metadata, error) {
 	return a.issuer.discover(ctx)
