@@ -159,7 +159,8 @@ func TestRates(t *testing.T) {
 		{"b", "p0001", 200, ""},   // another app
 		{"a", "p0002", 200, ""},   // another member, the last request of the app
 		{"a", "p0002", 429, "10"}, {"a", "", 429, "10"},
-		{"b", "", 200, ""}, {"", "p0001", 200, ""},
+		{"b", "", 200, ""}, {"", "p0001", 200, ""}, {"", "p0001", 200, ""}, {"", "p0001", 200, ""}, {"", "p0001", 200, ""},
+		{"", "p0001", 429, "15"}, {"", "", 200, ""},
 	} {
 		if status, retry := from(x.client, x.member); status != x.status || retry != x.retry {
 			t.Errorf("%d: %d, Retry-After %q, want %d %q", i, status, retry, x.status, x.retry)

@@ -61,14 +61,13 @@ func (r *rates) forget(now time.Time) {
 	}
 }
 
-// throttle refuses a request if the app, or the app for this member, has sent too many.
+// throttle refuses a request if the app, or the app for this member, has sent too many. Apps that the token does
+// not name are one for each member.
 func (x *exchange) throttle() error {
-	a := x.access
-	if a.Client == "" {
-		return nil
+	a, wait, what := x.access, time.Duration(0), "the app"
+	if a.Client != "" {
+		wait = x.clients.take(a.Client)
 	}
-	wait := x.clients.take(a.Client)
-	what := "the app"
 	if wait == 0 && a.Patient != "" {
 		wait, what = x.members.take(a.Client+"\x00"+a.Patient), "the app for this member"
 	}
