@@ -127,7 +127,7 @@ func runServe(ctx context.Context, c *serveConfig) error {
 	server, err := api.New(&api.Config{
 		Store: st, Authorizer: who.Authorizer, Security: who.security, SMART: who.configuration, Base: c.Base, Path: c.Path, Aliases: c.Aliases, CursorKey: key, Release: c.CARIN, Software: toolVersion(), SourceDates: c.Updated == "source",
 		Limits: api.Limits{Rows: c.Limits.Rows, Included: c.Limits.Included, Time: c.Limits.Time, Parallel: c.Limits.Parallel,
-			Client: limit(c.Limits.Client), Member: limit(c.Limits.Member)},
+			Memory: memory / 4, Client: limit(c.Limits.Client), Member: limit(c.Limits.Member)},
 		Events: api.Events{
 			Answered: func(a *api.Answer) { status.answered(a); logAnswer(access, a) },
 			Audit:    func(a *api.Answer) error { return auditAnswer(auditLog, a) },

@@ -25,7 +25,7 @@ func TestServeOnFullDisk(t *testing.T) {
 		t.Skip("this process may not mount a small file system")
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
-	b := newStreamBench(t, "--claims", "6000", "--seed", "8")
+	b := newStreamBench(t, "--claims", "3000", "--seed", "8")
 	store, state := filepath.Join(disk, "store"), filepath.Join(t.TempDir(), "state")
 	s := b.serve(t, store)
 	_, errs, code := b.do(t, "load", "--quiet", "--to", "store:"+store, "--state", state, b.extract)
@@ -60,7 +60,7 @@ func TestServeSlowReaders(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs processes")
 	}
-	b := newStreamBench(t, "--claims", "3000", "--seed", "8")
+	b := newStreamBench(t, "--claims", "1500", "--seed", "8")
 	store := filepath.Join(t.TempDir(), "store")
 	b.run(t, "load", "--quiet", "--to", "store:"+store, b.extract)
 	config := filepath.Join(t.TempDir(), "serve.yaml")
@@ -69,7 +69,7 @@ func TestServeSlowReaders(t *testing.T) {
 	}
 	s := b.serve(t, store, "--config", config)
 	host := strings.TrimSuffix(strings.TrimPrefix(s.base, "http://"), "/fhir")
-	for range 50 {
+	for range 10 {
 		c, err := net.Dial("tcp", host)
 		if err != nil {
 			t.Fatal(err)
@@ -108,7 +108,7 @@ func TestServeMany(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs processes")
 	}
-	b := newStreamBench(t, "--claims", "6000", "--seed", "8")
+	b := newStreamBench(t, "--claims", "3000", "--seed", "8")
 	store := filepath.Join(t.TempDir(), "store")
 	b.run(t, "load", "--quiet", "--to", "store:"+store, b.extract)
 	s := b.serve(t, store)
@@ -123,7 +123,7 @@ func TestServeMany(t *testing.T) {
 		go func() {
 			client := &http.Client{Transport: &http.Transport{}}
 			defer client.CloseIdleConnections()
-			for n := range 10 {
+			for n := range 4 {
 				resp, err := client.Get(s.base + "/ExplanationOfBenefit?_count=100&_include=*&patient=" + ids[(i+n)%len(ids)])
 				if err == nil {
 					_, err = bufio.NewReader(resp.Body).WriteTo(discard{})

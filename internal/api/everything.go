@@ -83,6 +83,9 @@ func (x *exchange) everything(id string) error {
 	if err != nil {
 		return err
 	}
+	if err := x.room(x.r.Context(), q.count); err != nil {
+		return err
+	}
 	links := &query{resourceType: tableOf(fhir.Patient), kept: q.kept}
 	path := "Patient/" + id + "/$everything"
 	signed := "everything\x00" + links.signed(id)

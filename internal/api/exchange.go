@@ -290,7 +290,7 @@ func (x *exchange) send(status int, text []byte) {
 	x.answer.Status, x.answer.Bytes = status, len(text)
 	x.w.WriteHeader(status)
 	if x.r.Method != http.MethodHead {
-		_, _ = x.w.Write(text) // a client that has gone needs no answer
+		x.write(text)
 	}
 }
 

@@ -24,6 +24,9 @@ func (x *exchange) search(t *resourceType) error {
 	if err != nil {
 		return err
 	}
+	if err := x.room(x.r.Context(), q.count); err != nil {
+		return err
+	}
 	b, text, err := x.finder().page(x.r.Context(), q, &x.cursors, x.base)
 	if err != nil {
 		return err
@@ -299,6 +302,9 @@ func (x *exchange) history(t *resourceType, id string) error {
 	}
 	watermark, err := x.Store.Watermark(x.r.Context())
 	if err != nil {
+		return err
+	}
+	if err := x.room(x.r.Context(), count); err != nil {
 		return err
 	}
 	var list []*entry

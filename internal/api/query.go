@@ -116,8 +116,8 @@ func (p *parser) parse(t *resourceType, pairs []pair) (*query, error) {
 	q := &query{resourceType: t, count: defaultCount}
 	seen := map[string]bool{}
 	for _, x := range pairs {
-		if x.value == "" { // see Server.serve; the owner's own searches are the same
-			continue
+		if x.value == "" { // a server has left it out before
+			return nil, invalid(clean(x.name), "it has no value")
 		}
 		if isControl(x.name) {
 			if seen[x.name] && !strings.Contains(x.name, "include") {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"cpcds2fhir/internal/store"
 	"cpcds2fhir/schemas/fhir"
 )
@@ -52,6 +54,10 @@ type Limits struct {
 	Body     int64         // bytes of a body: 65,536
 	Parallel int           // requests at a time; more are told to come back: 256
 
+	// Memory is how many bytes answers take at a time, while they are made and sent, by a rough estimate; more
+	// large answers wait: 128 MiB.
+	Memory int64
+
 	// Requests a minute, and as many at once: of a client, and of a client for one member. Below 0 is no
 	// limit.
 	Client int // 60,000
@@ -70,6 +76,9 @@ func (l *Limits) fill() {
 	set(&l.Parallel, 256)
 	set(&l.Client, 60_000)
 	set(&l.Member, 1_200)
+	if l.Memory == 0 {
+		l.Memory = 128 << 20
+	}
 	if l.Time == 0 {
 		l.Time = 30 * time.Second
 	}
@@ -120,6 +129,7 @@ type Server struct {
 	Config
 	cursors  cursors
 	busy     chan struct{}
+	answers  *semaphore.Weighted // their memory
 	clients  *rates
 	members  *rates
 	metadata []byte
@@ -141,6 +151,7 @@ func New(c *Config) (*Server, error) {
 	}
 	s.Base = strings.TrimRight(s.Base, "/")
 	s.clients, s.members = newRates(s.Limits.Client), newRates(s.Limits.Member)
+	s.answers = semaphore.NewWeighted(s.Limits.Memory)
 	s.busy = make(chan struct{}, s.Limits.Parallel)
 	var err error
 	if s.metadata, err = s.capabilities(); err == nil {
@@ -160,7 +171,8 @@ type exchange struct {
 	memory *memory
 	params []pair // of the URL and of the body
 	pretty bool
-	noted  bool // in the audit
+	noted  bool  // in the audit
+	held   int64 // of the room for answers
 }
 
 // ServeHTTP implements http.Handler.
@@ -177,6 +189,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.Limits.Time)
 	defer cancel()
 	x.r = r.WithContext(ctx)
+	defer x.leave()
 	if err := x.serve(); err != nil {
 		x.fail(err)
 	}
