@@ -68,3 +68,63 @@ func TestGoneClient(t *testing.T) {
 		t.Errorf("a search that takes too long: %d %s", a.status, a.body)
 	}
 }
+
+// gated is a store whose searches wait for a sign.
+type gated struct {
+	store.Handle
+	began, sign chan struct{}
+}
+
+func (g gated) Search(ctx context.Context, q *store.Query) iter.Seq2[*store.Entry, error] {
+	return func(yield func(*store.Entry, error) bool) {
+		g.began <- struct{}{}
+		<-g.sign
+		for e, err := range g.Handle.Search(ctx, q) {
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestRoomForAnswers proves that large answers wait for each other, that small ones do not wait for them, and that
+// one which waits too long is 503.
+func TestRoomForAnswers(t *testing.T) {
+	w := newWorld(t, 1)
+	g := gated{w.store, make(chan struct{}), make(chan struct{})}
+	s := w.serve(t, func(c *api.Config) {
+		c.Store, c.Events.Failed = g, nil
+		c.Limits.Memory, c.Limits.Time = 1<<20, 2*time.Second
+	})
+	answers := make(chan int, 4)
+	ask := func(count string) {
+		answers <- do(t, s, request{path: "/fhir/ExplanationOfBenefit?patient=p0000&_total=none&_count=" + count}).status
+	}
+	go ask("100") // all of the room
+	<-g.began
+	go ask("100")
+	go ask("5")
+	<-g.began // the small one: the large one has not begun
+	select {
+	case <-g.began:
+		t.Fatal("two large answers are made at a time")
+	case <-time.After(100 * time.Millisecond):
+	}
+	g.sign <- struct{}{}
+	g.sign <- struct{}{}
+	<-g.began // now the second
+	go ask("100")
+	select {
+	case status := <-answers: // the first two
+		if status2 := <-answers; status != 200 || status2 != 200 {
+			t.Errorf("%d and %d", status, status2)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing is answered")
+	}
+	if status := <-answers; status != http.StatusServiceUnavailable { // the third has waited for two seconds
+		t.Errorf("the one that waits too long: %d", status)
+	}
+	g.sign <- struct{}{}
+	<-answers
+}
