@@ -32,7 +32,7 @@ the one before, so that changes show.`,
 	c.PersistentFlags().StringVar(&f.dir, "audit", "", "the log in `DIR` (default: the store's name with .audit)")
 	cobra.CheckErr(c.MarkPersistentFlagDirname("store"))
 	cobra.CheckErr(c.MarkPersistentFlagDirname("audit"))
-	c.AddCommand(newAuditList(f), newAuditVerify(f), newAuditExport(f))
+	c.AddCommand(newAuditList(f), newAuditVerify(f), newAuditExport(f), newAuditMetrics(f))
 	return c
 }
 
