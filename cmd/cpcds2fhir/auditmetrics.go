@@ -87,7 +87,7 @@ func (f *auditFlags) metrics() ([]yearMetrics, error) {
 		}
 		year, err := strconv.Atoi(r.At[:4])
 		if err != nil {
-			return nil // each has read the time already
+			return fmt.Errorf("record %d of the audit log has no time", r.Number)
 		}
 		if members[year] == nil {
 			members[year], apps[year] = map[string]got{}, map[string]bool{}
