@@ -270,24 +270,17 @@ func (l *Log) catchUp() error {
 	if len(list) > 0 {
 		index = list[len(list)-1]
 	}
-	l.last = head{}
-	if index > 1 && l.index != index { // a new file may have no line yet
-		if l.last, _, err = tail(l.path(index - 1)); err != nil {
-			return err
-		}
-	}
-	before := l.last
 	if l.index != index || l.file == nil {
 		if err := l.open(index); err != nil {
 			return err
 		}
 	}
 	last, size, err := tail(l.path(index))
+	if err == nil && last.number == 0 && index > 1 { // a new file may have no line yet
+		last, _, err = tail(l.path(index - 1))
+	}
 	if err != nil {
 		return err
-	}
-	if last.number == 0 {
-		last = before
 	}
 	if err := l.file.Truncate(size); err != nil { // a line that a process did not live to complete
 		return err

@@ -258,6 +258,44 @@ func TestWriteFails(t *testing.T) {
 	}
 }
 
+// TestNewFileFails begins a file in which the first record cannot be written: the chain goes on all the same.
+func TestNewFileFails(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	add(t, l, "1")
+	l.max = 1 // each record begins a file
+	if err := os.Mkdir(path(dir, 2), 0o700); err != nil { // which cannot be one
+		t.Fatal(err)
+	}
+	if err := l.Append(&Record{ID: "2"}); err == nil {
+		t.Error("a folder was written to")
+	}
+	if err := os.Remove(path(dir, 2)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path(dir, 2), nil, 0o600); err != nil { // as if the disk was full after it was made
+		t.Fatal(err)
+	}
+	add(t, l, "3")
+	l.size, l.last = -1, head{} // as after another failure
+	l.drop()
+	if err := os.WriteFile(path(dir, 3), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	add(t, l, "4")
+	closeIt(t, l)
+	n := 0
+	for _, err := range All(dir) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != 3 {
+		t.Errorf("%d records", n)
+	}
+}
+
 // TestEvent proves that a record becomes an AuditEvent that says the same.
 func TestEvent(t *testing.T) {
 	r := Record{Number: 7, At: "2026-01-02T03:04:05.000Z", Action: "search", Client: "app", User: "u", Status: 200, Type: "ExplanationOfBenefit",
