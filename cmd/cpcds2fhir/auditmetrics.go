@@ -82,7 +82,7 @@ type got struct {
 func (f *auditFlags) metrics() ([]yearMetrics, error) {
 	members, apps := map[int]map[string]got{}, map[int]map[string]bool{}
 	err := f.each(func(r *audit.Record) error {
-		if r.Client == "" || r.Status != 200 || len(r.Resources) == 0 || len(r.At) < len("2006-01-02") {
+		if r.Client == "" || r.Operator || r.Status != 200 || len(r.Resources) == 0 || len(r.At) < len("2006-01-02") {
 			return nil
 		}
 		year, err := strconv.Atoi(r.At[:4])

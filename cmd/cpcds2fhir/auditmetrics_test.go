@@ -52,7 +52,10 @@ func TestAuditMetrics(t *testing.T) {
 		}
 		return r
 	}
+	operator := record("2026-03-02", "b", "p7,p8", 200, "Patient/p7", "Patient/p8")
+	operator.Operator = true
 	writeAudit(t, dir, []audit.Record{
+		operator,
 		record("2026-01-02", "a", "p1", 200, "Patient/p1"),
 		record("2026-01-02", "a", "p1", 200, "Coverage/c1"),   // the same day
 		record("2026-03-01", "a", "p2", 200, "Patient/p2"),    //

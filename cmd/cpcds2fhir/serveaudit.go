@@ -20,7 +20,8 @@ func auditAnswer(l *audit.Log, a *api.Answer) error {
 		Action: a.Route, Request: a.Request, Client: a.Access.Client, User: a.Access.User, Status: a.Status,
 		Type: a.Type, ID: a.ID, Params: a.Params, Resources: make([]string, 0, len(a.Shown)),
 	}
-	if a.Access.Patient != "" {
+	r.Operator = a.Access.Patient == ""
+	if !r.Operator {
 		r.Members = append(r.Members, a.Access.Patient)
 	}
 	for i := range a.Shown {

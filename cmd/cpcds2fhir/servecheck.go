@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -126,8 +127,19 @@ func (c *serveConfig) checkIssuer(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	how := "introspection at " + m.IntrospectionEndpoint
-	if !c.Authorization.Introspection.Enabled {
+	how := ""
+	if in := &c.Authorization.Introspection; in.Enabled {
+		at := cmp.Or(in.URL, m.IntrospectionEndpoint)
+		if at == "" {
+			return "", errors.New("its metadata name no introspection; set authorization.introspection.url")
+		}
+		if in.Client != "" {
+			if _, err := in.Secret.read(); err != nil {
+				return "", err
+			}
+		}
+		how = "introspection at " + at
+	} else {
 		n, err := a.Keys(ctx)
 		if err != nil {
 			return "", err

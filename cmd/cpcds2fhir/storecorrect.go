@@ -82,6 +82,9 @@ func (f *correctFlags) begin(c *cobra.Command, record audit.Record, name string)
 	x.correct = x.store.(store.Corrector)
 	if x.audit, err = audit.Open(auditOf(dir, f.audit)); err == nil {
 		x.record.User, x.record.Note = userName(), f.note
+		if f.keepOut {
+			x.record.Note = strings.TrimPrefix(x.record.Note+"; kept out", "; ")
+		}
 		err = x.append("begins")
 	}
 	if err != nil {
@@ -233,7 +236,13 @@ func newStoreDelete(dir *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			x, err := f.begin(c, audit.Record{Action: "delete", Resources: args}, named("delete"))
+			r := audit.Record{Action: "delete", Resources: args}
+			for _, d := range list {
+				if d.Type == fhir.Patient {
+					r.Members = append(r.Members, d.ID)
+				}
+			}
+			x, err := f.begin(c, r, named("delete"))
 			if err != nil {
 				return err
 			}
@@ -321,8 +330,9 @@ has the member brings everything back, unless --keep-out says that it must not.`
 }
 
 func (x *correction) purge(ctx context.Context, what store.Correction, compartment, scrub bool) error {
-	if err := x.exist(ctx, []store.Correction{what}); err != nil {
-		return err
+	missing := x.exist(ctx, []store.Correction{what})
+	if missing != nil && !compartment {
+		return missing
 	}
 	if x.flags.keepOut && !x.flags.dryRun {
 		if err := x.correct.KeepOut(ctx, []string{fhir.Reference(what.Type, what.ID)}, true); err != nil {
@@ -341,6 +351,9 @@ func (x *correction) purge(ctx context.Context, what store.Correction, compartme
 			}
 		}
 		// A patient goes last: what is left after an interruption is found by it.
+		if missing != nil && len(list) == 1 && !x.flags.keepOut {
+			return missing
+		}
 		slices.SortStableFunc(list, func(a, b store.Correction) int { return int(b.Type) - int(a.Type) })
 	}
 	if err := x.apply(ctx, list); err != nil {

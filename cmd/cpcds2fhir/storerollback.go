@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -87,42 +88,28 @@ func (x *correction) rollback(ctx context.Context, run, output string) error {
 	}
 	if !x.flags.dryRun && ledger[run] != nil {
 		// First, so that the run stops if it is still under way: its next checkpoint is refused.
-		if err := storeloader.ForgetRun(x.store, run); err != nil {
+		if err := startOver(x.store, state, run, ledger); err != nil {
 			return err
 		}
 	}
-	changed := map[fhir.Type]int64{}
-	found := false
-	list := []store.Correction{}
-	flush := func() error {
-		err := x.apply(ctx, list)
-		list = list[:0]
-		return err
-	}
-	for c, err := range x.correct.MadeBy(ctx, run, x.name) {
+	p := &undoing{correction: x, run: run, gone: append(goneRuns(undone), run)}
+	for range 10 { // what a run that was under way has still written comes with the next pass
+		did, err := p.pass(ctx)
 		if err != nil {
 			return err
 		}
-		if found = true; c.Do == store.Forget {
-			changed[c.Type]++
-			continue
-		}
-		if list = append(list, c); len(list) == correctAtOnce {
-			if err := flush(); err != nil {
-				return err
-			}
+		if !did || x.flags.dryRun {
+			break
 		}
 	}
-	if err := flush(); err != nil {
-		return err
-	}
+	found := p.found
 	switch {
 	case !found && !known:
 		return fmt.Errorf("the store knows no run %s; the manifest of a load has its id", run)
 	case !found && wrote(ledger, run) > 0 && !slices.Contains(undone, x.name):
 		return fmt.Errorf("the store does not know which versions run %s has made: it was loaded with an earlier release", run)
 	}
-	for t, n := range changed {
+	for t, n := range p.changed {
 		x.counts[t.String()+" changed since, so it stays"] += n
 	}
 	if output == "json" {
@@ -135,4 +122,77 @@ func (x *correction) rollback(ctx context.Context, run, output string) error {
 		fmt.Fprintf(x.out, "Undone as %s.\n", x.name)
 	}
 	return nil
+}
+
+// startOver lets a run start over. What it has loaded stays accounted for: by its manifest if it has finished, and
+// otherwise by the checkpoints.
+func startOver(s store.Handle, state, run string, ledger map[string]*pipeline.Account) error {
+	manifests, err := manifest.All(state)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(unfinished(ledger, manifests), run) {
+		return storeloader.SetRunAside(s, run)
+	}
+	return storeloader.ForgetRun(s, run)
+}
+
+// goneRuns are the runs that were undone, and whose undoing was not.
+func goneRuns(corrections []string) (runs []string) {
+	for _, name := range corrections {
+		run, ok := strings.CutPrefix(name, "rollback-")
+		if ok && !strings.HasPrefix(run, "rollback-") && !slices.Contains(corrections, "rollback-"+name) {
+			runs = append(runs, run)
+		}
+	}
+	return runs
+}
+
+// undoing undoes a run, in passes.
+type undoing struct {
+	*correction
+	run     string
+	gone    []string
+	found   bool                // a version of the run
+	changed map[fhir.Type]int64 // resources that have changed since, in the last pass
+}
+
+// pass corrects what there is to correct, and reports whether there was anything.
+func (u *undoing) pass(ctx context.Context) (did bool, err error) {
+	const kept = " kept"
+	maps.DeleteFunc(u.counts, func(what string, _ int64) bool { return strings.Contains(what, kept) })
+	u.changed = map[fhir.Type]int64{}
+	before := u.done(kept)
+	list := []store.Correction{}
+	flush := func() error {
+		err := u.apply(ctx, list)
+		list = list[:0]
+		return err
+	}
+	for c, err := range u.correct.MadeBy(ctx, u.run, u.name, u.gone) {
+		if err != nil {
+			return false, err
+		}
+		if u.found = true; c.Do == store.Forget {
+			u.changed[c.Type]++
+			continue
+		}
+		if list = append(list, c); len(list) == correctAtOnce {
+			if err := flush(); err != nil {
+				return false, err
+			}
+		}
+	}
+	err = flush()
+	return u.done(kept) > before, err
+}
+
+// done is how many resources were corrected.
+func (u *undoing) done(kept string) (n int64) {
+	for what, count := range u.counts {
+		if !strings.Contains(what, kept) {
+			n += count
+		}
+	}
+	return n
 }

@@ -15,9 +15,11 @@ const (
 	littleRoom = 256 << 10
 
 	// pieceSize is how much of an answer is written at a time, and pieceTime how long a client may take for it.
-	// Whoever reads more slowly is cut off: the answer takes the memory of others.
-	pieceSize = 256 << 10
-	pieceTime = 10 * time.Second
+	// Whoever reads more slowly, or takes longer than answerTime for all of it, is cut off: the answer takes the
+	// memory of others.
+	pieceSize  = 256 << 10
+	pieceTime  = 10 * time.Second
+	answerTime = time.Minute
 )
 
 // room waits for memory for an answer with so many entries. It is given back when the answer was sent.
@@ -44,13 +46,16 @@ func (x *exchange) leave() {
 // write writes the body of an answer. A client that has gone, or does not read, needs no more of it.
 func (x *exchange) write(text []byte) {
 	c := http.NewResponseController(x.w)
-	for len(text) > 0 {
+	for end := time.Now().Add(answerTime); len(text) > 0; {
 		n := min(len(text), pieceSize)
-		_ = c.SetWriteDeadline(time.Now().Add(pieceTime)) // fails only if there can be none
+		until := time.Now().Add(pieceTime)
+		if until.After(end) {
+			until = end
+		}
+		_ = c.SetWriteDeadline(until) // fails only if there can be none
 		if _, err := x.w.Write(text[:n]); err != nil {
 			return
 		}
 		text = text[n:]
 	}
-	_ = c.SetWriteDeadline(time.Time{}) // the next request has its own
 }

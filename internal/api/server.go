@@ -185,6 +185,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	x.answer = Answer{Request: requestID(r), Method: r.Method}
 	w.Header().Set("X-Request-Id", x.answer.Request)
+	r.Header.Set("X-Request-Id", x.answer.Request) // what is not an id must not reach the log of an Authorizer
 	x.cors()
 	ctx, cancel := context.WithTimeout(r.Context(), s.Limits.Time)
 	defer cancel()

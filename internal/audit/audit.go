@@ -45,6 +45,9 @@ type Record struct {
 	// Resources are references to what the answer had, or to what was corrected.
 	Resources []string `json:"resources,omitempty"`
 
+	// Operator says that whoever asked is not limited to a member.
+	Operator bool `json:"operator,omitempty"`
+
 	// Counts are the resources of a correction by what was done, which may be too many to list.
 	Counts map[string]int64 `json:"counts,omitempty"`
 	Note   string           `json:"note,omitempty"` // such as the run of a rollback
@@ -62,16 +65,17 @@ type Log struct {
 	dir string
 	max int64
 
-	mu    sync.Mutex
-	lock  *os.File
-	file  *os.File
-	index int   // of the file
-	size  int64 // of the file, when this process last looked
-	last  head
-	dirty bool
-	held  bool // no other process appends
-	stop  chan struct{}
-	ended sync.WaitGroup
+	mu     sync.Mutex
+	lock   *os.File
+	file   *os.File
+	index  int   // of the file
+	size   int64 // of the file, when this process last looked
+	last   head
+	dirty  bool
+	held   bool  // no other process appends
+	failed error // of a sync: what is durable is not known any more
+	stop   chan struct{}
+	ended  sync.WaitGroup
 }
 
 // head is the end of a chain.
@@ -106,7 +110,10 @@ func Open(dir string) (*Log, error) {
 func (l *Log) Append(r *Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	err := l.take()
+	err := l.failed
+	if err == nil {
+		err = l.take()
+	}
 	if err == nil {
 		err = l.write(r)
 	}
@@ -217,10 +224,13 @@ func (l *Log) sync() error {
 	if !l.dirty {
 		return nil
 	}
-	l.dirty = false
-	if err := l.file.Sync(); err != nil {
-		return fmt.Errorf("sync the audit log: %w", err)
+	if l.failed == nil { // a second sync may succeed although the first has lost what was written
+		l.failed = l.file.Sync()
 	}
+	if l.failed != nil {
+		return fmt.Errorf("sync the audit log: %w", l.failed)
+	}
+	l.dirty = false
 	return nil
 }
 
@@ -230,7 +240,7 @@ func (l *Log) syncAlways() {
 	for {
 		select {
 		case <-t.C:
-			_ = l.Sync() // the next write fails too if the disk has failed
+			_ = l.Sync() // Append returns it
 		case <-l.stop:
 			return
 		}

@@ -263,7 +263,7 @@ func TestNewFileFails(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir)
 	add(t, l, "1")
-	l.max = 1 // each record begins a file
+	l.max = 1                                             // each record begins a file
 	if err := os.Mkdir(path(dir, 2), 0o700); err != nil { // which cannot be one
 		t.Fatal(err)
 	}

@@ -37,6 +37,12 @@ func (a *Authorizer) introspect(ctx context.Context, token string) (claims, erro
 		}
 		r.SetBasicAuth(url.QueryEscape(how.Client), url.QueryEscape(secret)) // RFC 6749, 2.3.1
 	}
+	select {
+	case a.asking <- struct{}{}:
+		defer func() { <-a.asking }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	var text json.RawMessage
 	if err := do(a.HTTP, r, &text); err != nil {
 		return nil, fmt.Errorf("ask the authorization server about a token: %w", err)
@@ -48,6 +54,8 @@ func (a *Authorizer) introspect(ctx context.Context, token string) (claims, erro
 	switch active, _ := c["active"].(bool); {
 	case !active:
 		return nil, &refusal{"the authorization server says so"}
+	case !isAccess(c):
+		return nil, &refusal{"it is no access token"}
 	case c.text("iss") != "" && c.text("iss") != a.Issuer:
 		return nil, &refusal{"it is of another issuer"}
 	case !a.meant(c) && (len(c.list("aud")) > 0 || !how.AssumeAudience):
@@ -57,4 +65,18 @@ func (a *Authorizer) introspect(ctx context.Context, token string) (claims, erro
 		return c, nil
 	}
 	return c, c.current(a.now())
+}
+
+// isAccess reports whether what a server says of a token may be about an access token: refresh tokens and ID tokens
+// are active too.
+func isAccess(c claims) bool {
+	kind := c.text("token_type")
+	if kind != "" && !strings.EqualFold(kind, "Bearer") && !strings.EqualFold(kind, "access_token") {
+		return false
+	}
+	switch strings.ToLower(c.text("typ")) { // as Keycloak says it
+	case "refresh", "offline", "id":
+		return false
+	}
+	return true
 }

@@ -64,6 +64,7 @@ type Events struct {
 type Authorizer struct {
 	Config
 	issuer *issuer
+	asking chan struct{} // has an element for each token that the server is asked about
 	now    func() time.Time
 
 	mu    sync.Mutex
@@ -72,8 +73,9 @@ type Authorizer struct {
 
 // known is what was found about a token, until it must be looked at again.
 type known struct {
-	access *api.Access
-	until  time.Time
+	access  *api.Access
+	refused string // why the token is not valid, "" if it is
+	until   time.Time
 }
 
 const (
@@ -83,6 +85,13 @@ const (
 	// rememberFor is how long a token that was checked counts without another check: so long a key may be
 	// used on after it was withdrawn.
 	rememberFor = time.Minute
+
+	// refuseFor is how long a token that is not valid is refused without another check. It is short, because keys
+	// may arrive.
+	refuseFor = 3 * time.Second
+
+	// asking is how many tokens the server is asked about at a time. Others wait, and those that are known do not.
+	asking = 32
 
 	// leeway is how far the clocks may differ.
 	leeway = time.Minute
@@ -98,7 +107,7 @@ func New(c *Config) (*Authorizer, error) {
 	case len(c.Audience) == 0 || slices.Contains(c.Audience, ""):
 		return nil, errors.New("say what tokens must be for: the audience")
 	}
-	a := &Authorizer{Config: *c, now: time.Now, known: map[[sha256.Size]byte]known{}}
+	a := &Authorizer{Config: *c, asking: make(chan struct{}, asking), now: time.Now, known: map[[sha256.Size]byte]known{}}
 	if a.MemberClaims == nil {
 		a.MemberClaims = []string{"patient", "fhirUser"}
 	}
@@ -121,15 +130,16 @@ func (a *Authorizer) Authorize(r *http.Request) (*api.Access, error) {
 	k, ok := a.known[sum]
 	a.mu.Unlock()
 	if ok && now.Before(k.until) {
+		if k.refused != "" {
+			return nil, a.refuse(r, k.refused)
+		}
 		return k.access, nil
 	}
 	claims, remember, err := a.check(r.Context(), token)
 	if err != nil {
 		if refused, ok := errors.AsType[*refusal](err); ok {
-			if a.Events.Refused != nil {
-				a.Events.Refused(r.Header.Get("X-Request-Id"), refused.reason)
-			}
-			return nil, invalidToken("the token is not valid: " + refused.reason)
+			a.remember(sum, known{refused: refused.reason, until: now.Add(refuseFor)})
+			return nil, a.refuse(r, refused.reason)
 		}
 		return nil, errors.Join(&api.Error{Status: http.StatusServiceUnavailable, Code: "transient", Text: "the authorization server cannot be reached; try again later", Retry: 10}, err)
 	}
@@ -141,13 +151,24 @@ func (a *Authorizer) Authorize(r *http.Request) (*api.Access, error) {
 	if at := claims.expires(); !at.IsZero() && at.Before(until) {
 		until = at
 	}
+	a.remember(sum, known{access: access, until: until})
+	return access, nil
+}
+
+func (a *Authorizer) remember(sum [sha256.Size]byte, k known) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.known) >= knownMax {
 		clear(a.known)
 	}
-	a.known[sum] = known{access, until}
-	return access, nil
+	a.known[sum] = k
+}
+
+func (a *Authorizer) refuse(r *http.Request, reason string) error {
+	if a.Events.Refused != nil {
+		a.Events.Refused(r.Header.Get("X-Request-Id"), reason)
+	}
+	return invalidToken("the token is not valid: " + reason)
 }
 
 // check finds what a token says, and how long that may be remembered. It fails with *refusal if the token is not

@@ -356,11 +356,13 @@ func TestIntrospection(t *testing.T) {
 	p.answers["foreign"] = map[string]any{"active": true, "aud": "x", "scope": "patient/*.read", "patient": "p1"}
 	p.answers["expired"] = map[string]any{"active": true, "aud": base, "scope": "patient/*.read", "patient": "p1", "exp": now - 300}
 	p.answers["text"] = map[string]any{"active": "true", "aud": base, "patient": "p1"}
+	p.answers["refresh"] = map[string]any{"active": true, "aud": base, "scope": "patient/*.read", "patient": "p1", "typ": "Refresh"}
+	p.answers["refresh2"] = map[string]any{"active": true, "aud": base, "scope": "patient/*.read", "patient": "p1", "token_type": "refresh_token"}
 	how := Introspection{Client: "api", Secret: func() (string, error) { return "s:cret", nil }, CacheFor: time.Minute}
 	a := p.authorizer(t, func(c *Config) { c.Introspection = &how })
 	clock := time.Now()
 	a.now = func() time.Time { return clock }
-	for token, want := range map[string]int{"good": 0, "bare": 401, "foreign": 401, "expired": 401, "text": 401, "unknown": 401} {
+	for token, want := range map[string]int{"good": 0, "bare": 401, "foreign": 401, "expired": 401, "text": 401, "unknown": 401, "refresh": 401, "refresh2": 401} {
 		if access, status, e := try(t, a, "Bearer "+token); status != want || status == 0 && access.Patient != "p1" {
 			t.Errorf("%s: %d %v", token, status, e)
 		}
@@ -368,6 +370,9 @@ func TestIntrospection(t *testing.T) {
 	asked := p.asked.Load()
 	for range 100 {
 		if _, status, _ := try(t, a, "Bearer good"); status != 0 {
+			t.Fatal(status)
+		}
+		if _, status, _ := try(t, a, "Bearer unknown"); status != 401 {
 			t.Fatal(status)
 		}
 	}

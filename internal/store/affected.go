@@ -99,13 +99,10 @@ func (s *Store) onceOfPatient(ctx context.Context, patient string, yield func(Co
 		var now string
 		if err := s.head(c.Type, c.ID, func(h *head) {
 			now = string(h.patient)
-			if c.Do = Forget; h.deleted {
-				c.Do = Erase
-			}
 		}); err != nil {
 			return err
 		}
-		c.Version = binary.BigEndian.Uint32(k[len(k)-4:]) - 1
+		c.Do, c.Version = Forget, binary.BigEndian.Uint32(k[len(k)-4:])-1
 		if now == patient {
 			continue // it goes with all its versions
 		}
@@ -116,12 +113,12 @@ func (s *Store) onceOfPatient(ctx context.Context, patient string, yield func(Co
 	return nil
 }
 
-// MadeBy yields, for each resource whose newest version has an origin, the correction that restores what
-// was before the versions of that origin. A resource that has changed since, for another reason, is
-// yielded with the remedy Forget and must stay as it is, or be corrected by whoever changed it; unless that
-// reason is undone, the name of the corrections that undo the origin: then it is passed over. It reads the
-// whole change feed. Claims come before coverages, and these before patients.
-func (s *Store) MadeBy(ctx context.Context, origin, undone string) iter.Seq2[Correction, error] {
+// MadeBy yields, for each resource whose newest content has an origin, the correction that restores what was
+// before it: the newest content of another origin that was not undone itself, of which gone has the names. A
+// resource that has other content since is yielded with the remedy Forget and must stay as it is, or be corrected
+// by whoever changed it; unless the reason is undone, the name of the corrections that undo the origin: then it is
+// passed over. It reads the whole change feed. Claims come before coverages, and these before patients.
+func (s *Store) MadeBy(ctx context.Context, origin, undone string, gone []string) iter.Seq2[Correction, error] {
 	return func(yield func(Correction, error) bool) {
 		for _, t := range slices.Backward(allTypes[:]) {
 			for c, err := range s.Changes(ctx, t, 0, nil) {
@@ -131,7 +128,8 @@ func (s *Store) MadeBy(ctx context.Context, origin, undone string) iter.Seq2[Cor
 				var fix Correction
 				done := false
 				if err == nil {
-					fix, done, err = s.unmake(ctx, &c, undone)
+					x := unmaking{store: s, change: &c, undone: undone, gone: gone}
+					fix, done, err = x.fix(ctx)
 				}
 				if err != nil {
 					yield(Correction{}, withoutKeys(err))
@@ -145,9 +143,17 @@ func (s *Store) MadeBy(ctx context.Context, origin, undone string) iter.Seq2[Cor
 	}
 }
 
-// unmake makes the correction for a version of an origin. It reports false if another version of the
-// resource is the one to correct.
-func (s *Store) unmake(ctx context.Context, c *Change, undone string) (fix Correction, ok bool, err error) {
+// unmaking finds the correction for a version of an origin.
+type unmaking struct {
+	store  *Store
+	change *Change
+	undone string
+	gone   []string
+}
+
+// fix makes the correction. It reports false if another version of the resource is the one to correct.
+func (x *unmaking) fix(ctx context.Context) (fix Correction, ok bool, err error) {
+	s, c := x.store, x.change
 	if err := s.enter(ctx); err != nil {
 		return fix, false, err
 	}
@@ -156,18 +162,29 @@ func (s *Store) unmake(ctx context.Context, c *Change, undone string) (fix Corre
 	if err := s.head(c.Type, c.ID, func(h *head) { fix.Version = h.version }); err != nil {
 		return fix, false, err
 	}
-	origin := func(version uint32) (string, error) { return s.originOf(c.Type, c.ID, version) }
-	if fix.Version != c.Version {
-		newest, err := origin(fix.Version)
-		if err != nil || newest == c.Origin || newest == undone {
-			return fix, false, err // it comes with the newest version
+	newest, err := x.at(fix.Version)
+	if err != nil {
+		return fix, false, err
+	}
+	content := newest // the version that the newest content was loaded with
+	if newest.Origin != c.Origin {
+		if content, err = x.loaded(newest); err != nil {
+			return fix, false, err
 		}
-		next, err := origin(c.Version + 1)
+	}
+	switch {
+	case content.Origin == c.Origin && content.Version != c.Version, newest.Origin == x.undone && content.Origin != c.Origin:
+		return fix, false, nil // it comes with the version of the content, or is undone
+	case content.Origin != c.Origin:
+		next, err := x.at(c.Version + 1)
 		fix.Do = Forget
-		return fix, err == nil && next != c.Origin, err
+		return fix, err == nil && next.Origin != c.Origin, err
 	}
 	for fix.To = c.Version - 1; fix.To > 0; fix.To-- {
-		o, err := origin(fix.To)
+		before, err := x.at(fix.To)
+		if err == nil && before.Origin != c.Origin && c.Restored == 0 { // a correction that is undone had its reasons
+			before, err = x.loaded(before)
+		}
 		if errors.Is(err, ErrNotFound) { // it was erased
 			fix.To = 0
 			break
@@ -175,31 +192,46 @@ func (s *Store) unmake(ctx context.Context, c *Change, undone string) (fix Corre
 		if err != nil {
 			return fix, false, err
 		}
-		if o != c.Origin {
+		if before.Origin != c.Origin && (c.Restored > 0 || !slices.Contains(x.gone, before.Origin)) {
 			break
 		}
 	}
 	return fix, true, nil
 }
 
-// originOf is the origin of a version.
-func (s *Store) originOf(t fhir.Type, id string, version uint32) (origin string, err error) {
+// loaded is the version that the content of a version was loaded with.
+func (x *unmaking) loaded(v Change) (Change, error) {
+	for v.Restored > 0 && v.Restored < v.Version {
+		next, err := x.at(v.Restored)
+		if err != nil {
+			return v, err
+		}
+		v = next
+	}
+	return v, nil
+}
+
+// at is what the change feed says of a version.
+func (x *unmaking) at(version uint32) (v Change, err error) {
+	s := x.store
+	v = Change{Type: x.change.Type, ID: x.change.ID, Version: version}
 	var b body
-	err = view(s.db, appendBodyKey(nil, t, id, version), func(v []byte) error {
-		if !b.decode(v) {
+	err = view(s.db, appendBodyKey(nil, v.Type, v.ID, version), func(text []byte) error {
+		if !b.decode(text) {
 			return &CorruptError{s.dir, "a body"}
 		}
 		return nil
 	})
 	if err != nil {
-		return "", err
+		return v, err
 	}
-	err = view(s.db, appendCommitKey(nil, t, id, version, s.commitOf(b.commit)), func(v []byte) error {
-		origin = string(v)
+	v.Commit = s.commitOf(b.commit)
+	err = view(s.db, appendCommitKey(nil, v.Type, v.ID, version, v.Commit), func(text []byte) error {
+		v.readOrigin(text)
 		return nil
 	})
 	if errors.Is(err, ErrNotFound) { // of a store from before there was a change feed
 		err = nil
 	}
-	return origin, err
+	return v, err
 }

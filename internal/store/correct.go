@@ -20,7 +20,7 @@ type Corrector interface {
 	Correct(ctx context.Context, name string, list []Correction) ([]Outcome, error)
 	KeepOut(ctx context.Context, references []string, out bool) error
 	Compartment(ctx context.Context, patient string) iter.Seq2[Correction, error]
-	MadeBy(ctx context.Context, origin, undone string) iter.Seq2[Correction, error]
+	MadeBy(ctx context.Context, origin, undone string, gone []string) iter.Seq2[Correction, error]
 	Scrub(ctx context.Context) error
 }
 
@@ -108,7 +108,7 @@ func (a *applier) correct(ctx context.Context, s *Store, name string, list []Cor
 	var put []MetaRecord
 	release := func() { s.metas.drop(put); s.instants.end(a.commit); unlock(); s.locks.unlock(a.held) }
 	account, err := s.corrected(record)
-	x := correcting{applier: a, store: s, current: map[resourceName]*pendingResource{}}
+	x := correcting{applier: a, store: s, current: map[resourceName]*pendingResource{}, erased: map[resourceName]bool{}}
 	outcomes := make([]Outcome, len(list))
 	for i := range list {
 		if err == nil {
@@ -156,6 +156,7 @@ type correcting struct {
 	*applier
 	store   *Store
 	current map[resourceName]*pendingResource
+	erased  map[resourceName]bool // they are still there for readers of the store
 }
 
 // one does one correction and counts it.
@@ -170,7 +171,7 @@ func (x *correcting) one(c *Correction, n *Corrected) (Outcome, error) {
 		}
 		x.current[name] = p
 	}
-	if !p.found {
+	if !p.found || x.erased[name] {
 		return Unchanged, nil
 	}
 	switch c.Do {
@@ -210,6 +211,7 @@ func (x *correcting) erase(c *Correction, p *pendingResource, n *Corrected) (Out
 	if p.head.deleted {
 		outcome = Unchanged
 	}
+	x.erased[resourceName{c.Type, c.ID}] = true
 	if !p.head.deleted {
 		if err := x.dropEntries(x.store, c.Type, c.ID, p, nil); err != nil {
 			return 0, err
@@ -289,7 +291,11 @@ func (x *correcting) forget(c *Correction, p *pendingResource, n *Corrected) (Ou
 	}
 	n.Erased += erased
 	x.key = appendUndoKey(x.key[:0], c.Type, c.ID, c.Version+1)
-	return Updated, x.batch.Delete(x.key, nil)
+	if err := x.batch.Delete(x.key, nil); err != nil || !p.head.deleted {
+		return Updated, err
+	}
+	p.head.sourceVersion = nil // of a deletion nothing else is left
+	return Updated, x.putHead(c.Type, c.ID, &p.head)
 }
 
 // dropVersions erases the versions of a resource that which chooses: their bodies, what they replaced,
@@ -336,6 +342,9 @@ func (x *correcting) restore(c *Correction, p *pendingResource, n *Corrected) (O
 		if err != nil {
 			return 0, err
 		}
+		if _, err := x.store.version(x.store.db, c.Type, c.ID, c.To); v == nil && errors.Is(err, ErrNotFound) {
+			v = u.append(nil) // it was erased
+		}
 		if v == nil || !u.decode(v) {
 			return 0, &CorruptError{x.store.dir, "what a version replaced"}
 		}
@@ -381,7 +390,7 @@ func (x *correcting) restore(c *Correction, p *pendingResource, n *Corrected) (O
 	if err := x.putBody(x.store, &r, next.head.version); err != nil {
 		return 0, err
 	}
-	x.made = append(x.made, Change{Commit: x.commit, Type: c.Type, ID: c.ID, Version: next.head.version})
+	x.made = append(x.made, Change{Commit: x.commit, Type: c.Type, ID: c.ID, Version: next.head.version, Restored: c.To})
 	*p = next
 	return outcome, x.putHead(c.Type, c.ID, &p.head)
 }

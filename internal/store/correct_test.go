@@ -41,10 +41,10 @@ func load(t testing.TB, s *Store, run string, resources ...*fhir.Resource) (outc
 }
 
 // undoRun corrects what a run has made, as the command does, and returns how many have changed since.
-func undoRun(s *Store, run string) (changed int, err error) {
+func undoRun(s *Store, run string, gone ...string) (changed int, err error) {
 	name := "rollback of " + run
 	var list []Correction
-	for c, err := range s.MadeBy(context.Background(), run, name) {
+	for c, err := range s.MadeBy(context.Background(), run, name, gone) {
 		switch {
 		case err != nil:
 			return changed, err
@@ -143,7 +143,7 @@ func TestRollback(t *testing.T) {
 	}
 	// What another run has changed since is its own.
 	load(t, s, "good", coverageOf("d", "p", "9", "d9"))
-	if changed, err := undoRun(s, "bad"); err != nil || changed != 4 {
+	if changed, err := undoRun(s, "bad"); err != nil || changed != 2 {
 		t.Errorf("%d have changed since (%v)", changed, err)
 	}
 }
@@ -377,5 +377,98 @@ func TestRollbackKeepsWhatOthersNeed(t *testing.T) {
 	}
 	if got := fmt.Sprint(left); got != "[o p c1 e2]" {
 		t.Errorf("left are %s", got)
+	}
+}
+
+// TestRollbacksOfOneResource undoes two bad loads that have changed the same resource, in both orders: neither
+// brings back what the other was undone for.
+func TestRollbacksOfOneResource(t *testing.T) {
+	for _, order := range [][]string{{"a", "b"}, {"b", "a"}} {
+		for _, first := range []string{"", "good"} {
+			s := open(t, t.TempDir(), Options{})
+			if first != "" {
+				load(t, s, first, coverageOf("c", "p", "1", "good"))
+			}
+			before := state(t, s)
+			load(t, s, "a", coverageOf("c", "p", "2", "bad a"))
+			load(t, s, "b", coverageOf("c", "p", "3", "bad b"))
+			var gone []string
+			for _, run := range order {
+				gone = append(gone, run)
+				if _, err := undoRun(s, run, gone...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(before, state(t, s)); diff != "" {
+				t.Errorf("%v, first %q (-want +got):\n%s", order, first, diff)
+			}
+		}
+	}
+}
+
+// TestEraseTwice erases a patient whose resource was changed and deleted: each version counts once.
+func TestEraseTwice(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	load(t, s, "r", coverageOf("c", "p", "1", "1"))
+	load(t, s, "r", coverageOf("c", "p", "2", "2"))
+	load(t, s, "r", coverageOf("other", "q", "1", "3"))
+	load(t, s, "r", coverageOf("other", "p", "2", "4"))
+	load(t, s, "r", coverageOf("other", "q", "3", "5"))
+	var gone fhir.Batch
+	gone.Delete(fhir.Coverage, "c", "2024-06-01T00:00:00Z", "3")
+	gone.Delete(fhir.Coverage, "other", "2024-06-01T00:00:00Z", "4")
+	apply(t, s, &gone)
+	for range 2 {
+		erasePatient(t, s, "p")
+	}
+	account, err := s.corrected(CorrectedSpace + "purge")
+	if err != nil || account["Coverage"].Erased != 3 {
+		t.Errorf("%+v (%v)", account, err)
+	}
+	if got := versionsOf(t, s, fhir.Coverage, "other"); len(got) != 3 { // 1 and 3 are of another
+		t.Errorf("versions %v", got)
+	}
+	st, err := s.Stats(context.Background())
+	if err != nil || st.Types[fhir.Coverage].Versions != 4 {
+		t.Errorf("%+v (%v)", st.Types[fhir.Coverage], err)
+	}
+}
+
+// TestKeepOutBesideWrites keeps resources out while batches with many records are written: neither waits for the
+// other for ever.
+func TestKeepOutBesideWrites(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	done := make(chan error, 2)
+	go func() {
+		for i := range 30 {
+			c := Commit{}
+			for j := range 5000 {
+				c.Put = append(c.Put, MetaRecord{fmt.Sprint("record/", j), []byte{byte(i)}})
+			}
+			if err := s.Apply(context.Background(), batchOf(organization(fmt.Sprint("o", i), "x")), func([]Outcome) (Commit, error) { return c, nil }); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	go func() {
+		for i := range 30 {
+			if err := s.KeepOut(context.Background(), []string{"Patient/p"}, i%2 == 0); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for range 2 {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(time.Minute):
+			t.Fatal("they wait for each other")
+		}
 	}
 }

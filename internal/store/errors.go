@@ -34,6 +34,13 @@ type FailedError struct {
 
 func (e *FailedError) Error() string { return fmt.Sprintf("store %s failed: %s", e.Dir, e.What) }
 
+// BusyError says that files with what was erased are still there, because others use them or write more.
+type BusyError struct{ Dir string }
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("store %s is too busy to remove what was erased from all its files; purge again when fewer use it", e.Dir)
+}
+
 // InUseError says that another process, or another Open in this one, holds the store.
 type InUseError struct{ Dir string }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -152,6 +153,24 @@ type Change struct {
 	ID      string
 	Version uint32
 	Origin  string // see Commit.Origin; "" if it is not known
+
+	// Restored is the version whose content a correction has brought back with this one; 0 if none.
+	Restored uint32
+}
+
+// appendOrigin appends what the change feed says of a version: what made it and, after a zero byte, which version
+// was restored.
+func (c *Change) appendOrigin(b []byte, origin string) []byte {
+	if b = append(b, origin...); c.Restored > 0 {
+		b = binary.AppendUvarint(append(b, 0), uint64(c.Restored))
+	}
+	return b
+}
+
+func (c *Change) readOrigin(v []byte) {
+	origin, rest, _ := bytes.Cut(v, []byte{0})
+	n, _ := binary.Uvarint(rest)
+	c.Origin, c.Restored = string(origin), uint32(n)
 }
 
 // Changes yields the versions of a type that were committed at an instant or later, in the order of their
@@ -181,7 +200,7 @@ func (s *Store) Changes(ctx context.Context, t fhir.Type, since int64, after *Ch
 				yield(Change{}, readError(t, err))
 				return
 			}
-			if c.Origin = string(v); !ok {
+			if c.readOrigin(v); !ok {
 				yield(Change{}, &CorruptError{s.dir, "the key of a commit"})
 				return
 			}

@@ -72,6 +72,14 @@ func (s *Store) KeepOut(ctx context.Context, references []string, out bool) erro
 		}
 		put = append(put, MetaRecord{KeptOutSpace + ref, value})
 	}
+	if err := s.putKeptOut(put, references, out); err != nil {
+		return fmt.Errorf("keep out: %w", err)
+	}
+	s.locks.barrier() // without the lock of names, which batches take after those of resources
+	return nil
+}
+
+func (s *Store) putKeptOut(put []MetaRecord, references []string, out bool) error {
 	unlock := s.guards.lock([]string{KeptOutSpace})
 	defer unlock()
 	batch := s.db.NewBatch()
@@ -79,7 +87,7 @@ func (s *Store) KeepOut(ctx context.Context, references []string, out bool) erro
 		return errors.Join(err, batch.Close())
 	}
 	if err := s.commit(batch, func() { s.metas.drop(put) }); err != nil {
-		return fmt.Errorf("keep out: %w", err)
+		return err
 	}
 	next := maps.Clone(s.keptOut.all())
 	for _, ref := range references {
@@ -90,6 +98,5 @@ func (s *Store) KeepOut(ctx context.Context, references []string, out bool) erro
 		}
 	}
 	s.keptOut.now.Store(&next)
-	s.locks.barrier()
 	return batch.Close()
 }

@@ -188,6 +188,9 @@ func withoutKeys(err error) error {
 	if corrupt, ok := errors.AsType[*CorruptError](err); ok {
 		return corrupt
 	}
+	if busy, ok := errors.AsType[*BusyError](err); ok {
+		return busy
+	}
 	if file := fileError(err); file != nil {
 		return file
 	}

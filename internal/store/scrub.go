@@ -15,6 +15,12 @@ func (s *Store) Scrub(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
+	select { // one at a time: the end of one ends what lets the other end
+	case s.scrub <- struct{}{}:
+		defer func() { <-s.scrub }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	s.scrubbing.Store(true)
 	defer s.scrubbing.Store(false)
 	err := s.fault.guard(func() error { return s.db.Compact(ctx, []byte{0}, []byte{0xff}, true) })
@@ -37,10 +43,13 @@ func (s *Store) Scrub(ctx context.Context) error {
 	return nil
 }
 
+// settleTime is how long Scrub waits for files to be rewritten, while others write and read.
+const settleTime = 10 * time.Minute
+
 // settle waits until all files of bodies were rewritten that have some of erased versions, and old files
 // are gone.
 func (s *Store) settle(ctx context.Context) error {
-	for {
+	for end := time.Now().Add(settleTime); ; {
 		m := s.db.Metrics()
 		b := &m.BlobFiles
 		if b.ValueSize == b.ReferencedValueSize && b.ObsoleteCount == 0 && b.ZombieCount == 0 && m.Table.ObsoleteCount == 0 && m.Table.ZombieCount == 0 {
@@ -52,6 +61,9 @@ func (s *Store) settle(ctx context.Context) error {
 		case <-s.fault.failed:
 			return s.fault.err()
 		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(end) {
+			return &BusyError{s.dir}
 		}
 	}
 }

@@ -72,7 +72,8 @@ type Store struct {
 	absent   metaAbsent
 	keptOut  keptOutSet
 
-	scrubbing atomic.Bool // see Scrub
+	scrubbing atomic.Bool   // see Scrub
+	scrub     chan struct{} // has an element while Scrub is under way
 	fault     *fault
 	scratch   sync.Pool // of *applier
 	observe   func(Step, time.Duration)
@@ -98,7 +99,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, lockError(dir, err)
 	}
-	s := &Store{dir: dir, lock: lock, readOnly: o.ReadOnly, fault: newFault(dir), idle: make(chan struct{}), observe: o.Observe}
+	s := &Store{dir: dir, lock: lock, readOnly: o.ReadOnly, fault: newFault(dir), idle: make(chan struct{}), scrub: make(chan struct{}, 1), observe: o.Observe}
 	s.locks.seed, s.guards.seed = maphash.MakeSeed(), maphash.MakeSeed()
 	s.scratch.New = func() any { return newApplier() }
 	version, creating, err := checkSchema(disk, dir, o.ReadOnly)

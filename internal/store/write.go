@@ -316,7 +316,8 @@ func (a *applier) putUndo(s *Store, t fhir.Type, id string, old *pendingResource
 func (a *applier) putMade(origin string) error {
 	for _, c := range a.made {
 		a.key = appendCommitKey(a.key[:0], c.Type, c.ID, c.Version, c.Commit)
-		if err := a.batch.Set(a.key, []byte(origin), nil); err != nil {
+		a.val = c.appendOrigin(a.val[:0], origin)
+		if err := a.batch.Set(a.key, a.val, nil); err != nil {
 			return err
 		}
 	}

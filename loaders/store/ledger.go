@@ -2,7 +2,9 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +12,7 @@ import (
 
 	"cpcds2fhir/internal/store"
 	"cpcds2fhir/pipeline"
+	"cpcds2fhir/schemas/fhir"
 )
 
 // The ledger of a store is the checkpoints of all runs.
@@ -84,12 +87,7 @@ func (l *Loader) SetAside() error {
 }
 
 func (l *Loader) setRunAside(run string, accounts map[string]*pipeline.Account) error {
-	name := ""
-	for n := 1; ; n++ {
-		if name = fmt.Sprint(run, setAside, n); accounts[name] == nil {
-			break
-		}
-	}
+	name := freeName(run, accounts)
 	records := map[string][]byte{}
 	for _, of := range []string{run, run + earlier} {
 		for rec, err := range l.store.AllMeta(ledger(of)) {
@@ -101,6 +99,15 @@ func (l *Loader) setRunAside(run string, accounts map[string]*pipeline.Account) 
 		}
 	}
 	return l.store.PutMeta(records)
+}
+
+// freeName is a name for what a run has loaded before it starts over.
+func freeName(run string, accounts map[string]*pipeline.Account) string {
+	for n := 1; ; n++ {
+		if name := fmt.Sprint(run, setAside, n); accounts[name] == nil {
+			return name
+		}
+	}
 }
 
 // earlier follows the id of a run in the name of the run of Ledger that has its earlier passes.
@@ -115,28 +122,69 @@ func HasEarlier(run string) (of string, ok bool) { return strings.CutSuffix(run,
 // Unchanged. Call it before the first Resume.
 func (l *Loader) Forget(run string) error { return ForgetRun(l.store, run) }
 
-// ForgetRun does what Loader.Forget does, for whoever has a store open.
+// ForgetRun does what Loader.Forget does, for whoever has a store open. If another process loads the run
+// meanwhile, its next checkpoint is refused.
 func ForgetRun(s store.Handle, run string) error {
-	sum := pipeline.Checkpoint{Done: true}
-	records := map[string][]byte{}
-	for _, of := range []string{run + earlier, run} {
-		err := eachCheckpoint(s, ledger(of), func(name string, cp *pipeline.Checkpoint) {
+	return moveCheckpoints(s, []string{run + earlier, run}, func(of []store.MetaRecord) (put []store.MetaRecord, err error) {
+		sum := pipeline.Checkpoint{Done: true}
+		for _, r := range of {
+			var cp pipeline.Checkpoint
+			if err := json.Unmarshal(r.Value, &cp); err != nil {
+				return nil, err
+			}
 			sum.Account.Add(&cp.Account)
-			records[name] = nil
-		})
+		}
+		value, err := json.Marshal(&sum)
+		return []store.MetaRecord{{Name: ledger(run+earlier) + "sum", Value: value}}, err
+	})
+}
+
+// SetRunAside gives the checkpoints of a run that has not finished to a run of another name: it can start over, and
+// what it has loaded is still accounted for.
+func SetRunAside(s store.Handle, run string) error {
+	accounts, err := Ledger(s)
+	if err != nil {
+		return err
+	}
+	name := freeName(run, accounts)
+	return moveCheckpoints(s, []string{run}, func(of []store.MetaRecord) (put []store.MetaRecord, err error) {
+		for _, r := range of {
+			put = append(put, store.MetaRecord{Name: ledger(name) + strings.TrimPrefix(r.Name, ledger(run)), Value: r.Value})
+		}
+		return put, nil
+	})
+}
+
+// moveCheckpoints replaces the checkpoints of runs by others, unless one has changed meanwhile: then it tries again.
+func moveCheckpoints(s store.Handle, runs []string, others func(of []store.MetaRecord) ([]store.MetaRecord, error)) error {
+	for {
+		var of []store.MetaRecord
+		for _, run := range runs {
+			for r, err := range s.AllMeta(ledger(run)) {
+				if err != nil {
+					return fmt.Errorf("read checkpoints: %w", err)
+				}
+				of = append(of, store.MetaRecord{Name: r.Name, Value: bytes.Clone(r.Value)})
+			}
+		}
+		if len(of) == 0 {
+			return nil
+		}
+		put, err := others(of)
 		if err != nil {
-			return fmt.Errorf("forget run: %w", err)
+			return fmt.Errorf("move checkpoints: %w", err)
+		}
+		c := store.Commit{Guards: of, Put: put}
+		for _, r := range of {
+			if !slices.ContainsFunc(put, func(p store.MetaRecord) bool { return p.Name == r.Name }) {
+				c.Put = append(c.Put, store.MetaRecord{Name: r.Name})
+			}
+		}
+		err = s.Apply(context.Background(), &fhir.Batch{}, func([]store.Outcome) (store.Commit, error) { return c, nil })
+		if !errors.Is(err, store.ErrChanged) {
+			return err
 		}
 	}
-	if len(records) == 0 {
-		return nil
-	}
-	value, err := json.Marshal(&sum)
-	if err != nil {
-		return fmt.Errorf("forget run: %w", err)
-	}
-	records[ledger(run+earlier)+"sum"] = value
-	return s.PutMeta(records)
 }
 
 // Corrected returns what corrections by hand have done to a store, by type; names are those of the

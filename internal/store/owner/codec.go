@@ -225,6 +225,7 @@ func (e *encoder) change(c store.Change) {
 	e.text(c.ID)
 	e.uint(uint64(c.Version))
 	e.text(c.Origin)
+	e.uint(uint64(c.Restored))
 }
 
 func (d *decoder) change() (c store.Change) {
@@ -232,7 +233,7 @@ func (d *decoder) change() (c store.Change) {
 	if t := d.take(1); len(t) == 1 {
 		c.Type = fhir.Type(t[0])
 	}
-	c.ID, c.Version, c.Origin = d.text(), uint32(d.uint()), d.text()
+	c.ID, c.Version, c.Origin, c.Restored = d.text(), uint32(d.uint()), d.text(), uint32(d.uint())
 	return c
 }
 

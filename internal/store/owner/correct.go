@@ -64,11 +64,12 @@ func (s *Shared) Compartment(ctx context.Context, patient string) iter.Seq2[stor
 }
 
 // MadeBy implements store.Corrector.
-func (s *Shared) MadeBy(ctx context.Context, origin, undone string) iter.Seq2[store.Correction, error] {
-	return stream(ctx, s, func(st *store.Store) iter.Seq2[store.Correction, error] { return st.MadeBy(ctx, origin, undone) }, func(e *encoder) {
+func (s *Shared) MadeBy(ctx context.Context, origin, undone string, gone []string) iter.Seq2[store.Correction, error] {
+	return stream(ctx, s, func(st *store.Store) iter.Seq2[store.Correction, error] { return st.MadeBy(ctx, origin, undone, gone) }, func(e *encoder) {
 		e.begin(askMadeBy)
 		e.text(origin)
 		e.text(undone)
+		e.texts(gone)
 	}, (*decoder).correction)
 }
 
@@ -92,8 +93,8 @@ func (c *session) correct(ctx context.Context, kind byte, d *decoder) error {
 	case askCompartment:
 		return answerAll(c, d, c.st.Compartment(ctx, d.text()), c.enc.correction)
 	case askMadeBy:
-		origin, undone := d.text(), d.text()
-		return answerAll(c, d, c.st.MadeBy(ctx, origin, undone), c.enc.correction)
+		origin, undone, gone := d.text(), d.text(), d.texts()
+		return answerAll(c, d, c.st.MadeBy(ctx, origin, undone, gone), c.enc.correction)
 	}
 	return c.answer(d, func() error { return c.st.Scrub(ctx) })
 }

@@ -43,14 +43,14 @@ func TestCorrectThroughSocket(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	correct(user, "undo", user.MadeBy(ctx, "bad", "undo"), store.Deleted, store.Updated)
-	for c := range own.MadeBy(ctx, "bad", "undo") {
+	correct(user, "undo", user.MadeBy(ctx, "bad", "undo", nil), store.Deleted, store.Updated)
+	for c := range own.MadeBy(ctx, "bad", "undo", nil) {
 		t.Errorf("%+v is left", c)
 	}
 	if err := user.KeepOut(ctx, []string{"Patient/p"}, true); err != nil {
 		t.Fatal(err)
 	}
-	correct(user, "purge", user.Compartment(ctx, "p"), store.Deleted, store.Unchanged) // c1 was deleted already
+	correct(user, "purge", user.Compartment(ctx, "p"), store.Deleted, store.Updated) // of c1, which was deleted, only an older version
 	if err := user.Scrub(ctx); err != nil {
 		t.Error(err)
 	}
