@@ -127,7 +127,7 @@ func (c *serveConfig) checkIssuer(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	how := ""
+	var how string
 	if in := &c.Authorization.Introspection; in.Enabled {
 		at := cmp.Or(in.URL, m.IntrospectionEndpoint)
 		if at == "" {
