@@ -189,7 +189,7 @@ func unfinished(ledger map[string]*pipeline.Account, manifests []*manifest.Manif
 // describeUnfinished describes a run that was stopped.
 func describeUnfinished(state, run string) string {
 	if of, ok := storeloader.WasSetAside(run); ok {
-		return fmt.Sprintf("What run %s wrote before it was undone, or its state folder was lost or renamed, is counted.", of)
+		return fmt.Sprintf("What run %s wrote before its state folder was lost or renamed, or before it was undone, is counted.", of)
 	}
 	if of, ok := storeloader.HasEarlier(run); ok {
 		return fmt.Sprintf("What earlier loads of run %s wrote before their accounts were lost is counted.", of)
