@@ -59,12 +59,11 @@ func (f *auditFlags) choosing(c *cobra.Command) {
 // folder is the folder of the log, which must exist.
 func (f *auditFlags) folder() (string, error) {
 	dir := auditOf(f.store, f.dir)
-	info, err := os.Stat(dir)
-	switch {
-	case err != nil:
+	if err := folder("audit log", dir); err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(dir); err != nil {
 		return "", environmentf("open the audit log: %w", err)
-	case !info.IsDir():
-		return "", environmentf("open the audit log: %s is not a folder", dir)
 	}
 	return dir, nil
 }

@@ -239,13 +239,20 @@ func countStore(ctx context.Context, dir string) (*counted, error) {
 	return n, err
 }
 
-// openStore opens an existing store for reading, through the process that has it open if there is one.
-func openStore(dir string) (store.Handle, error) {
+func storeExists(dir string) error {
 	if err := folder("store "+dir, dir); err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := os.Stat(dir); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
+		return fmt.Errorf("open store: %w", err)
+	}
+	return nil
+}
+
+// openStore opens an existing store for reading, through the process that has it open if there is one.
+func openStore(dir string) (store.Handle, error) {
+	if err := storeExists(dir); err != nil {
+		return nil, err
 	}
 	return owner.OpenReader(dir, store.Options{}, owner.Options{Program: toolVersion()})
 }

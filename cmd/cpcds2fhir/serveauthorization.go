@@ -94,11 +94,7 @@ func (c *serveConfig) authorizer(ctx context.Context, log *zap.Logger) (*authori
 	}
 	who.security = &api.Security{Authorize: m.AuthorizationEndpoint, Token: m.TokenEndpoint, Introspect: m.IntrospectionEndpoint,
 		Revoke: m.RevocationEndpoint, Register: m.RegistrationEndpoint}
-	var claimed []string
-	if len(c.Authorization.Capabilities) > 0 {
-		claimed = c.Authorization.Capabilities
-	}
-	who.configuration = m.Configuration(claimed)
+	who.configuration = m.Configuration(c.Authorization.Capabilities)
 	return who, nil
 }
 

@@ -33,12 +33,20 @@ func newStore() *cobra.Command {
 
 // openNamed opens the store that --store names. It also accepts load's form, store:DIR.
 func openNamed(name string) (store.Handle, string, error) {
-	dir := strings.TrimPrefix(name, "store:")
-	if dir == "" || strings.HasPrefix(name, "ndjson:") {
-		return nil, "", usagef("--store %q: use the folder of a store", name)
+	dir, err := storeNamed(name)
+	if err != nil {
+		return nil, "", err
 	}
 	s, err := openStore(dir)
 	return s, dir, err
+}
+
+func storeNamed(name string) (dir string, err error) {
+	dir = strings.TrimPrefix(name, "store:")
+	if dir == "" || strings.HasPrefix(name, "ndjson:") {
+		return "", usagef("--store %q: use the folder of a store", name)
+	}
+	return dir, nil
 }
 
 // typeStats is what stats count of one type, as JSON.

@@ -63,23 +63,26 @@ type correction struct {
 
 // begin opens the store and the audit log, and says in it that a correction begins.
 func (f *correctFlags) begin(c *cobra.Command, record audit.Record, name string) (*correction, error) {
-	dir := strings.TrimPrefix(*f.store, "store:")
-	s, _, err := openNamed(dir) // for reading: it must exist
+	dir, err := storeNamed(*f.store)
+	if err == nil {
+		err = storeExists(dir)
+	}
 	if err != nil {
 		return nil, err
 	}
-	x := &correction{flags: f, store: s, record: record, name: name, counts: map[string]int64{}, out: c.OutOrStdout()}
+	x := &correction{flags: f, record: record, name: name, counts: map[string]int64{}, out: c.OutOrStdout()}
 	if f.dryRun {
-		x.correct = s.(store.Corrector)
-		return x, nil
+		x.store, err = openStore(dir)
+	} else {
+		x.store, err = storeloader.OpenHandle(dir, &storeloader.Options{})
 	}
-	if err := s.Close(); err != nil {
-		return nil, err
-	}
-	if x.store, err = storeloader.OpenHandle(dir, &storeloader.Options{}); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	x.correct = x.store.(store.Corrector)
+	if f.dryRun {
+		return x, nil
+	}
 	if x.audit, err = audit.Open(auditOf(dir, f.audit)); err == nil {
 		x.record.User, x.record.Note = userName(), f.note
 		if f.keepOut {
@@ -133,8 +136,8 @@ func (x *correction) end(err error) error {
 const correctAtOnce = 200
 
 // apply does corrections, of one type at a time: see store.Correct. It counts what was done. In a dry run it
-// counts what would be, as far as that is known without trying.
-func (x *correction) apply(ctx context.Context, list []store.Correction) error {
+// counts what would be, as far as that is known without trying. done is how many resources it has changed.
+func (x *correction) apply(ctx context.Context, list []store.Correction) (done int, err error) {
 	for len(list) > 0 {
 		n := slices.IndexFunc(list, func(c store.Correction) bool { return c.Type != list[0].Type })
 		if n < 0 {
@@ -154,12 +157,14 @@ func (x *correction) apply(ctx context.Context, list []store.Correction) error {
 				}
 			}
 		} else {
-			var err error
 			if outcomes, err = x.correct.Correct(ctx, x.name, part); err != nil {
-				return err
+				return done, err
 			}
 		}
 		for i, o := range outcomes {
+			if o != store.Unchanged && o != store.Stale {
+				done++
+			}
 			if what := whatWasDone(&part[i], o); what != "" {
 				x.counts[part[i].Type.String()+" "+what]++
 			}
@@ -168,8 +173,11 @@ func (x *correction) apply(ctx context.Context, list []store.Correction) error {
 			}
 		}
 	}
-	return nil
+	return done, nil
 }
+
+// keptBack is what was done with a resource that a rollback does not delete.
+const keptBack = "kept, because others may refer to it"
 
 func whatWasDone(c *store.Correction, o store.Outcome) string {
 	switch {
@@ -184,7 +192,7 @@ func whatWasDone(c *store.Correction, o store.Outcome) string {
 	case o == store.Created:
 		return "restored"
 	case o == store.Stale:
-		return "kept, because others may refer to it"
+		return keptBack
 	}
 	return ""
 }
@@ -253,7 +261,7 @@ func newStoreDelete(dir *string) *cobra.Command {
 	return c
 }
 
-// exist passes over what is not in the store, which is an error if nothing is left.
+// exist fails if one of the resources was never in the store.
 func (x *correction) exist(ctx context.Context, list []store.Correction) error {
 	for _, c := range list {
 		if _, err := x.store.Get(ctx, c.Type, c.ID); err != nil {
@@ -276,7 +284,7 @@ func (x *correction) remove(ctx context.Context, list []store.Correction, names 
 			return err
 		}
 	}
-	if err := x.apply(ctx, list); err != nil {
+	if _, err := x.apply(ctx, list); err != nil {
 		return err
 	}
 	x.report()
@@ -350,13 +358,13 @@ func (x *correction) purge(ctx context.Context, what store.Correction, compartme
 				list = append(list, c)
 			}
 		}
-		// A patient goes last: what is left after an interruption is found by it.
 		if missing != nil && len(list) == 1 && !x.flags.keepOut {
 			return missing
 		}
+		// A patient goes last: what is left after an interruption is found by it.
 		slices.SortStableFunc(list, func(a, b store.Correction) int { return int(b.Type) - int(a.Type) })
 	}
-	if err := x.apply(ctx, list); err != nil {
+	if _, err := x.apply(ctx, list); err != nil {
 		return err
 	}
 	if scrub && !x.flags.dryRun {

@@ -159,14 +159,12 @@ type undoing struct {
 
 // pass corrects what there is to correct, and reports whether there was anything.
 func (u *undoing) pass(ctx context.Context) (did bool, err error) {
-	const kept = " kept"
-	maps.DeleteFunc(u.counts, func(what string, _ int64) bool { return strings.Contains(what, kept) })
+	maps.DeleteFunc(u.counts, func(what string, _ int64) bool { return strings.HasSuffix(what, keptBack) }) // they come again
 	u.changed = map[fhir.Type]int64{}
-	before := u.done(kept)
 	list := []store.Correction{}
 	flush := func() error {
-		err := u.apply(ctx, list)
-		list = list[:0]
+		n, err := u.apply(ctx, list)
+		list, did = list[:0], did || n > 0
 		return err
 	}
 	for c, err := range u.correct.MadeBy(ctx, u.run, u.name, u.gone) {
@@ -184,15 +182,5 @@ func (u *undoing) pass(ctx context.Context) (did bool, err error) {
 		}
 	}
 	err = flush()
-	return u.done(kept) > before, err
-}
-
-// done is how many resources were corrected.
-func (u *undoing) done(kept string) (n int64) {
-	for what, count := range u.counts {
-		if !strings.Contains(what, kept) {
-			n += count
-		}
-	}
-	return n
+	return did, err
 }

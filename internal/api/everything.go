@@ -83,7 +83,7 @@ func (x *exchange) everything(id string) error {
 	if err != nil {
 		return err
 	}
-	if err := x.room(x.r.Context(), q.count); err != nil {
+	if err := x.room(q.count); err != nil {
 		return err
 	}
 	links := &query{resourceType: tableOf(fhir.Patient), kept: q.kept}

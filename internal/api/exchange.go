@@ -22,7 +22,7 @@ const jsonType = "application/fhir+json; charset=utf-8"
 
 // requestID is the id that a proxy has given a request, or a new one.
 func requestID(r *http.Request) string {
-	if id := r.Header.Get("X-Request-Id"); id != "" && checkable(id) {
+	if id := r.Header.Get("X-Request-Id"); IsID(id) {
 		return id
 	}
 	return rand.Text()

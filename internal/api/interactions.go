@@ -24,7 +24,7 @@ func (x *exchange) search(t *resourceType) error {
 	if err != nil {
 		return err
 	}
-	if err := x.room(x.r.Context(), q.count); err != nil {
+	if err := x.room(q.count); err != nil {
 		return err
 	}
 	b, text, err := x.finder().page(x.r.Context(), q, &x.cursors, x.base)
@@ -304,7 +304,7 @@ func (x *exchange) history(t *resourceType, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := x.room(x.r.Context(), count); err != nil {
+	if err := x.room(count); err != nil {
 		return err
 	}
 	var list []*entry

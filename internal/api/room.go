@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -23,12 +22,12 @@ const (
 )
 
 // room waits for memory for an answer with so many entries. It is given back when the answer was sent.
-func (x *exchange) room(ctx context.Context, entries int) error {
+func (x *exchange) room(entries int) error {
 	n := min(int64(entries)*entryRoom, x.Limits.Memory)
 	if n <= littleRoom {
 		return nil
 	}
-	if err := x.answers.Acquire(ctx, n); err != nil {
+	if err := x.answers.Acquire(x.r.Context(), n); err != nil {
 		return errors.Join(&Error{Status: http.StatusServiceUnavailable, Code: "throttled", Text: "there are too many large answers at a time; try again, or ask for less", Retry: 5}, err)
 	}
 	x.held += n

@@ -342,7 +342,7 @@ func (x *exchange) route(path []string) (route, error) {
 		return unknown, &Error{Status: http.StatusNotFound, Code: "not-supported", Text: "the server does not have this type; /metadata lists those that it has"}
 	}
 	x.answer.Type = t.typ.String()
-	if len(path) > 1 && checkable(path[1]) {
+	if len(path) > 1 && IsID(path[1]) {
 		x.answer.ID = path[1]
 	}
 	switch {
@@ -364,7 +364,7 @@ func (x *exchange) route(path []string) (route, error) {
 	return unknown, &Error{Status: http.StatusNotFound, Code: "not-supported", Text: "the server has no such interaction; /metadata lists those that it has"}
 }
 
-// checkable reports whether a segment may be an id, which may be logged.
-func checkable(id string) bool {
-	return len(id) <= 64 && strings.Trim(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.") == ""
+// IsID reports whether a text may be the id of a resource or a request, which may be logged.
+func IsID(id string) bool {
+	return id != "" && len(id) <= 64 && strings.Trim(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.") == ""
 }

@@ -7,9 +7,9 @@ import (
 
 // Configuration is the document at .well-known/smart-configuration of the API (SMART App Launch 2.2,
 // Conformance) for an authorization server that is not ours. It claims what the metadata of the server says and
-// what the API itself enforces; capabilities, unless it is nil, is what to claim instead.
+// what the API itself enforces; capabilities, unless there are none, are what to claim instead.
 func (m *Metadata) Configuration(capabilities []string) []byte {
-	if capabilities == nil {
+	if len(capabilities) == 0 {
 		capabilities = m.capabilities()
 	}
 	c := struct {

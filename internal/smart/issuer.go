@@ -200,8 +200,7 @@ func (i *issuer) fetch(ctx context.Context, from string, into any) error {
 func do(client *http.Client, r *http.Request, into any) error {
 	resp, err := client.Do(r)
 	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) {
+		if u, ok := errors.AsType[*url.Error](err); ok { // without the URL
 			err = u.Err
 		}
 		return err

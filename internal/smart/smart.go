@@ -258,5 +258,5 @@ func member(text string) (id string, ok bool) {
 	if len(parts) > 1 && parts[len(parts)-2] != "Patient" {
 		return "", false
 	}
-	return id, id != "" && len(id) <= 64 && strings.Trim(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.") == ""
+	return id, api.IsID(id)
 }

@@ -139,16 +139,18 @@ func (a *applier) correct(ctx context.Context, s *Store, name string, list []Cor
 
 func (s *Store) corrected(record string) (map[string]Corrected, error) {
 	account := map[string]Corrected{}
-	err := view(s.db, metaKey(record), func(v []byte) error {
-		if json.Unmarshal(v, &account) != nil {
-			return &CorruptError{s.dir, "an account of corrections"}
-		}
-		return nil
-	})
+	err := view(s.db, metaKey(record), func(v []byte) error { return s.readCorrected(v, &account) })
 	if errors.Is(err, ErrNotFound) {
 		err = nil
 	}
 	return account, err
+}
+
+func (s *Store) readCorrected(v []byte, account *map[string]Corrected) error {
+	if json.Unmarshal(v, account) != nil {
+		return &CorruptError{s.dir, "an account of corrections"}
+	}
+	return nil
 }
 
 // correcting is one Correct under way. The locks are held.
@@ -233,7 +235,7 @@ func (x *correcting) erase(c *Correction, p *pendingResource, n *Corrected) (Out
 	n.Deleted++
 	p.head = head{deleted: true, version: p.head.version + 1, lastUpdated: []byte(x.now()), commit: x.commit}
 	p.row = nil
-	if err := x.putTombstone(c, p); err != nil {
+	if err := x.putTombstone(c.Type, c.ID, &p.head); err != nil {
 		return 0, err
 	}
 	return outcome, x.putHead(c.Type, c.ID, &p.head)
@@ -271,13 +273,6 @@ func (x *correcting) needed(c *Correction, p *pendingResource) (needed bool, err
 		})
 	}
 	return needed, nil
-}
-
-func (x *correcting) putTombstone(c *Correction, p *pendingResource) error {
-	x.key = appendBodyKey(x.key[:0], c.Type, c.ID, p.head.version)
-	x.val = (&body{deleted: true, lastUpdated: string(p.head.lastUpdated), commit: x.commit}).append(x.val[:0])
-	x.made = append(x.made, Change{Commit: x.commit, Type: c.Type, ID: c.ID, Version: p.head.version})
-	return x.batch.Set(x.key, x.val, nil)
 }
 
 // forget erases an older version, and what the next one says about it.
@@ -342,10 +337,10 @@ func (x *correcting) restore(c *Correction, p *pendingResource, n *Corrected) (O
 		if err != nil {
 			return 0, err
 		}
-		if _, err := x.store.version(x.store.db, c.Type, c.ID, c.To); v == nil && errors.Is(err, ErrNotFound) {
-			v = u.append(nil) // it was erased
-		}
-		if v == nil || !u.decode(v) {
+		switch {
+		case v != nil && u.decode(v):
+		case v == nil && errors.Is(x.has(c.Type, c.ID, c.To), ErrNotFound): // it was erased: nothing was before
+		default:
 			return 0, &CorruptError{x.store.dir, "what a version replaced"}
 		}
 	}
@@ -370,27 +365,20 @@ func (x *correcting) restore(c *Correction, p *pendingResource, n *Corrected) (O
 		outcome = Created
 	}
 	next := *p
-	next.head = head{
-		hash: xxh3.Hash128(e.JSON).Bytes(), version: p.head.version + 1, lastUpdated: keep(x.applier, w.lastUpdated),
-		sourceVersion: u.sourceVersion, patient: keep(x.applier, w.patient(c.Type, c.ID)), commit: x.commit,
-	}
+	next.head.sourceVersion = u.sourceVersion
 	r := fhir.Resource{Type: c.Type, ID: c.ID, LastUpdated: string(w.lastUpdated), JSON: e.JSON}
 	w.each(func(p fhir.Param, value []byte) bool {
 		r.Keys = append(r.Keys, fhir.Key{Param: p, Value: string(value)})
 		return true
 	})
-	x.val = appendRow(x.val[:0], &r, x.commit)
-	next.row = keep(x.applier, x.val)
-	if err := x.putUndo(x.store, c.Type, c.ID, p); err != nil {
+	if err := x.putVersion(x.store, &r, xxh3.Hash128(e.JSON).Bytes(), p, &next, c.To); err != nil {
 		return 0, err
 	}
-	if err := x.putEntries(x.store, &r, p, &next); err != nil {
-		return 0, err
-	}
-	if err := x.putBody(x.store, &r, next.head.version); err != nil {
-		return 0, err
-	}
-	x.made = append(x.made, Change{Commit: x.commit, Type: c.Type, ID: c.ID, Version: next.head.version, Restored: c.To})
 	*p = next
 	return outcome, x.putHead(c.Type, c.ID, &p.head)
+}
+
+// has returns ErrNotFound if there is no such version.
+func (x *correcting) has(t fhir.Type, id string, version uint32) error {
+	return view(x.store.db, appendBodyKey(nil, t, id, version), func([]byte) error { return nil })
 }

@@ -112,17 +112,13 @@ type row struct {
 }
 
 func appendRow(b []byte, r *fhir.Resource, commit int64) []byte {
-	b = appendRowHead(b, r.LastUpdated, commit)
+	b = appendText(b, r.LastUpdated)
+	b = binary.AppendUvarint(append(b, rowCommit), uint64(commit))
 	for _, k := range r.Keys {
 		b = append(b, byte(k.Param))
 		b = appendText(b, k.Value)
 	}
 	return b
-}
-
-func appendRowHead[T string | []byte](b []byte, lastUpdated T, commit int64) []byte {
-	b = appendText(b, lastUpdated)
-	return binary.AppendUvarint(append(b, rowCommit), uint64(commit))
 }
 
 func (r *row) decode(b []byte) bool {

@@ -28,10 +28,10 @@ type TypeStats struct {
 // withoutErased takes the versions that were erased off.
 func (s *Store) withoutErased(st *Stats) error {
 	for r, err := range s.AllMeta(CorrectedSpace) {
-		if err != nil {
-			return err
+		var account map[string]Corrected
+		if err == nil {
+			err = s.readCorrected(r.Value, &account)
 		}
-		account, err := s.corrected(r.Name)
 		if err != nil {
 			return err
 		}

@@ -87,26 +87,35 @@ func (a *applier) write(s *Store, r *fhir.Resource, sum hash) (Outcome, error) {
 			return 0, err
 		}
 	default:
-		next.head.deleted, next.head.hash = false, sum
-		next.head.version++
-		next.head.lastUpdated = keep(a, r.LastUpdated)
-		next.head.patient = keep(a, patientOf(r))
-		next.head.commit = a.commit
-		a.val = appendRow(a.val[:0], r, a.commit)
-		next.row = keep(a, a.val)
-		if err := a.putUndo(s, r.Type, r.ID, old); err != nil {
+		if err := a.putVersion(s, r, sum, old, &next, 0); err != nil {
 			return 0, err
 		}
-		if err := a.putEntries(s, r, old, &next); err != nil {
-			return 0, err
-		}
-		if err := a.putBody(s, r, next.head.version); err != nil {
-			return 0, err
-		}
-		a.made = append(a.made, Change{Commit: a.commit, Type: r.Type, ID: r.ID, Version: next.head.version})
 	}
 	*old = next
 	return d.outcome, a.putHead(r.Type, r.ID, &next.head)
+}
+
+// putVersion adds a version with its body and index entries, and keeps what it replaces. restored is the version
+// that has this content already, 0 if it is new.
+func (a *applier) putVersion(s *Store, r *fhir.Resource, sum hash, old, next *pendingResource, restored uint32) error {
+	next.head.deleted, next.head.hash = false, sum
+	next.head.version++
+	next.head.lastUpdated = keep(a, r.LastUpdated)
+	next.head.patient = keep(a, patientOf(r))
+	next.head.commit = a.commit
+	a.val = appendRow(a.val[:0], r, a.commit)
+	next.row = keep(a, a.val)
+	if err := a.putUndo(s, r.Type, r.ID, old); err != nil {
+		return err
+	}
+	if err := a.putEntries(s, r, old, next); err != nil {
+		return err
+	}
+	if err := a.putBody(s, r, next.head.version); err != nil {
+		return err
+	}
+	a.made = append(a.made, Change{Commit: a.commit, Type: r.Type, ID: r.ID, Version: next.head.version, Restored: restored})
+	return nil
 }
 
 // bury adds a version that marks the resource as deleted, and removes its index entries.
@@ -119,13 +128,15 @@ func (a *applier) bury(s *Store, r *fhir.Resource, old, next *pendingResource) e
 	}
 	next.head = head{deleted: true, version: old.head.version + 1, lastUpdated: keep(a, r.LastUpdated), sourceVersion: next.head.sourceVersion, commit: a.commit}
 	next.row = nil
-	a.key = appendBodyKey(a.key[:0], r.Type, r.ID, next.head.version)
-	a.val = (&body{deleted: true, lastUpdated: r.LastUpdated, commit: a.commit}).append(a.val[:0])
-	if err := a.batch.Set(a.key, a.val, nil); err != nil {
-		return err
-	}
-	a.made = append(a.made, Change{Commit: a.commit, Type: r.Type, ID: r.ID, Version: next.head.version})
-	return nil
+	return a.putTombstone(r.Type, r.ID, &next.head)
+}
+
+// putTombstone adds the body of a version that marks a resource as deleted.
+func (a *applier) putTombstone(t fhir.Type, id string, h *head) error {
+	a.key = appendBodyKey(a.key[:0], t, id, h.version)
+	a.val = (&body{deleted: true, lastUpdated: string(h.lastUpdated), commit: a.commit}).append(a.val[:0])
+	a.made = append(a.made, Change{Commit: a.commit, Type: t, ID: id, Version: h.version})
+	return a.batch.Set(a.key, a.val, nil)
 }
 
 // findAll reads the store's records of the names, without a lock: in key order with one iterator,

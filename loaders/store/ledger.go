@@ -79,26 +79,11 @@ func (l *Loader) SetAside() error {
 			}
 			run = of
 		}
-		if err := l.setRunAside(run, accounts); err != nil {
+		if err := moveAside(l.store, []string{run, run + earlier}, freeName(run, accounts)); err != nil {
 			return fmt.Errorf("set run aside: %w", err)
 		}
 	}
 	return nil
-}
-
-func (l *Loader) setRunAside(run string, accounts map[string]*pipeline.Account) error {
-	name := freeName(run, accounts)
-	records := map[string][]byte{}
-	for _, of := range []string{run, run + earlier} {
-		for rec, err := range l.store.AllMeta(ledger(of)) {
-			if err != nil {
-				return err
-			}
-			records[rec.Name] = nil
-			records[ledger(name)+strings.TrimPrefix(rec.Name, ledger(of))] = bytes.Clone(rec.Value)
-		}
-	}
-	return l.store.PutMeta(records)
 }
 
 // freeName is a name for what a run has loaded before it starts over.
@@ -146,10 +131,15 @@ func SetRunAside(s store.Handle, run string) error {
 	if err != nil {
 		return err
 	}
-	name := freeName(run, accounts)
-	return moveCheckpoints(s, []string{run}, func(of []store.MetaRecord) (put []store.MetaRecord, err error) {
+	return moveAside(s, []string{run}, freeName(run, accounts))
+}
+
+// moveAside gives the checkpoints of runs to a run of another name.
+func moveAside(s store.Handle, runs []string, name string) error {
+	return moveCheckpoints(s, runs, func(of []store.MetaRecord) (put []store.MetaRecord, err error) {
 		for _, r := range of {
-			put = append(put, store.MetaRecord{Name: ledger(name) + strings.TrimPrefix(r.Name, ledger(run)), Value: r.Value})
+			_, lane, _ := strings.Cut(r.Name, "\x00")
+			put = append(put, store.MetaRecord{Name: ledger(name) + lane, Value: r.Value})
 		}
 		return put, nil
 	})
