@@ -77,6 +77,12 @@ var rooms = []room{
 	{packages: "internal/store/owner", imports: []string{"internal/store", "schemas/fhir"}},
 	{packages: "internal/api", imports: []string{"internal/store", "schemas/fhir"}}, // it knows no HTTP listener, and no token
 	{packages: "internal/smart", imports: []string{"internal/api"}},                 // it checks tokens, and knows no store
+	{packages: "internal/smart/authserver", imports: []string{"internal/accounts", "internal/api", "internal/smart"}},
+	{packages: "internal/smart/blackbox"}, // it knows servers by their URLs only
+	{packages: "internal/accounts"},       // it knows people and apps, and nothing of claims
+	{packages: "internal/identity", imports: []string{"internal/accounts"}},
+	{packages: "internal/site", imports: []string{"internal/accounts", "internal/identity", "internal/smart/authserver"}}, // it reads no claims but through the API
+	{packages: "internal/sandbox", imports: []string{"internal/accounts", "internal/synth", "schemas/cpcds"}},
 	{packages: "internal/audit"}, // it knows ids, and neither store nor API
 	{packages: "internal/synth", imports: []string{"schemas/cpcds", "schemas/carin"}},
 	{packages: "internal/verify", imports: []string{"internal/store", "internal/store/owner"}},
@@ -112,11 +118,17 @@ var confined = map[string][]string{
 	"github.com/vbauerster/mpb":        {"cmd/..."},
 	"go.uber.org/zap":                  {"cmd/..."},
 	"golang.org/x/time":                {"internal/api"},
-	"github.com/go-jose/go-jose":       {"internal/smart"},
+	"github.com/go-jose/go-jose":       {"internal/smart/..."},
+	"github.com/coreos/go-oidc":        {"internal/identity"},
+	"golang.org/x/oauth2":              {"internal/identity"},
+	"golang.org/x/crypto":              {"internal/accounts"},
+	"modernc.org/sqlite":               {"internal/accounts"},
+	"github.com/jackc/pgx":             {"internal/accounts"},
+	"github.com/pressly/goose":         {"internal/accounts"},
 	"github.com/google/fhir":           {"internal/verify/strict"},
 	"github.com/rogpeppe/go-internal":  nil,
 	"github.com/google/go-cmp":         {"loaders/loadertest"},
-	"testing":                          {"loaders/loadertest"},
+	"testing":                          {"loaders/loadertest", "internal/smart/blackbox"},
 }
 
 // banned modules are imported nowhere, tests included.
