@@ -307,11 +307,11 @@ func (s *Server) Allow(ctx context.Context, request string, d *Decision) (string
 		Secret: random(), Grant: g.ID, Client: r.Client, RedirectURI: r.RedirectURI, Challenge: r.Challenge, Nonce: r.Nonce, Utah: r.Utah,
 		Expires: now.Add(s.CodeFor),
 	}
-	if err := s.happened(&Event{Action: "authorize", Client: r.Client, User: d.User, Patient: d.Patient, Grant: g.ID, Scopes: scopes, Utah: r.Utah}); err != nil {
-		return "", err
-	}
 	if err := s.Accounts.Approve(ctx, request, g, code); err != nil {
 		return "", err
+	}
+	if err := s.happened(&Event{Action: "authorize", Client: r.Client, User: d.User, Patient: d.Patient, Grant: g.ID, Scopes: scopes, Utah: r.Utah}); err != nil {
+		return "", errors.Join(err, s.Accounts.RevokeGrant(ctx, g.ID)) // what cannot be recorded does not count
 	}
 	return s.answerTo(r.RedirectURI, url.Values{"code": {code.Secret}, "state": {r.State}}), nil
 }
@@ -322,10 +322,10 @@ func (s *Server) Deny(ctx context.Context, request string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := s.happened(&Event{Action: "deny", Client: r.Client, User: r.User, Utah: r.Utah}); err != nil {
+	if err := s.Accounts.Deny(ctx, request); err != nil {
 		return "", err
 	}
-	if err := s.Accounts.Deny(ctx, request); err != nil {
+	if err := s.happened(&Event{Action: "deny", Client: r.Client, User: r.User, Utah: r.Utah}); err != nil {
 		return "", err
 	}
 	return s.answerTo(r.RedirectURI, url.Values{"error": {"access_denied"}, "error_description": {"the member has not allowed it"}, "state": {r.State}}), nil
