@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"cpcds2fhir/internal/site"
+	"cpcds2fhir/internal/store"
 )
 
 // serveConfig is a serve.yaml.
@@ -43,8 +46,10 @@ type serveConfig struct {
 	Admin string        `yaml:"admin"`
 	Log   string        `yaml:"log"`
 
-	// ready is called before the first request is answered; nil is nothing. The sandbox sets it.
-	ready func(ctx context.Context, who *authorization) error
+	// The sandbox sets these: what happens before the first request is answered, and the logins that the page for
+	// signing in shows.
+	ready func(ctx context.Context, who *authorization, st store.Handle) error
+	demo  []site.Login
 }
 
 // fullServeConfig is a serve.yaml with all settings.

@@ -141,7 +141,7 @@ func (c *serveConfig) startEmbedded(ctx context.Context, l *audit.Log, log *zap.
 		Accounts: a, Issuer: c.issuer(), FHIRBase: strings.TrimSuffix(c.Base, "/"), MissingAudience: own.MissingAudience,
 		CodeFor: own.Life.Code, RequestFor: own.Life.Request, AccessFor: own.Life.Access, ServiceFor: own.Life.Service, Grace: own.Life.Grace,
 		Registration: own.Registration,
-		Brand: authserver.Brand{Name: own.Agency.Name, Aliases: own.Agency.Aliases, Website: own.Agency.Website, Logo: own.Agency.Logo, State: own.Agency.State, Modified: time.Now()},
+		Brand:        authserver.Brand{Name: own.Agency.Name, Aliases: own.Agency.Aliases, Website: own.Agency.Website, Logo: own.Agency.Logo, State: own.Agency.State, Modified: time.Now()},
 		Events: authserver.Events{
 			Happened: func(x *authserver.Event) error { return auditEvent(l, x) },
 			Refused: func(endpoint, client, code, reason string) {

@@ -373,11 +373,12 @@ func (v *visit) show(status int, name string, p *page, keep ...string) error {
 }
 
 // showProblem writes the page of a problem. app is a link to where the member can go on, "" if it is not known.
-func (v *visit) showProblem(p *problem, app string) {
+// showProblem shows a problem. code is for developers, "" if there is none.
+func (v *visit) showProblem(p *problem, code string) {
 	q := struct {
-		Text, Next, App, Retry string
-		Deny                   bool
-	}{v.text(p.key + ".text"), v.text(p.key + ".next"), app, "", false}
+		Text, Next, Code, Retry string
+		Deny                    bool
+	}{v.text(p.key + ".text"), v.text(p.key + ".next"), code, "", false}
 	switch {
 	case p == problemForm && v.request != "":
 		q.Retry = "/consent?request=" + url.QueryEscape(v.request)
