@@ -87,10 +87,11 @@ func (a *Accounts) Redeem(ctx context.Context, code string, t *Tokens) error {
 		}
 		switch {
 		case n == 1:
-			if err := a.stands(ctx, tx, grant); err != nil {
+			g, err := a.standing(ctx, tx, grant)
+			if err != nil {
 				return err
 			}
-			return a.addTokens(ctx, tx, grant, t)
+			return a.addTokens(ctx, tx, g, t)
 		case used == 0:
 			return ErrNotFound // expired
 		}
@@ -98,11 +99,14 @@ func (a *Accounts) Redeem(ctx context.Context, code string, t *Tokens) error {
 	})
 }
 
-// stands fails with ErrNotFound if a grant has ended, or its client may do nothing.
-func (a *Accounts) stands(ctx context.Context, tx *sql.Tx, grant string) error {
-	var id string
-	return fault(tx.QueryRowContext(ctx, `SELECT g.id FROM grants g JOIN clients c ON c.id = g.client
-		WHERE g.id = $1 AND g.revoked = 0 AND g.expires > $2 AND c.status = $3`, grant, millis(a.now()), string(Active)).Scan(&id))
+// standing finds a grant. It fails with ErrNotFound if it has ended, or its client may do nothing.
+func (a *Accounts) standing(ctx context.Context, tx *sql.Tx, id string) (*Grant, error) {
+	g, err := readGrant(tx.QueryRowContext(ctx, `SELECT `+grantColumns+` FROM grants g JOIN clients c ON c.id = g.client
+		WHERE g.id = $1 AND g.revoked = 0 AND g.expires > $2 AND c.status = $3`, id, millis(a.now()), string(Active)))
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ErrNotFound
+	}
+	return g, err
 }
 
 // reused revokes a grant, and tells of it.
@@ -113,20 +117,24 @@ func (a *Accounts) reused(ctx context.Context, tx *sql.Tx, grant string) error {
 	return outcomeError{ErrReused}
 }
 
-func (a *Accounts) addTokens(ctx context.Context, tx *sql.Tx, grant string, t *Tokens) error {
-	scopes, err := encode(t.AccessScopes)
+func (a *Accounts) addTokens(ctx context.Context, tx *sql.Tx, g *Grant, t *Tokens) error {
+	v := Access{Grant: g.ID, Client: g.Client, User: g.User, Patient: g.Patient, Scopes: t.AccessScopes, Issued: a.now(), Expires: t.AccessExpires}
+	if v.Expires.After(g.Expires) {
+		v.Expires = g.Expires
+	}
+	about, err := v.write()
 	if err != nil {
 		return err
 	}
-	if _, err := change(ctx, tx, `INSERT INTO access_tokens (token_sum, grant_id, scopes, issued, expires) VALUES ($1, $2, $3, $4, $5)`,
-		sum(t.Access), grant, scopes, millis(a.now()), millis(t.AccessExpires)); err != nil {
+	if _, err := change(ctx, tx, `INSERT INTO access_tokens (token_sum, grant_id, about, expires) VALUES ($1, $2, $3, $4)`,
+		sum(t.Access), g.ID, about, millis(v.Expires)); err != nil {
 		return err
 	}
 	if t.Refresh == "" {
 		return nil
 	}
 	_, err = change(ctx, tx, `INSERT INTO refresh_tokens (token_sum, grant_id, expires, used, successor, answer, repeats) VALUES ($1, $2, $3, 0, '', '', 0)`,
-		sum(t.Refresh), grant, millis(t.RefreshExpires))
+		sum(t.Refresh), g.ID, millis(t.RefreshExpires))
 	return err
 }
 
@@ -186,10 +194,11 @@ func (a *Accounts) Rotate(ctx context.Context, refresh string, t *Tokens, grace 
 		switch {
 		case n == 1:
 			result = t
-			if err := a.stands(ctx, tx, r.grant); err != nil {
+			g, err := a.standing(ctx, tx, r.grant)
+			if err != nil {
 				return err
 			}
-			return a.addTokens(ctx, tx, r.grant, t)
+			return a.addTokens(ctx, tx, g, t)
 		case r.used == 0:
 			return ErrNotFound // expired
 		}
@@ -224,7 +233,7 @@ func (a *Accounts) repeat(ctx context.Context, tx *sql.Tx, refresh string, r *ro
 			return nil, a.reused(ctx, tx, r.grant)
 		}
 	}
-	if err := a.stands(ctx, tx, r.grant); err != nil {
+	if _, err := a.standing(ctx, tx, r.grant); err != nil {
 		return nil, err
 	}
 	b, err := openWith(a.mac("answer", refresh), sum(refresh), r.answer)
@@ -244,7 +253,7 @@ func (a *Accounts) AddAccess(ctx context.Context, g *Grant, t *Tokens) error {
 		if err := a.addGrant(ctx, tx, g); err != nil {
 			return err
 		}
-		return a.addTokens(ctx, tx, g.ID, t)
+		return a.addTokens(ctx, tx, g, t)
 	})
 }
 

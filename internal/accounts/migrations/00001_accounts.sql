@@ -97,11 +97,11 @@ CREATE TABLE codes (
 );
 CREATE INDEX codes_grant ON codes (grant_id);
 CREATE INDEX codes_expires ON codes (expires);
+-- All that an access token opens is in one column, since it is read for each request to the API.
 CREATE TABLE access_tokens (
     token_sum TEXT   PRIMARY KEY,
     grant_id  TEXT   NOT NULL REFERENCES grants (id) ON DELETE CASCADE,
-    scopes    TEXT   NOT NULL,
-    issued    BIGINT NOT NULL,
+    about     TEXT   NOT NULL,
     expires   BIGINT NOT NULL
 );
 CREATE INDEX access_tokens_grant ON access_tokens (grant_id);
