@@ -299,7 +299,10 @@ func (v *visit) deny() error {
 func (v *visit) assign() error {
 	err := v.Pages.Assign(v.r.Context(), v.request, v.session.User)
 	switch {
-	case errors.Is(err, accounts.ErrUsed):
+	case errors.Is(err, accounts.ErrUsed): // by somebody else, or it was decided
+		if _, err := v.pending(); err != nil {
+			return err
+		}
 		return problemOther
 	case err != nil:
 		return decided(err)

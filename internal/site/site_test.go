@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -197,7 +198,7 @@ func (p *pages) Allow(ctx context.Context, request string, d *authserver.Decisio
 	if err != nil {
 		return "", err
 	}
-	g := &accounts.Grant{ID: random(), Client: r.Client, User: d.User, Patient: d.Patient, Scopes: d.Scopes, AuthTime: d.AuthTime, Created: p.now(), Expires: d.Until}
+	g := &accounts.Grant{ID: random(), Client: r.Client, User: d.User, Patient: d.Patient, Scopes: d.Scopes, Offline: slices.Contains(d.Scopes, "offline_access"), AuthTime: d.AuthTime, Created: p.now(), Expires: d.Until}
 	c := &accounts.Code{Secret: random(), Grant: g.ID, Client: r.Client, RedirectURI: r.RedirectURI, Challenge: r.Challenge, Expires: p.now().Add(time.Minute)}
 	if err := p.accounts.Approve(ctx, request, g, c); err != nil {
 		return "", err
