@@ -195,11 +195,7 @@ func seedSandbox(ctx context.Context, e *embedded, st store.Handle, c *serveConf
 		}
 		made.Members = append(made.Members, m)
 	}
-	app, err := sandbox.App(sandbox.AppConfig{FHIRBase: c.Base, ClientID: sandbox.ExampleClient})
-	if err != nil {
-		return nil, err
-	}
-	e.pages["/app/"] = app
+	e.pages["/app/"] = sandbox.App(sandbox.AppConfig{FHIRBase: c.Base, ClientID: sandbox.ExampleClient, RedirectURI: origin + "/app/"})
 	return made, nil
 }
 
