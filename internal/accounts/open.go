@@ -198,7 +198,7 @@ type outcomeError struct{ err error }
 func (e outcomeError) Error() string { return e.err.Error() }
 
 // tx runs f in a transaction, which is committed if f returns nil or an outcomeError, and once more if others were in
-// its way. So f may run several times. Once begun, it ends whether the caller still waits or not.
+// its way (a deadlock, a locked file). So f may run several times. Once begun, it ends whether the caller still waits or not.
 func (a *Accounts) tx(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("accounts: %w", err)
@@ -233,7 +233,11 @@ func (a *Accounts) tx(ctx context.Context, f func(context.Context, *sql.Tx) erro
 }
 
 func (a *Accounts) once(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
-	tx, err := a.db.BeginTx(ctx, nil)
+	options := &sql.TxOptions{}
+	if a.writer == nil {
+		options.Isolation = sql.LevelReadCommitted // whatever the server's default: an UPDATE that waited looks again
+	}
+	tx, err := a.db.BeginTx(ctx, options)
 	if err != nil {
 		return err
 	}
