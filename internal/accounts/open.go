@@ -59,7 +59,7 @@ func open(ctx context.Context, address string, o *Options, wrap func(driver.Conn
 		a.db.SetConnMaxIdleTime(5 * time.Minute) // firewalls forget idle connections
 	}
 	if err := a.begin(ctx, dialect); err != nil {
-		_ = a.db.Close() //nolint:errcheck // the first error is the cause
+		_ = a.db.Close() // the first error is the cause
 		return nil, err
 	}
 	a.ended.Add(1)
@@ -99,7 +99,7 @@ func (a *Accounts) connector(address string) (driver.Connector, goose.Dialect, e
 		}
 		return stdlib.GetConnector(*config), goose.DialectPostgres, nil
 	}
-	return nil, "", errors.New("accounts: the URL of the database begins with neither sqlite: nor postgres:")
+	return nil, "", errors.New("accounts: the URL of the database is neither sqlite:PATH nor a postgres:// one")
 }
 
 // sqliteConnector makes the file, which only its owner may read: SQLite gives the files beside it the same mode.
