@@ -204,7 +204,9 @@ func (a *Accounts) revokeWider(ctx context.Context, tx *sql.Tx, g *Grant) error 
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	rows.Close()
+	if err := rows.Close(); err != nil { // the connection is needed below
+		return err
+	}
 	for _, id := range wider {
 		if _, err := a.revoke(ctx, tx, id); err != nil {
 			return err
