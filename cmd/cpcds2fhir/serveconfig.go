@@ -70,8 +70,9 @@ memory: 512MiB
 authorization_server:         # an authorization server of this program, with pages for members (docs/accounts.md, docs/login.md)
   enabled: false
   issuer: ""                  # its origin, such as https://api.example.org; empty: that of base
-  database: ""                # postgres:// URL, for several servers of one store; empty: SQLite, in the store's name with .accounts
-  seal: ""                    # env:NAME or file:PATH of the key that seals private keys: 32 bytes in hexadecimal; empty: a file beside SQLite's
+  accounts:                   # apps, people and what they have allowed
+    database: ""              # postgres:// URL, for several servers of one store; empty: SQLite, in the store's name with .accounts
+    seal: ""                  # env:NAME or file:PATH of the key that seals private keys: 32 bytes in hexadecimal; empty: a file beside SQLite's
   missing_audience: false     # true: apps may leave aud out, which SMART demands
   registration: false         # true: apps may register themselves (RFC 7591); 'client' approves them
   life:
