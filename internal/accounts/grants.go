@@ -2,6 +2,10 @@ package accounts
 
 import (
 	"context"
+	"database/sql"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -49,84 +53,201 @@ type Code struct {
 }
 
 // AddRequest keeps a request until it expires or is decided.
-func (a *Accounts) AddRequest(ctx context.Context, r *Request) error { panic("not built yet") }
+func (a *Accounts) AddRequest(ctx context.Context, r *Request) error {
+	k := *r
+	if k.Created.IsZero() {
+		k.Created = a.now()
+	}
+	about, err := encode(requestAbout{
+		Client: k.Client, RedirectURI: k.RedirectURI, Scopes: k.Scopes, State: []byte(k.State), Nonce: []byte(k.Nonce),
+		Challenge: k.Challenge, Utah: k.Utah, Audience: k.Audience,
+	})
+	if err != nil {
+		return err
+	}
+	n, err := a.change(ctx, `INSERT INTO requests (id_sum, user_id, decided, about, created, expires) VALUES ($1, $2, 0, $3, $4, $5)
+		ON CONFLICT (id_sum) DO NOTHING`, sum(k.ID), k.User, about, millis(k.Created), millis(k.Expires))
+	if err == nil && n == 0 {
+		return ErrExists
+	}
+	return err
+}
+
+// requestAbout is what is kept of a request as JSON. State and nonce are the app's: any bytes, which come back as
+// they were.
+type requestAbout struct {
+	Client      string   `json:"client"`
+	RedirectURI string   `json:"redirect_uri"`
+	Scopes      []string `json:"scopes"`
+	State       []byte   `json:"state"`
+	Nonce       []byte   `json:"nonce"`
+	Challenge   string   `json:"challenge,omitempty"`
+	Utah        bool     `json:"utah,omitempty"`
+	Audience    string   `json:"aud,omitempty"`
+}
 
 // Request finds a request that waits. It fails with ErrUsed if it was decided, and with ErrNotFound if it is
 // unknown or has expired.
-func (a *Accounts) Request(ctx context.Context, id string) (*Request, error) { panic("not built yet") }
+func (a *Accounts) Request(ctx context.Context, id string) (*Request, error) {
+	var user, about string
+	var decided, created, expires int64
+	if err := a.db.QueryRowContext(ctx, `SELECT user_id, decided, about, created, expires FROM requests WHERE id_sum = $1`, sum(id)).
+		Scan(&user, &decided, &about, &created, &expires); err != nil {
+		return nil, fault(err)
+	}
+	switch {
+	case decided != 0:
+		return nil, ErrUsed
+	case expires <= millis(a.now()):
+		return nil, ErrNotFound
+	}
+	var k requestAbout
+	if err := decode(about, &k); err != nil {
+		return nil, err
+	}
+	return &Request{
+		ID: id, Client: k.Client, RedirectURI: k.RedirectURI, Scopes: k.Scopes, State: string(k.State), Nonce: string(k.Nonce),
+		Challenge: k.Challenge, Utah: k.Utah, Audience: k.Audience, User: user, Created: instant(created), Expires: instant(expires),
+	}, nil
+}
 
 // AssignRequest notes who decides a request: the first one who signed in for it. It fails with ErrUsed if
-// somebody else does.
-func (a *Accounts) AssignRequest(ctx context.Context, id, user string) error { panic("not built yet") }
+// somebody else does, or it was decided, and with ErrNotFound if it is gone.
+func (a *Accounts) AssignRequest(ctx context.Context, id, user string) error {
+	return a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		n, err := change(ctx, tx, `UPDATE requests SET user_id = $1 WHERE id_sum = $2 AND decided = 0 AND expires > $3 AND (user_id = '' OR user_id = $1)`,
+			user, sum(id), millis(a.now()))
+		if err != nil || n == 1 {
+			return err
+		}
+		return a.whyNot(ctx, tx, id)
+	})
+}
+
+// whyNot says why a request cannot be decided.
+func (a *Accounts) whyNot(ctx context.Context, tx *sql.Tx, id string) error {
+	var decided, expires int64
+	if err := tx.QueryRowContext(ctx, `SELECT decided, expires FROM requests WHERE id_sum = $1`, sum(id)).Scan(&decided, &expires); err != nil {
+		return fault(err)
+	}
+	if decided == 0 && expires <= millis(a.now()) {
+		return ErrNotFound
+	}
+	return ErrUsed
+}
+
+// decide decides a request once.
+func (a *Accounts) decide(ctx context.Context, tx *sql.Tx, id string) error {
+	now := millis(a.now())
+	n, err := change(ctx, tx, `UPDATE requests SET decided = $1 WHERE id_sum = $2 AND decided = 0 AND expires > $1`, now, sum(id))
+	if err != nil || n == 1 {
+		return err
+	}
+	return a.whyNot(ctx, tx, id)
+}
 
 // Approve decides a request once: it keeps the grant and the code, and revokes earlier grants of the same client,
 // user and member that allow something that the new one does not. It fails with ErrUsed if the request was decided
-// already, and with ErrNotFound if it is gone; nothing has changed then.
+// already, and with ErrNotFound if it is gone; nothing has changed then. Scopes are compared as they are written. A
+// grant or a code without an id of the grant gets one.
 func (a *Accounts) Approve(ctx context.Context, request string, g *Grant, c *Code) error {
-	panic("not built yet")
+	if g.ID == "" {
+		g.ID = random()
+	}
+	c.Grant = g.ID
+	return a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if err := a.decide(ctx, tx, request); err != nil {
+			return err
+		}
+		// Two consents of one user at the same time would not see each other's grants; this row lets one go first.
+		if _, err := change(ctx, tx, `UPDATE users SET created = created WHERE id = $1`, g.User); err != nil {
+			return err
+		}
+		if err := a.revokeWider(ctx, tx, g); err != nil {
+			return err
+		}
+		if err := a.addGrant(ctx, tx, g); err != nil {
+			return err
+		}
+		return addCode(ctx, tx, c)
+	})
+}
+
+// revokeWider revokes grants of the same client, user and member that allow something that g does not: a scope, to
+// go on without the member, or a later time.
+func (a *Accounts) revokeWider(ctx context.Context, tx *sql.Tx, g *Grant) error {
+	now := millis(a.now())
+	rows, err := tx.QueryContext(ctx, `SELECT id, scopes, offline, expires FROM grants
+		WHERE user_id = $1 AND patient = $2 AND client = $3 AND revoked = 0 AND expires > $4 ORDER BY id`, g.User, g.Patient, g.Client, now)
+	if err != nil {
+		return err
+	}
+	defer rows.Close() //nolint:errcheck // Err says what went wrong
+	var wider []string
+	for rows.Next() {
+		var id, text string
+		var offline, expires int64
+		if err := rows.Scan(&id, &text, &offline, &expires); err != nil {
+			return err
+		}
+		var scopes []string
+		if err := decode(text, &scopes); err != nil {
+			return err
+		}
+		more := slices.ContainsFunc(scopes, func(s string) bool { return !slices.Contains(g.Scopes, s) })
+		if more || offline > bit(g.Offline) || expires > millis(g.Expires) {
+			wider = append(wider, id)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	rows.Close()
+	for _, id := range wider {
+		if _, err := a.revoke(ctx, tx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// revoke ends a grant that has not ended; ended says so.
+func (a *Accounts) revoke(ctx context.Context, tx *sql.Tx, id string) (ended bool, err error) {
+	n, err := change(ctx, tx, `UPDATE grants SET revoked = $1 WHERE id = $2 AND revoked = 0 AND expires > $1`, millis(a.now()), id)
+	return n == 1, err
+}
+
+func (a *Accounts) addGrant(ctx context.Context, tx *sql.Tx, g *Grant) error {
+	created := g.Created
+	if created.IsZero() {
+		created = a.now()
+	}
+	scopes, err := encode(g.Scopes)
+	if err != nil {
+		return err
+	}
+	_, err = change(ctx, tx, `INSERT INTO grants (id, client, user_id, patient, scopes, offline, auth_time, created, expires, revoked, last_used)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0)`,
+		g.ID, g.Client, g.User, g.Patient, scopes, bit(g.Offline), millis(g.AuthTime), millis(created), millis(g.Expires))
+	return err
 }
 
 // Deny decides a request once, without a grant. Earlier grants stay. It fails as Approve does.
-func (a *Accounts) Deny(ctx context.Context, request string) error { panic("not built yet") }
-
-// Tokens are what a code or a refresh token is redeemed for. The caller makes the secrets; they are kept as sums.
-type Tokens struct {
-	Access         string
-	AccessScopes   []string // of the access token: those of the grant, or less
-	AccessExpires  time.Time
-	Refresh        string // "" for none
-	RefreshExpires time.Time
-}
-
-// FindCode finds a code, used or not, without using it. It fails with ErrNotFound.
-func (a *Accounts) FindCode(ctx context.Context, secret string) (*Code, *Grant, error) {
-	panic("not built yet")
-}
-
-// Redeem uses a code that is not expired, and keeps the tokens. If the code was used before it fails with
-// ErrReused, and the grant and all of its tokens are revoked: that is committed. ErrNotFound is any other reason.
-// Of any number of calls at the same time one succeeds.
-func (a *Accounts) Redeem(ctx context.Context, code string, t *Tokens) error { panic("not built yet") }
-
-// FindRefresh finds a refresh token whose grant is valid, without using it: used says that it was rotated. It fails
-// with ErrNotFound, also if the token, its grant or its client's right has ended.
-func (a *Accounts) FindRefresh(ctx context.Context, secret string) (g *Grant, used bool, err error) {
-	panic("not built yet")
-}
-
-// Rotate uses a refresh token and keeps its successors. A repeated call within grace of the first one gives back the
-// tokens of the first (they are kept sealed for so long), so that an app that has lost an answer, or whose tabs
-// race, goes on: of any number of calls one makes tokens, and the others answer with the same ones. After grace, or
-// once a successor was itself rotated, it fails with ErrReused, and the grant and all of its tokens are revoked:
-// that is committed. ErrNotFound is any other reason. With a grace of 0 one of any number of calls succeeds.
-func (a *Accounts) Rotate(ctx context.Context, refresh string, t *Tokens, grace time.Duration) (*Tokens, error) {
-	panic("not built yet")
-}
-
-// AddAccess keeps an access token of a client that acts for itself, and makes its grant.
-func (a *Accounts) AddAccess(ctx context.Context, g *Grant, t *Tokens) error { panic("not built yet") }
-
-// Access is what a valid access token opens.
-type Access struct {
-	Grant, Client, User, Patient string
-	Scopes                       []string
-	Issued, Expires              time.Time
-}
-
-// Access finds a valid access token: not expired, its grant neither expired nor revoked, its client active. It fails
-// with ErrNotFound. It is called for each request to the API, is one query by a primary key, and keeps nothing: what
-// is revoked counts at once, in all processes.
-func (a *Accounts) Access(ctx context.Context, token string) (*Access, error) { panic("not built yet") }
-
-// RevokeToken ends an access token or, for a refresh token, its grant, if the token is of this client. Unknown tokens
-// are no error (RFC 7009, 2.2). It returns the id of the grant that was ended, if any.
-func (a *Accounts) RevokeToken(ctx context.Context, client, token string) (grant string, err error) {
-	panic("not built yet")
+func (a *Accounts) Deny(ctx context.Context, request string) error {
+	return a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error { return a.decide(ctx, tx, request) })
 }
 
 // RevokeGrant ends a grant and all of its tokens at once. It fails with ErrNotFound if there is none; a grant that
 // has ended before is none.
-func (a *Accounts) RevokeGrant(ctx context.Context, id string) error { panic("not built yet") }
+func (a *Accounts) RevokeGrant(ctx context.Context, id string) error {
+	return a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		ended, err := a.revoke(ctx, tx, id)
+		if err == nil && !ended {
+			return ErrNotFound
+		}
+		return err
+	})
+}
 
 // GrantFilter narrows Grants; "" is any.
 type GrantFilter struct {
@@ -136,5 +257,44 @@ type GrantFilter struct {
 
 // Grants lists grants, the newest first.
 func (a *Accounts) Grants(ctx context.Context, f GrantFilter) ([]*Grant, error) {
-	panic("not built yet")
+	if err := a.keepUsed(ctx); err != nil {
+		return nil, err
+	}
+	query, values := `SELECT `+grantColumns+` FROM grants g WHERE 1 = 1`, []any(nil)
+	and := func(condition string, value any) {
+		values = append(values, value)
+		query += strings.ReplaceAll(` AND `+condition, "?", "$"+strconv.Itoa(len(values)))
+	}
+	if f.Client != "" {
+		and("client = ?", f.Client)
+	}
+	if f.User != "" {
+		and("user_id = ?", f.User)
+	}
+	if f.Patient != "" {
+		and("patient = ?", f.Patient)
+	}
+	if !f.Ended {
+		and("revoked = 0 AND expires > ?", millis(a.now()))
+	}
+	return list(ctx, a.db, readGrant, query+` ORDER BY created DESC, id DESC`, values...)
+}
+
+// grantColumns are the columns of grants g, as readGrant reads them.
+const grantColumns = `g.id, g.client, g.user_id, g.patient, g.scopes, g.offline, g.auth_time, g.created, g.expires, g.revoked, g.last_used`
+
+// readGrant reads grantColumns.
+func readGrant(row scanner) (*Grant, error) {
+	g := &Grant{}
+	var scopes string
+	var offline, authTime, created, expires, revoked, used int64
+	if err := row.Scan(&g.ID, &g.Client, &g.User, &g.Patient, &scopes, &offline, &authTime, &created, &expires, &revoked, &used); err != nil {
+		return nil, err
+	}
+	if err := decode(scopes, &g.Scopes); err != nil {
+		return nil, err
+	}
+	g.Offline, g.AuthTime, g.Created = offline != 0, instant(authTime), instant(created)
+	g.Expires, g.Revoked, g.LastUsed = instant(expires), instant(revoked), instant(used)
+	return g, nil
 }

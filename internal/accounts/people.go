@@ -2,6 +2,8 @@ package accounts
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"time"
 )
 
@@ -25,63 +27,102 @@ type Link struct {
 
 // EnsureUser finds the user of a subject, or makes it.
 func (a *Accounts) EnsureUser(ctx context.Context, issuer, subject string) (*User, error) {
-	panic("not built yet")
+	const query = userQuery + ` WHERE issuer = $1 AND subject = $2`
+	u, err := readUser(a.db.QueryRowContext(ctx, query, issuer, subject))
+	if errors.Is(err, sql.ErrNoRows) {
+		if _, err := a.change(ctx, userInsert, random(), issuer, subject, millis(a.now())); err != nil {
+			return nil, err
+		}
+		u, err = readUser(a.db.QueryRowContext(ctx, query, issuer, subject))
+	}
+	if err != nil {
+		return nil, fault(err)
+	}
+	return u, nil
+}
+
+const (
+	userQuery  = `SELECT id, issuer, subject, created FROM users`
+	userInsert = `INSERT INTO users (id, issuer, subject, created) VALUES ($1, $2, $3, $4) ON CONFLICT (issuer, subject) DO NOTHING`
+)
+
+func readUser(row scanner) (*User, error) {
+	u := &User{}
+	var created int64
+	if err := row.Scan(&u.ID, &u.Issuer, &u.Subject, &created); err != nil {
+		return nil, err
+	}
+	u.Created = instant(created)
+	return u, nil
 }
 
 // User finds a user by id. It fails with ErrNotFound.
-func (a *Accounts) User(ctx context.Context, id string) (*User, error) { panic("not built yet") }
+func (a *Accounts) User(ctx context.Context, id string) (*User, error) {
+	u, err := readUser(a.db.QueryRowContext(ctx, userQuery+` WHERE id = $1`, id))
+	if err != nil {
+		return nil, fault(err)
+	}
+	return u, nil
+}
 
-// AddLink lets a user speak for a member; a second link of both replaces the first.
-func (a *Accounts) AddLink(ctx context.Context, l *Link) error { panic("not built yet") }
+// AddLink lets a user speak for a member; a second link of both replaces the first. It fails with ErrNotFound if
+// there is no such user.
+func (a *Accounts) AddLink(ctx context.Context, l *Link) error {
+	created := l.Created
+	if created.IsZero() {
+		created = a.now()
+	}
+	return a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		var id string
+		if err := tx.QueryRowContext(ctx, `SELECT id FROM users WHERE id = $1`, l.User).Scan(&id); err != nil {
+			return fault(err)
+		}
+		_, err := change(ctx, tx, `INSERT INTO links (user_id, patient, role, source, created) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (user_id, patient) DO UPDATE SET role = excluded.role, source = excluded.source, created = excluded.created`,
+			l.User, l.Patient, l.Role, l.Source, millis(created))
+		return err
+	})
+}
 
 // RemoveLink ends a link, and revokes the grants that the user gave for the member. It fails with ErrNotFound.
 func (a *Accounts) RemoveLink(ctx context.Context, user, patient string) error {
-	panic("not built yet")
+	return a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		n, err := change(ctx, tx, `DELETE FROM links WHERE user_id = $1 AND patient = $2`, user, patient)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return ErrNotFound
+		}
+		// A consent of this user that is being given goes first, or after.
+		if _, err := change(ctx, tx, `UPDATE users SET created = created WHERE id = $1`, user); err != nil {
+			return err
+		}
+		_, err = change(ctx, tx, `UPDATE grants SET revoked = $1 WHERE user_id = $2 AND patient = $3 AND revoked = 0 AND expires > $1`,
+			millis(a.now()), user, patient)
+		return err
+	})
 }
 
 // Links lists the members that a user speaks for, or with user "" all links, or those of a patient: itself first.
 func (a *Accounts) Links(ctx context.Context, user, patient string) ([]*Link, error) {
-	panic("not built yet")
+	query, values := `SELECT user_id, patient, role, source, created FROM links`, []any(nil)
+	switch {
+	case user != "" && patient != "":
+		query, values = query+` WHERE user_id = $1 AND patient = $2`, []any{user, patient}
+	case user != "":
+		query, values = query+` WHERE user_id = $1`, []any{user}
+	case patient != "":
+		query, values = query+` WHERE patient = $1`, []any{patient}
+	}
+	query += ` ORDER BY CASE WHEN role = 'self' THEN 0 ELSE 1 END, created, user_id, patient`
+	return list(ctx, a.db, func(row scanner) (*Link, error) {
+		l := &Link{}
+		var created int64
+		if err := row.Scan(&l.User, &l.Patient, &l.Role, &l.Source, &created); err != nil {
+			return nil, err
+		}
+		l.Created = instant(created)
+		return l, nil
+	}, query, values...)
 }
-
-// SetPassword gives an embedded login (for sandboxes) a password; it is made if it is missing. The password is kept
-// with argon2id.
-func (a *Accounts) SetPassword(ctx context.Context, login, password string) (*User, error) {
-	panic("not built yet")
-}
-
-// CheckPassword signs an embedded login in. A wrong password, or a login that does not exist, is ErrNotFound, after
-// the same time. After LoginTries failures in a row it is ErrLocked for LockFor, which doubles with each further
-// failure up to an hour, whatever the password; a login that does not exist is locked alike.
-func (a *Accounts) CheckPassword(ctx context.Context, login, password string) (*User, error) {
-	panic("not built yet")
-}
-
-// Limits of embedded logins.
-const (
-	LoginTries = 5
-	LockFor    = time.Minute
-)
-
-// Session is a user who has signed in with a browser.
-type Session struct {
-	ID       string // random; kept as a sum
-	User     string
-	Level    string // acr of the identity provider, "" for embedded logins
-	AuthTime time.Time
-	Seen     time.Time
-	Created  time.Time
-	Expires  time.Time // whatever happens
-}
-
-// AddSession keeps a session.
-func (a *Accounts) AddSession(ctx context.Context, s *Session) error { panic("not built yet") }
-
-// Session finds a session that was seen within idle and has not expired, and notes that it was seen now (to the
-// minute). It fails with ErrNotFound.
-func (a *Accounts) Session(ctx context.Context, id string, idle time.Duration) (*Session, error) {
-	panic("not built yet")
-}
-
-// EndSession ends a session; an unknown one is no error.
-func (a *Accounts) EndSession(ctx context.Context, id string) error { panic("not built yet") }
