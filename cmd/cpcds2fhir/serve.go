@@ -120,17 +120,27 @@ func runServe(ctx context.Context, c *serveConfig) error {
 		return err
 	}
 	defer stopAudit()
-	who, err := c.authorizer(ctx, log)
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return environmentf("listen: %w", err)
+	}
+	defer l.Close()
+	if c.Embedded.Enabled && c.Base == "" { // on a loopback address
+		c.Base = c.url(l.Addr().String())
+	}
+	who, err := c.authorizer(ctx, auditLog, log)
 	if err != nil {
 		return err
 	}
+	defer who.close(log)
+	read := newReadings(ctx, auditLog, auditOf(c.Store, c.Audit), who.embedded != nil, log)
 	server, err := api.New(&api.Config{
 		Store: st, Authorizer: who.Authorizer, Security: who.security, SMART: who.configuration, Base: c.Base, Path: c.Path, Aliases: c.Aliases, CursorKey: key, Release: c.CARIN, Software: toolVersion(), SourceDates: c.Updated == "source",
 		Limits: api.Limits{Rows: c.Limits.Rows, Included: c.Limits.Included, Time: c.Limits.Time, Parallel: c.Limits.Parallel,
 			Memory: memory / 4, Client: limit(c.Limits.Client), Member: limit(c.Limits.Member)},
 		Events: api.Events{
 			Answered: func(a *api.Answer) { status.answered(a); logAnswer(access, a) },
-			Audit:    func(a *api.Answer) error { return auditAnswer(auditLog, a) },
+			Audit:    func(a *api.Answer) error { return auditAnswer(auditLog, read, a) },
 			Failed: func(request string, err error) {
 				log.Error("failed", zap.String("request", request), zap.String("error", message(err)))
 			},
@@ -144,7 +154,19 @@ func runServe(ctx context.Context, c *serveConfig) error {
 		return err
 	}
 	defer stopAdmin()
-	return c.serve(ctx, server, watch(ctx, st), status, log)
+	var h http.Handler = server
+	if e := who.embedded; e != nil {
+		if err := e.servePages(c, st, read, log); err != nil {
+			return err
+		}
+		if c.ready != nil {
+			if err := c.ready(ctx, who, st); err != nil {
+				return err
+			}
+		}
+		h = e.handler(server)
+	}
+	return c.serve(ctx, l, h, watch(ctx, st), status, log)
 }
 
 // openServed opens the store, for reading and for the loads that come while it is served.
@@ -185,11 +207,7 @@ func watch(ctx context.Context, st store.Handle) <-chan error {
 }
 
 // serve answers requests until ctx ends or the store fails, and then those that have begun.
-func (c *serveConfig) serve(ctx context.Context, h http.Handler, failed <-chan error, status *serveStatus, log *zap.Logger) error {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Listen)
-	if err != nil {
-		return environmentf("listen: %w", err)
-	}
+func (c *serveConfig) serve(ctx context.Context, l net.Listener, h http.Handler, failed <-chan error, status *serveStatus, log *zap.Logger) error {
 	server := &http.Server{
 		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: c.Limits.Time + 30*time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },

@@ -9,7 +9,9 @@ import (
 	"go.uber.org/zap"
 
 	"cpcds2fhir/internal/api"
+	"cpcds2fhir/internal/audit"
 	"cpcds2fhir/internal/smart"
+	"cpcds2fhir/internal/smart/authserver"
 )
 
 // authorizationConfig says whose tokens open the API.
@@ -67,14 +69,18 @@ func (c *authorizationConfig) check(base string) error {
 type authorization struct {
 	api.Authorizer
 	security      *api.Security
-	configuration []byte // of SMART
+	configuration []byte    // of SMART
+	embedded      *embedded // nil if there is none
 }
 
 // authorizer makes what checks tokens. If the authorization server cannot be reached, the API starts all the same:
 // it has no tokens to check without it, and learns its keys when it is back.
-func (c *serveConfig) authorizer(ctx context.Context, log *zap.Logger) (*authorization, error) {
-	if c.Open {
+func (c *serveConfig) authorizer(ctx context.Context, l *audit.Log, log *zap.Logger) (*authorization, error) {
+	switch {
+	case c.Open:
 		return &authorization{Authorizer: api.Open{}}, nil
+	case c.Embedded.Enabled:
+		return c.embeddedAuthorizer(ctx, l, log)
 	}
 	a, err := c.tokens(log)
 	if err != nil {
@@ -96,6 +102,23 @@ func (c *serveConfig) authorizer(ctx context.Context, log *zap.Logger) (*authori
 		Revoke: m.RevocationEndpoint, Register: m.RegistrationEndpoint}
 	who.configuration = m.Configuration(c.Authorization.Capabilities)
 	return who, nil
+}
+
+// embeddedAuthorizer takes the tokens of the embedded authorization server, and of another one if one is named.
+func (c *serveConfig) embeddedAuthorizer(ctx context.Context, l *audit.Log, log *zap.Logger) (*authorization, error) {
+	e, err := c.startEmbedded(ctx, l, log)
+	if err != nil {
+		return nil, err
+	}
+	a := &authserver.Authorizer{Accounts: e.accounts, Refused: func(request, reason string) {
+		log.Info("refused a token", zap.String("request", request), zap.String("reason", reason))
+	}}
+	if c.Authorization.Issuer != "" {
+		if a.Others, err = c.tokens(log); err != nil {
+			return nil, err
+		}
+	}
+	return &authorization{Authorizer: a, security: security(e.server), configuration: e.server.Configuration(), embedded: e}, nil
 }
 
 // tokens makes what checks tokens, without reaching the authorization server.
@@ -135,4 +158,14 @@ func hostOf(address string) string {
 		return ""
 	}
 	return host
+}
+
+// close ends what an authorizer uses.
+func (a *authorization) close(log *zap.Logger) {
+	if a.embedded == nil {
+		return
+	}
+	if err := a.embedded.accounts.Close(); err != nil {
+		log.Error("close the accounts", zap.String("error", message(err)))
+	}
 }

@@ -52,7 +52,7 @@ func (c *serveConfig) checkAll(ctx context.Context, out io.Writer) error {
 		name string
 		look func(ctx context.Context) (string, error)
 	}{
-		{"store", c.checkStore}, {"audit", c.checkAudit}, {"tls", c.checkTLS}, {"tokens", c.checkIssuer},
+		{"store", c.checkStore}, {"audit", c.checkAudit}, {"tls", c.checkTLS}, {"accounts", c.checkAccounts}, {"tokens", c.checkIssuer},
 	} {
 		found, err := x.look(ctx)
 		if err != nil {
@@ -113,9 +113,40 @@ func (c *serveConfig) checkTLS(context.Context) (string, error) {
 	return fmt.Sprintf("certificate and key fit, valid until %s", leaf.NotAfter.Format(time.DateOnly)), nil
 }
 
+// checkAccounts looks at what the embedded authorization server keeps.
+func (c *serveConfig) checkAccounts(ctx context.Context) (string, error) {
+	if !c.Embedded.Enabled {
+		return "none: there is no embedded authorization server", nil
+	}
+	dir := accountsOf(c.Store)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && c.Embedded.Accounts.Database == "" {
+		return dir + " does not exist; serve will create it", nil
+	}
+	a, err := c.Embedded.Accounts.openAccounts(ctx, c.Store, false)
+	if err != nil {
+		return "", err
+	}
+	defer a.Close()
+	if err := a.Check(ctx); err != nil {
+		return "", err
+	}
+	clients, err := a.Clients(ctx)
+	if err != nil {
+		return "", err
+	}
+	keys, err := a.Keys(ctx)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s and %s; the seal fits", many(int64(len(clients)), "app"), many(int64(len(keys)), "key")), nil
+}
+
 func (c *serveConfig) checkIssuer(ctx context.Context) (string, error) {
-	if c.Open {
+	switch {
+	case c.Open:
 		return "none: whoever reaches " + c.Listen + " may read everything", nil
+	case c.Authorization.Issuer == "":
+		return "of the embedded authorization server, " + cmp.Or(c.issuer(), "at the address it listens on"), nil
 	}
 	a, err := c.tokens(newLog(""))
 	if err != nil {

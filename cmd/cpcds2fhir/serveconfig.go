@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/url"
@@ -9,6 +10,9 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"cpcds2fhir/internal/site"
+	"cpcds2fhir/internal/store"
 )
 
 // serveConfig is a serve.yaml.
@@ -35,11 +39,17 @@ type serveConfig struct {
 		Member   int           `yaml:"member"`
 	} `yaml:"limits"`
 	Authorization authorizationConfig `yaml:"authorization"`
+	Embedded      embeddedConfig      `yaml:"authorization_server"`
 
 	Audit string        `yaml:"audit"`
 	Stop  time.Duration `yaml:"stop"`
 	Admin string        `yaml:"admin"`
 	Log   string        `yaml:"log"`
+
+	// The sandbox sets these: what happens before the first request is answered, and the logins that the page for
+	// signing in shows.
+	ready func(ctx context.Context, who *authorization, st store.Handle) error
+	demo  []site.Login
 }
 
 // fullServeConfig is a serve.yaml with all settings.
@@ -57,7 +67,34 @@ last_updated: commit          # commit: the later of the source's date and the c
                               # source: the source's date, as the guide has it
 memory: 512MiB
 
-authorization:                # whose tokens open the API, instead of "open"
+authorization_server:         # an authorization server of this program, with pages for members (docs/accounts.md, docs/login.md)
+  enabled: false
+  issuer: ""                  # its origin, such as https://api.example.org; empty: that of base
+  accounts:                   # apps, people and what they have allowed
+    database: ""              # postgres:// URL, for several servers of one store; empty: SQLite, in the store's name with .accounts
+    seal: ""                  # env:NAME or file:PATH of the key that seals private keys: 32 bytes in hexadecimal; empty: a file beside SQLite's
+  missing_audience: false     # true: apps may leave aud out, which SMART demands
+  registration: false         # true: apps may register themselves (RFC 7591); 'client' approves them
+  life:
+    code: 1m
+    request: 30m              # how long members may take to sign in and decide
+    access: 1h                # of an app's access token
+    service: 5m               # of a service's access token
+    grace: 45s                # how long a refresh that is repeated gets the same answer; 0s: not at all
+    idle: 15m                 # of a member's session without a request
+    session: 8h               # of a member's session
+  agency: {name: "", aliases: [], website: "", contact: "", policy: "", logo: "", state: ""}   # what members and apps read
+  login:
+    passwords: false          # true: logins of this server, for sandboxes; 'member link' makes them
+    issuer: ""                # the identity provider of the state (OpenID Connect)
+    client: ""                # id of this server at the provider
+    secret: ""                # env:NAME or file:PATH
+    scopes: [openid, profile]
+    acr: []                   # levels of assurance that count; empty: any
+    max_age: 0s               # how long ago members may have signed in at the provider; 0s: any time
+    rules: ""                 # file that says which member a person is
+
+authorization:                # another authorization server whose tokens open the API
   issuer: ""                  # the authorization server, exactly as it names itself, such as https://login.example.org/oauth2/default
   audience: []                # what tokens must be for; empty: base
   member_claims: [patient, fhirUser]   # claims that say whose data a token opens: ID, Patient/ID or a URL that ends so; the first that is there
@@ -90,6 +127,7 @@ log: console                  # json or console
 func defaultServe() *serveConfig {
 	c := &serveConfig{Store: "./fhir-store", Listen: "127.0.0.1:8080", Path: "/fhir", Memory: "512MiB", CARIN: "2.2.0", Updated: "commit", Stop: 10 * time.Second, Admin: "127.0.0.1:0", Log: "console"}
 	c.Authorization = defaultAuthorization()
+	c.Embedded = defaultEmbedded()
 	c.Limits.Rows, c.Limits.Included, c.Limits.Time, c.Limits.Parallel = 20_000, 1_000, 30*time.Second, 256
 	c.Limits.Client, c.Limits.Member = 60_000, 1_200
 	return c
@@ -118,8 +156,8 @@ func (c *serveConfig) check() error {
 		return usagef("listen %q: use host:port, such as 127.0.0.1:8080", c.Listen)
 	}
 	switch {
-	case c.Authorization.Issuer == "" && !c.Open:
-		return usagef("say whose tokens open the API: authorization.issuer in the configuration (--print-config shows it); for a server without authorization, that only this machine reaches, use --open")
+	case c.Authorization.Issuer == "" && !c.Embedded.Enabled && !c.Open:
+		return usagef("say whose tokens open the API: authorization_server or authorization.issuer in the configuration (--print-config shows both); 'sandbox' tries all of it; for a server without authorization, that only this machine reaches, use --open")
 	case c.Authorization.Issuer != "" && c.Open:
 		return usagef("open and authorization.issuer exclude each other")
 	case c.Open && !isLoopback(host):
@@ -131,6 +169,9 @@ func (c *serveConfig) check() error {
 		}
 	}
 	if err := c.Authorization.check(c.Base); err != nil {
+		return err
+	}
+	if err := c.Embedded.check(c); err != nil {
 		return err
 	}
 	for _, p := range append([]string{c.Path}, c.Aliases...) {

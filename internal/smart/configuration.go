@@ -27,9 +27,11 @@ func (m *Metadata) Configuration(capabilities []string) []byte {
 		ResponseTypes         []string `json:"response_types_supported,omitempty"`
 		CodeChallengeMethods  []string `json:"code_challenge_methods_supported"`
 		Capabilities          []string `json:"capabilities"`
+		Management            string   `json:"management_endpoint,omitempty"`
+		Brands                string   `json:"user_access_brand_bundle,omitempty"`
 	}{
 		m.Issuer, m.JWKSURI, m.AuthorizationEndpoint, m.TokenEndpoint, m.IntrospectionEndpoint, m.RevocationEndpoint, m.RegistrationEndpoint,
-		m.TokenAuthMethods, m.SigningAlgs, m.GrantTypes, m.ScopesSupported, m.ResponseTypes, []string{}, capabilities,
+		m.TokenAuthMethods, m.SigningAlgs, m.GrantTypes, m.ScopesSupported, m.ResponseTypes, []string{}, capabilities, m.Management, m.Brands,
 	}
 	if c.GrantTypes == nil { // the default of RFC 8414 without those that SMART does not have
 		c.GrantTypes = []string{"authorization_code"}

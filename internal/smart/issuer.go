@@ -20,16 +20,19 @@ type Metadata struct {
 	Issuer                string   `json:"issuer"`
 	AuthorizationEndpoint string   `json:"authorization_endpoint"`
 	TokenEndpoint         string   `json:"token_endpoint"`
-	IntrospectionEndpoint string   `json:"introspection_endpoint"`
-	RevocationEndpoint    string   `json:"revocation_endpoint"`
-	RegistrationEndpoint  string   `json:"registration_endpoint"`
-	JWKSURI               string   `json:"jwks_uri"`
-	ScopesSupported       []string `json:"scopes_supported"`
-	ResponseTypes         []string `json:"response_types_supported"`
-	GrantTypes            []string `json:"grant_types_supported"`
-	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported"`
-	SigningAlgs           []string `json:"token_endpoint_auth_signing_alg_values_supported"`
-	CodeChallengeMethods  []string `json:"code_challenge_methods_supported"`
+	IntrospectionEndpoint string   `json:"introspection_endpoint,omitempty"`
+	RevocationEndpoint    string   `json:"revocation_endpoint,omitempty"`
+	RegistrationEndpoint  string   `json:"registration_endpoint,omitempty"`
+	JWKSURI               string   `json:"jwks_uri,omitempty"`
+	ScopesSupported       []string `json:"scopes_supported,omitempty"`
+	ResponseTypes         []string `json:"response_types_supported,omitempty"`
+	GrantTypes            []string `json:"grant_types_supported,omitempty"`
+	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported,omitempty"`
+	SigningAlgs           []string `json:"token_endpoint_auth_signing_alg_values_supported,omitempty"`
+	CodeChallengeMethods  []string `json:"code_challenge_methods_supported,omitempty"`
+
+	Brands     string `json:"-"` // URL of the bundle of brands (SMART App Launch 2.2, User-access Brands), "" if there is none
+	Management string `json:"-"` // URL of the page where members see and end what they have allowed
 }
 
 // issuer knows the metadata and the keys of an authorization server. It fetches them when they are needed, once at

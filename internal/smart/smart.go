@@ -120,7 +120,7 @@ func New(c *Config) (*Authorizer, error) {
 
 // Authorize implements api.Authorizer.
 func (a *Authorizer) Authorize(r *http.Request) (*api.Access, error) {
-	token, err := bearer(r)
+	token, err := Bearer(r)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func (a *Authorizer) refuse(r *http.Request, reason string) error {
 	if a.Events.Refused != nil {
 		a.Events.Refused(r.Header.Get("X-Request-Id"), reason)
 	}
-	return invalidToken("the token is not valid: " + reason)
+	return InvalidToken("the token is not valid: " + reason)
 }
 
 // check finds what a token says, and how long that may be remembered. It fails with *refusal if the token is not
@@ -182,8 +182,8 @@ func (a *Authorizer) check(ctx context.Context, token string) (claims, time.Dura
 	return c, rememberFor, err
 }
 
-// bearer reads the token of a request.
-func bearer(r *http.Request) (string, error) {
+// Bearer reads the token of a request (RFC 6750, 2.1). It fails with *api.Error.
+func Bearer(r *http.Request) (string, error) {
 	values := r.Header.Values("Authorization")
 	if len(values) == 0 {
 		return "", &api.Error{Status: http.StatusUnauthorized, Code: "login", Text: "the request has no token; send it as Authorization: Bearer TOKEN",
@@ -192,12 +192,13 @@ func bearer(r *http.Request) (string, error) {
 	scheme, token, _ := strings.Cut(values[0], " ")
 	token = strings.TrimSpace(token)
 	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > tokenMax || strings.ContainsAny(token, " \t,") {
-		return "", invalidToken("the header Authorization is not of the form Bearer TOKEN")
+		return "", InvalidToken("the header Authorization is not of the form Bearer TOKEN")
 	}
 	return token, nil
 }
 
-func invalidToken(text string) *api.Error {
+// InvalidToken is the answer to a token that is not valid (RFC 6750, 3.1).
+func InvalidToken(text string) *api.Error {
 	return &api.Error{Status: http.StatusUnauthorized, Code: "login", Text: text,
 		Header: map[string]string{"WWW-Authenticate": `Bearer realm="fhir", error="invalid_token"`}}
 }
@@ -216,7 +217,7 @@ func (a *Authorizer) access(c claims) (*api.Access, error) {
 		if text := c.text(name); text != "" {
 			patient, found = member(text)
 			if !found && name != "fhirUser" {
-				return nil, invalidToken("the token is not valid: its claim " + name + " names no member")
+				return nil, InvalidToken("the token is not valid: its claim " + name + " names no member")
 			}
 			if found {
 				break

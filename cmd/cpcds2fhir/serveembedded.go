@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"cpcds2fhir/internal/accounts"
+	"cpcds2fhir/internal/api"
+	"cpcds2fhir/internal/audit"
+	"cpcds2fhir/internal/smart/authserver"
+)
+
+// embeddedConfig is the authorization server that is part of this one.
+type embeddedConfig struct {
+	Enabled         bool           `yaml:"enabled"`
+	Issuer          string         `yaml:"issuer"`
+	Accounts        accountsConfig `yaml:"accounts"`
+	MissingAudience bool           `yaml:"missing_audience"`
+	Registration    bool           `yaml:"registration"`
+
+	Life struct {
+		Code    time.Duration `yaml:"code"`
+		Request time.Duration `yaml:"request"`
+		Access  time.Duration `yaml:"access"`
+		Service time.Duration `yaml:"service"`
+		Grace   time.Duration `yaml:"grace"`
+		Idle    time.Duration `yaml:"idle"`
+		Session time.Duration `yaml:"session"`
+	} `yaml:"life"`
+	Agency agencyConfig `yaml:"agency"`
+	Login  loginConfig  `yaml:"login"`
+}
+
+// agencyConfig is what members and apps read about the agency.
+type agencyConfig struct {
+	Name    string   `yaml:"name"`
+	Aliases []string `yaml:"aliases"`
+	Website string   `yaml:"website"`
+	Contact string   `yaml:"contact"`
+	Policy  string   `yaml:"policy"`
+	Logo    string   `yaml:"logo"`
+	State   string   `yaml:"state"`
+}
+
+// loginConfig says how members sign in.
+type loginConfig struct {
+	Passwords bool          `yaml:"passwords"`
+	Issuer    string        `yaml:"issuer"`
+	Client    string        `yaml:"client"`
+	Secret    secret        `yaml:"secret"`
+	Scopes    []string      `yaml:"scopes"`
+	ACR       []string      `yaml:"acr"`
+	MaxAge    time.Duration `yaml:"max_age"`
+	Rules     string        `yaml:"rules"`
+}
+
+func defaultEmbedded() (c embeddedConfig) {
+	l := &c.Life
+	l.Code, l.Request, l.Access, l.Service, l.Grace = time.Minute, 30*time.Minute, time.Hour, 5*time.Minute, 45*time.Second
+	l.Idle, l.Session = 15*time.Minute, 8*time.Hour
+	c.Login.Scopes = []string{"openid", "profile"}
+	return c
+}
+
+func (c *embeddedConfig) check(s *serveConfig) error {
+	if !c.Enabled {
+		return nil
+	}
+	const key = "authorization_server."
+	switch base, err := url.Parse(s.Base); {
+	case s.Open:
+		return usagef("open and authorization_server.enabled exclude each other")
+	case s.Base == "" && !isLoopback(hostOf(s.Listen)):
+		return usagef("base: an authorization server needs to know the public URL of the API, such as https://api.example.org/fhir")
+	case err != nil || base.Scheme == "http" && !isLoopback(base.Hostname()):
+		return usagef("base %q: an authorization server needs https", s.Base)
+	case c.Issuer != "" && !isOrigin(c.Issuer):
+		return usagef(key+"issuer %q: use an origin such as https://api.example.org, without a path or a slash at the end", c.Issuer)
+	case !c.Login.Passwords && c.Login.Issuer == "":
+		return usagef(key + "login: say how members sign in: the issuer of an identity provider, or passwords: true for a sandbox")
+	case c.Login.Issuer != "" && c.Login.Client == "":
+		return usagef(key + "login.client: the identity provider knows this server by a client id")
+	case c.Login.Issuer != "" && c.Login.Rules == "":
+		return usagef(key + "login.rules: name the file that says which member a person is")
+	}
+	for name, d := range map[string]time.Duration{"code": c.Life.Code, "request": c.Life.Request, "access": c.Life.Access, "service": c.Life.Service, "idle": c.Life.Idle, "session": c.Life.Session} {
+		if d <= 0 {
+			return usagef(key+"life.%s must be above 0", name)
+		}
+	}
+	if c.Life.Code > 10*time.Minute {
+		return usagef(key + "life.code: at most 10m")
+	}
+	if err := c.Accounts.Seal.check(key + "accounts.seal"); err != nil {
+		return err
+	}
+	return c.Login.Secret.check(key + "login.secret")
+}
+
+func isOrigin(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname())) && text == u.Scheme+"://"+u.Host
+}
+
+// issuer is the origin of the authorization server.
+func (c *serveConfig) issuer() string {
+	if c.Embedded.Issuer != "" {
+		return c.Embedded.Issuer
+	}
+	u, err := url.Parse(c.Base)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// embedded is a running authorization server with its pages.
+type embedded struct {
+	accounts *accounts.Accounts
+	server   *authserver.Server
+	pages    map[string]http.Handler // by path, those of a folder with a slash at the end
+}
+
+// startEmbedded makes the authorization server. Base must be set.
+func (c *serveConfig) startEmbedded(ctx context.Context, l *audit.Log, log *zap.Logger) (*embedded, error) {
+	own := &c.Embedded
+	a, err := own.Accounts.openAccounts(ctx, c.Store, true)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.EnsureKeys(ctx); err != nil {
+		return nil, environmentf("make keys: %w", err)
+	}
+	e := &embedded{accounts: a, pages: map[string]http.Handler{}}
+	config := &authserver.Config{
+		Accounts: a, Issuer: c.issuer(), FHIRBase: strings.TrimSuffix(c.Base, "/"), MissingAudience: own.MissingAudience,
+		CodeFor: own.Life.Code, RequestFor: own.Life.Request, AccessFor: own.Life.Access, ServiceFor: own.Life.Service, Grace: own.Life.Grace,
+		Registration: own.Registration,
+		Brand:        authserver.Brand{Name: own.Agency.Name, Aliases: own.Agency.Aliases, Website: own.Agency.Website, Logo: own.Agency.Logo, State: own.Agency.State, Modified: time.Now()},
+		Events: authserver.Events{
+			Happened: func(x *authserver.Event) error { return auditEvent(l, x) },
+			Refused: func(endpoint, client, code, reason string) {
+				log.Info("refused", zap.String("endpoint", endpoint), zap.String("client", client), zap.String("code", code), zap.String("reason", reason))
+			},
+			Failed: func(endpoint string, err error) {
+				log.Error("failed", zap.String("endpoint", endpoint), zap.String("error", message(err)))
+			},
+		},
+	}
+	if own.Life.Grace == 0 {
+		config.Grace = -1
+	}
+	if e.server, err = authserver.New(config); err != nil {
+		return nil, usagef("authorization_server: %s", err)
+	}
+	for _, path := range e.server.Paths() {
+		e.pages[path] = e.server
+	}
+	go e.expire(ctx, log)
+	return e, nil
+}
+
+// expire deletes what nobody asks for any longer.
+func (e *embedded) expire(ctx context.Context, log *zap.Logger) {
+	t := time.NewTicker(10 * time.Minute)
+	defer t.Stop()
+	for {
+		if err := e.accounts.Expire(ctx); err != nil && ctx.Err() == nil {
+			log.Warn("what has expired could not be deleted", zap.String("error", message(err)))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// handler serves the pages beside the API.
+func (e *embedded) handler(rest http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	for path, h := range e.pages {
+		mux.Handle(path, h)
+	}
+	mux.Handle("/", rest)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The mux would send a path with //, . or .. elsewhere; the API answers such paths itself.
+		if h, pattern := mux.Handler(r); pattern == "/" || pattern == "" {
+			rest.ServeHTTP(w, r)
+		} else {
+			h.ServeHTTP(w, r)
+		}
+	})
+}
+
+// security is what the API says of its authorization server.
+func security(s *authserver.Server) *api.Security {
+	m := s.Metadata()
+	return &api.Security{Authorize: m.AuthorizationEndpoint, Token: m.TokenEndpoint, Introspect: m.IntrospectionEndpoint, Revoke: m.RevocationEndpoint,
+		Register: m.RegistrationEndpoint, Manage: s.Issuer + "/apps"}
+}

@@ -1,0 +1,211 @@
+package site
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"cpcds2fhir/internal/accounts"
+)
+
+// connection is a grant as a member reads it.
+type connection struct {
+	Grant        string
+	App          app
+	Of           string // whose data
+	Shared       []string
+	Offline      bool
+	Others       bool // somebody who represents the member has allowed it
+	Since, Until string
+	Used         string
+	Read         []string // what the app has read, nil if that is not known
+	ReadFails    bool
+	None         bool // it has read nothing
+}
+
+// grants are those that the user has given, and those that others have given for the user's own data: it may end
+// both.
+func (v *visit) grants() ([]*accounts.Grant, error) {
+	ctx := v.r.Context()
+	list, err := v.Accounts.Grants(ctx, accounts.GrantFilter{User: v.session.User})
+	if err != nil {
+		return nil, fmt.Errorf("grants: %w", err)
+	}
+	links, err := v.Accounts.Links(ctx, v.session.User, "")
+	if err != nil {
+		return nil, fmt.Errorf("members: %w", err)
+	}
+	for _, l := range links {
+		if l.Role != "self" {
+			continue
+		}
+		more, err := v.Accounts.Grants(ctx, accounts.GrantFilter{Patient: l.Patient})
+		if err != nil {
+			return nil, fmt.Errorf("grants: %w", err)
+		}
+		for _, g := range more {
+			if g.User != "" && g.User != v.session.User {
+				list = append(list, g)
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b *accounts.Grant) int { return b.Created.Compare(a.Created) })
+	return list, nil
+}
+
+// showApps lists the apps that are connected.
+func (v *visit) showApps() error {
+	if v.session == nil {
+		return v.see("/login")
+	}
+	list, err := v.grants()
+	if err != nil {
+		return err
+	}
+	names := map[string]string{}
+	connections := make([]*connection, 0, len(list))
+	for _, g := range list {
+		c, err := v.connection(g, names)
+		if err != nil {
+			return err
+		}
+		connections = append(connections, c)
+	}
+	p := &page{Title: v.text("apps.title"), Content: connections}
+	if v.r.URL.Query().Has("ended") {
+		p.Notice = v.text("apps.ended")
+	}
+	return v.show(http.StatusOK, "apps", p)
+}
+
+func (v *visit) connection(g *accounts.Grant, names map[string]string) (*connection, error) {
+	ctx := v.r.Context()
+	client, err := v.Accounts.Client(ctx, g.Client)
+	switch {
+	case errors.Is(err, accounts.ErrNotFound):
+		client = &accounts.Client{ID: g.Client}
+	case err != nil:
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	name, ok := names[g.Patient]
+	if !ok {
+		if name, _, err = v.Member(ctx, g.Patient); err != nil { // the app can be ended all the same
+			name = v.text("apps.unknown")
+		}
+		name = plain(name, 80)
+		names[g.Patient] = name
+	}
+	c := &connection{Grant: g.ID, App: newApp(client), Of: name, Offline: g.Offline, Others: g.User != v.session.User, Since: v.date(g.Created), Until: v.date(g.Expires), Used: v.text("apps.never")}
+	a := read(g.Scopes)
+	for _, k := range a.kinds {
+		text := v.text(k.title)
+		if part := a.part(k); part != "" {
+			text = v.text("apps.part", text, part)
+		}
+		c.Shared = append(c.Shared, text)
+	}
+	if a.identity {
+		c.Shared = append(c.Shared, v.text("apps.identity"))
+	}
+	used := g.LastUsed
+	if v.Site.Read != nil && !c.Others {
+		last, counts, err := v.Site.Read(ctx, g.User, g.Client, g.Patient)
+		if err != nil {
+			c.ReadFails = true
+			v.fault(err)
+		} else {
+			c.Read = v.readTexts(counts)
+			c.None = len(c.Read) == 0
+			used = later(used, last)
+		}
+	}
+	if !used.IsZero() {
+		c.Used = v.date(used)
+	}
+	return c, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+func (v *visit) fault(err error) {
+	if v.Events.Fault != nil {
+		v.Events.Fault(v.r.URL.Path, err)
+	}
+}
+
+// readTexts says how much was read, by kind.
+func (v *visit) readTexts(counts map[string]int) (list []string) {
+	for _, k := range kinds {
+		n := 0
+		for _, typ := range k.types {
+			n += counts[typ]
+		}
+		if n > 0 {
+			list = append(list, v.count(k.count, n))
+		}
+	}
+	return list
+}
+
+// mine finds a grant that the user may end. Others are as those that do not exist.
+func (v *visit) mine(id string) (*accounts.Grant, error) {
+	list, err := v.grants()
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(list, func(g *accounts.Grant) bool { return g.ID == id })
+	if i < 0 {
+		return nil, nil
+	}
+	return list[i], nil
+}
+
+// showRevoke asks whether an app is to be disconnected.
+func (v *visit) showRevoke() error {
+	if v.session == nil {
+		return v.see("/login")
+	}
+	g, err := v.mine(v.r.URL.Query().Get("grant"))
+	switch {
+	case err != nil:
+		return err
+	case g == nil:
+		return problemMissing
+	}
+	c, err := v.connection(g, map[string]string{})
+	if err != nil {
+		return err
+	}
+	return v.show(http.StatusOK, "revoke", &page{Title: v.text("revoke.title", c.App.Name), Content: c}, "grant")
+}
+
+// revoke ends a grant. One that has ended meanwhile is what the member wanted.
+func (v *visit) revoke() error {
+	if v.session == nil {
+		return v.see("/login")
+	}
+	if err := v.checkForm(); err != nil {
+		return err
+	}
+	g, err := v.mine(v.r.PostForm.Get("grant"))
+	if err != nil {
+		return err
+	}
+	if g == nil {
+		return v.see("/apps")
+	}
+	if err := v.Accounts.RevokeGrant(v.r.Context(), g.ID); err != nil && !errors.Is(err, accounts.ErrNotFound) {
+		return fmt.Errorf("grant: %w", err)
+	}
+	if v.Events.Revoked != nil {
+		v.Events.Revoked(v.session.User, g.Client, g.Patient, g.ID)
+	}
+	return v.see("/apps", "ended", "1")
+}

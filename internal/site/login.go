@@ -1,0 +1,206 @@
+package site
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"cpcds2fhir/internal/accounts"
+)
+
+// loginPage is what the login page shows.
+type loginPage struct {
+	App       string // that waits for the login, "" if none does
+	Passwords bool
+	Upstream  string // link that signs in by the identity provider, "" if there is none
+	Demo      []Login
+	Login     string // as it was typed
+}
+
+// showLogin is the login page. Whoever has signed in goes on at once.
+func (v *visit) showLogin() error {
+	if v.session != nil {
+		return v.goOn()
+	}
+	app, err := v.waiting()
+	if err != nil {
+		return err
+	}
+	p := &page{}
+	if v.lapsed {
+		p.Notice = v.text("login.lapsed")
+	}
+	return v.loginForm(http.StatusOK, app, p)
+}
+
+// goOn is where a login leads.
+func (v *visit) goOn() error {
+	if v.request == "" {
+		return v.see("/apps")
+	}
+	return v.see("/consent", "request", v.request)
+}
+
+// waiting is the name of the app whose request waits for a login. A request that cannot be decided any more is a
+// problem before anybody types a password for it.
+func (v *visit) waiting() (string, error) {
+	if v.request == "" {
+		return "", nil
+	}
+	pending, err := v.pending()
+	if err != nil {
+		return "", err
+	}
+	return appName(pending.Client), nil
+}
+
+func (v *visit) loginForm(status int, app string, p *page) error {
+	c := loginPage{App: app, Passwords: v.Passwords, Demo: v.Demo, Login: plain(v.r.PostForm.Get("login"), 200)}
+	if v.Site.Upstream != nil {
+		c.Upstream = "/login/start"
+		if v.request != "" {
+			c.Upstream += "?request=" + v.request // its characters need no escapes
+		}
+	}
+	p.Title = v.text("login.title")
+	p.Content = c
+	return v.show(status, "login", p)
+}
+
+// login takes an embedded login.
+func (v *visit) login() error {
+	if !v.Passwords {
+		return problemMissing
+	}
+	if err := v.checkForm(); err != nil {
+		v.refused("csrf")
+		return err
+	}
+	app, err := v.waiting()
+	if err != nil {
+		return err
+	}
+	login, password := strings.TrimSpace(v.r.PostForm.Get("login")), v.r.PostForm.Get("password")
+	var fields []fieldError
+	if login == "" {
+		fields = append(fields, fieldError{"login", v.text("login.nologin")})
+	}
+	if password == "" {
+		fields = append(fields, fieldError{"password", v.text("login.nopassword")})
+	}
+	if len(fields) > 0 {
+		return v.loginForm(http.StatusUnprocessableEntity, app, &page{Fields: fields})
+	}
+	user, err := v.Accounts.CheckPassword(v.r.Context(), login, password)
+	switch {
+	case errors.Is(err, accounts.ErrNotFound):
+		v.refused("password")
+		return v.loginForm(http.StatusUnprocessableEntity, app, &page{Fields: []fieldError{{"password", v.text("login.wrong")}}})
+	case errors.Is(err, accounts.ErrLocked):
+		v.refused("locked")
+		return v.loginForm(http.StatusTooManyRequests, app, &page{Fields: []fieldError{{"password", v.text("login.locked")}}})
+	case err != nil:
+		return fmt.Errorf("embedded login: %w", err)
+	}
+	if err := v.signIn(user.ID, "", v.Now()); err != nil {
+		return err
+	}
+	return v.goOn()
+}
+
+func (v *visit) refused(reason string) {
+	if v.Events.Refused != nil {
+		v.Events.Refused(reason)
+	}
+}
+
+// startUpstream sends the browser to the identity provider. It is a link and no form: browsers would hold the
+// provider's origin against form-action.
+func (v *visit) startUpstream() error {
+	if v.Site.Upstream == nil {
+		return problemMissing
+	}
+	if _, err := v.waiting(); err != nil {
+		return err
+	}
+	v.headers()
+	err := v.Site.Upstream.Begin(v.w, v.r, v.request)
+	if err != nil {
+		return v.refusal(err)
+	}
+	return nil
+}
+
+// finishUpstream is where the identity provider sends the browser back to.
+func (v *visit) finishUpstream() error {
+	if v.Site.Upstream == nil {
+		return problemMissing
+	}
+	user, level, at, request, err := v.Site.Upstream.Finish(v.w, v.r)
+	v.request = requestID(request)
+	if err != nil {
+		return v.refusal(err)
+	}
+	if err := v.signIn(user.ID, level, at); err != nil {
+		return err
+	}
+	return v.goOn()
+}
+
+// refusal is the problem of a login that the identity provider, or the rules about members, refuse.
+func (v *visit) refusal(err error) error {
+	r, ok := errors.AsType[interface {
+		error
+		Reason() string
+	}](err)
+	if !ok {
+		if v.Events.Fault != nil {
+			v.Events.Fault(v.r.URL.Path, err)
+		}
+		return problemUnavailable
+	}
+	v.refused(r.Reason())
+	switch r.Reason() {
+	case "cancelled":
+		return problemCancelled
+	case "expired":
+		return problemLate
+	case "level":
+		return problemLevel
+	case "none", "ambiguous":
+		return problemNobody
+	case "unavailable":
+		return problemUnavailable
+	}
+	return problemRefused
+}
+
+// showLogout asks whoever is signed in whether to end the session, and tells others that there is none.
+func (v *visit) showLogout() error {
+	title := v.text("logout.title")
+	if v.session == nil {
+		title = v.text("logout.done")
+	}
+	return v.show(http.StatusOK, "logout", &page{Title: title, Content: v.Site.Upstream != nil})
+}
+
+// logout ends the session. Somebody else may go on with the request.
+func (v *visit) logout() error {
+	if err := v.checkForm(); err != nil {
+		return err
+	}
+	if v.session != nil {
+		if err := v.Accounts.EndSession(v.r.Context(), v.id); err != nil {
+			return fmt.Errorf("session: %w", err)
+		}
+		if v.Events.SignedOut != nil {
+			v.Events.SignedOut(v.session.User)
+		}
+	}
+	v.setCookie("session", "", -1)
+	if v.request != "" {
+		return v.see("/login", "request", v.request)
+	}
+	return v.see("/logout")
+}
