@@ -145,6 +145,7 @@ var spanish = map[string]string{
 	"problem.return":  "Volver a la aplicación sin compartir",
 	"problem.again":   "Intentar de nuevo",
 	"problem.contact": "Si necesita ayuda:",
+	"problem.code":    "Código para el equipo de ayuda de la aplicación: %s",
 
 	"missing.title":     "Esta página no existe",
 	"missing.text":      "Tal vez la dirección está mal escrita, o lo que mostraba ya no está.",
@@ -191,4 +192,13 @@ var spanish = map[string]string{
 	"refused.title":     "No pudimos iniciar su sesión",
 	"refused.text":      "La respuesta del sitio web del estado no fue la esperada. No se compartió nada.",
 	"refused.next":      "Inténtelo de nuevo. Si vuelve a pasar, nuestro equipo de ayuda puede asistirle.",
+	"app.title":         "La aplicación cometió un error",
+	"app.text":          "Envió una solicitud que no podemos responder. No se compartió nada.",
+	"app.next":          "Vuelva a la aplicación e inténtelo de nuevo. Si vuelve a pasar, avise al equipo de ayuda de la aplicación.",
+	"client.title":      "No conocemos esta aplicación",
+	"client.text":       "No está registrada aquí, o todavía no está aprobada. No se compartió nada.",
+	"client.next":       "Si confía en la aplicación, avise a su equipo de ayuda.",
+	"redirect.title":    "No podemos enviarlo de vuelta a esta aplicación",
+	"redirect.text":     "La dirección a la que la aplicación quiere que usted vuelva no es la que tiene registrada. No se compartió nada.",
+	"redirect.next":     "No continúe si alguien le envió un enlace a esta página. Si llegó desde una aplicación en la que confía, avise a su equipo de ayuda.",
 }
