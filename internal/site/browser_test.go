@@ -31,7 +31,7 @@ func TestServeForBrowser(t *testing.T) {
 			body = `<iframe src="` + r.URL.Query().Get("of") + `"></iframe>`
 		}
 		if r.URL.Path == "/opener" {
-			body = `<button onclick="open('` + r.URL.Query().Get("of") + `')">x</button><script>onmessage = () => { document.title = 'heard' }</script>`
+			body = `<button onclick="window.open('` + r.URL.Query().Get("of") + `')">x</button><script>onmessage = () => { document.title = 'heard' }</script>`
 		}
 		if r.URL.Path == "/callback" {
 			body += `<script>opener?.postMessage('back', '*')</script>`

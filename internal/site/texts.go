@@ -12,7 +12,7 @@ var english = map[string]string{
 	"page.help":    "Help:",
 	"page.policy":  "Privacy policy of %s",
 	"page.notices": "Language help and your rights",
-	"page.never":   "%s will never ask you for your password by phone, text or e-mail.",
+	"page.never":   "%s will never ask you for your password by phone, text or email.",
 	"page.newtab":  "opens in a new tab",
 	"page.timeout": "For your safety you are signed out after a while without activity.",
 
@@ -53,6 +53,7 @@ var english = map[string]string{
 	"consent.step":          "Step 2 of 2",
 	"consent.title":         "Share your health plan information with %s?",
 	"consent.title.other":   "Share the health plan information of %s with %s?",
+	"consent.lead":          "You decide what you share, and for how long. You can end it at any time.",
 	"consent.who":           "Who is asking",
 	"consent.policy":        "The app’s privacy policy",
 	"consent.terms":         "The app’s terms of use",

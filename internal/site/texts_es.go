@@ -49,6 +49,7 @@ var spanish = map[string]string{
 	"consent.step":          "Paso 2 de 2",
 	"consent.title":         "¿Compartir la información de su plan de salud con %s?",
 	"consent.title.other":   "¿Compartir la información del plan de salud de %s con %s?",
+	"consent.lead":          "Usted decide qué comparte y por cuánto tiempo. Puede terminarlo en cualquier momento.",
 	"consent.who":           "Quién la pide",
 	"consent.policy":        "Política de privacidad de la aplicación",
 	"consent.terms":         "Condiciones de uso de la aplicación",
