@@ -88,10 +88,16 @@ authorization_server:         # an authorization server of this program, with pa
     passwords: false          # true: logins of this server, for sandboxes; 'member link' makes them
     issuer: ""                # the identity provider of the state (OpenID Connect)
     client: ""                # id of this server at the provider
-    secret: ""                # env:NAME or file:PATH
-    scopes: [openid, profile]
-    acr: []                   # levels of assurance that count; empty: any
+    secret: ""                # env:NAME or file:PATH; or
+    key: ""                   # env:NAME or file:PATH of a private key in PEM, for private_key_jwt
+    key_id: ""
+    scopes: [openid, profile, email]
+    prompt: ""                # such as login; empty: as the provider does
     max_age: 0s               # how long ago members may have signed in at the provider; 0s: any time
+    level_claim: ""           # claim that says how well a person was identified; empty: acr
+    levels: []                # values of it that count, such as those of IAL2
+    any_level: false          # true: everybody whom the provider lets in
+    userinfo: false           # true: ask the provider for further claims
     rules: ""                 # file that says which member a person is
 
 authorization:                # another authorization server whose tokens open the API

@@ -49,21 +49,27 @@ type agencyConfig struct {
 
 // loginConfig says how members sign in.
 type loginConfig struct {
-	Passwords bool          `yaml:"passwords"`
-	Issuer    string        `yaml:"issuer"`
-	Client    string        `yaml:"client"`
-	Secret    secret        `yaml:"secret"`
-	Scopes    []string      `yaml:"scopes"`
-	ACR       []string      `yaml:"acr"`
-	MaxAge    time.Duration `yaml:"max_age"`
-	Rules     string        `yaml:"rules"`
+	Passwords  bool          `yaml:"passwords"`
+	Issuer     string        `yaml:"issuer"`
+	Client     string        `yaml:"client"`
+	Secret     secret        `yaml:"secret"`
+	Key        secret        `yaml:"key"`
+	KeyID      string        `yaml:"key_id"`
+	Scopes     []string      `yaml:"scopes"`
+	Prompt     string        `yaml:"prompt"`
+	MaxAge     time.Duration `yaml:"max_age"`
+	LevelClaim string        `yaml:"level_claim"`
+	Levels     []string      `yaml:"levels"`
+	AnyLevel   bool          `yaml:"any_level"`
+	UserInfo   bool          `yaml:"userinfo"`
+	Rules      string        `yaml:"rules"`
 }
 
 func defaultEmbedded() (c embeddedConfig) {
 	l := &c.Life
 	l.Code, l.Request, l.Access, l.Service, l.Grace = time.Minute, 30*time.Minute, time.Hour, 5*time.Minute, 45*time.Second
 	l.Idle, l.Session = 15*time.Minute, 8*time.Hour
-	c.Login.Scopes = []string{"openid", "profile"}
+	c.Login.Scopes = []string{"openid", "profile", "email"}
 	return c
 }
 
@@ -87,6 +93,10 @@ func (c *embeddedConfig) check(s *serveConfig) error {
 		return usagef(key + "login.client: the identity provider knows this server by a client id")
 	case c.Login.Issuer != "" && c.Login.Rules == "":
 		return usagef(key + "login.rules: name the file that says which member a person is")
+	case c.Login.Issuer != "" && len(c.Login.Levels) == 0 && !c.Login.AnyLevel:
+		return usagef(key + "login.levels: name the levels of assurance that count, as the identity provider does, or set any_level: true")
+	case c.Login.Secret != "" && c.Login.Key != "":
+		return usagef(key + "login: use secret or key, not both")
 	}
 	for name, d := range map[string]time.Duration{"code": c.Life.Code, "request": c.Life.Request, "access": c.Life.Access, "service": c.Life.Service, "idle": c.Life.Idle, "session": c.Life.Session} {
 		if d <= 0 {
@@ -97,6 +107,9 @@ func (c *embeddedConfig) check(s *serveConfig) error {
 		return usagef(key + "life.code: at most 10m")
 	}
 	if err := c.Accounts.Seal.check(key + "accounts.seal"); err != nil {
+		return err
+	}
+	if err := c.Login.Key.check(key + "login.key"); err != nil {
 		return err
 	}
 	return c.Login.Secret.check(key + "login.secret")

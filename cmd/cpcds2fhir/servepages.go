@@ -10,8 +10,10 @@ import (
 
 	"go.uber.org/zap"
 
+	"cpcds2fhir/internal/accounts"
 	"cpcds2fhir/internal/api"
 	"cpcds2fhir/internal/audit"
+	upstream "cpcds2fhir/internal/identity" // identity is this program's key of ids
 	"cpcds2fhir/internal/site"
 	"cpcds2fhir/internal/store"
 )
@@ -46,6 +48,13 @@ func (e *embedded) servePages(c *serveConfig, st store.Handle, read *readings, l
 	if config.Name == "" {
 		config.Name = "Patient Access"
 	}
+	login, err := c.upstream(e.accounts, st, read.log, log)
+	if err != nil {
+		return err
+	}
+	if login != nil {
+		config.Upstream = login
+	}
 	s, err := site.New(config)
 	if err != nil {
 		return usagef("authorization_server: %s", err)
@@ -56,6 +65,61 @@ func (e *embedded) servePages(c *serveConfig, st store.Handle, read *readings, l
 		e.pages[path] = pages
 	}
 	return nil
+}
+
+// upstream makes the login at the identity provider, nil if there is none.
+func (c *serveConfig) upstream(a *accounts.Accounts, st store.Handle, l *audit.Log, log *zap.Logger) (*upstream.Login, error) {
+	own := &c.Embedded.Login
+	if own.Issuer == "" {
+		return nil, nil
+	}
+	rules, err := readRules(own.Rules)
+	if err != nil {
+		return nil, err
+	}
+	note := func(r *audit.Record) {
+		if err := l.Append(r); err != nil {
+			log.Error("audit", zap.String("error", message(err)))
+		}
+	}
+	config := &upstream.Config{
+		Issuer: own.Issuer, ClientID: own.Client, KeyID: own.KeyID, RedirectURL: c.issuer() + "/login/callback", Scopes: own.Scopes, Prompt: own.Prompt,
+		MaxAge: own.MaxAge, LevelClaim: own.LevelClaim, Levels: own.Levels, AnyLevel: own.AnyLevel, UserInfo: own.UserInfo, Rules: rules,
+		Events: upstream.Events{
+			Refused: func(code, rule, user string) {
+				log.Info("refused a login", zap.String("reason", code), zap.String("rule", rule), zap.String("user", user))
+				note(&audit.Record{Action: "login-refused", User: user, Note: strings.TrimSpace(code + " " + rule)})
+			},
+			Linked: func(user, patient, role, rule string) {
+				note(&audit.Record{Action: "member-link", User: user, Members: []string{patient}, Note: role + " by the rule " + rule})
+			},
+			Unlinked: func(user, patient string) {
+				note(&audit.Record{Action: "member-unlink", User: user, Members: []string{patient}, Note: "no rule finds the member any more"})
+			},
+			Passed: func(code, rule, user string) {
+				log.Info("a rule has found nobody to represent", zap.String("reason", code), zap.String("rule", rule), zap.String("user", user))
+			},
+			Fetched: func(what string, err error) {
+				if err != nil {
+					log.Warn("the identity provider does not answer", zap.String("for", what), zap.String("error", message(err)))
+				}
+			},
+		},
+	}
+	if own.Secret != "" {
+		config.Secret = own.Secret.read
+	}
+	if own.Key != "" {
+		config.Key = func() ([]byte, error) {
+			text, err := own.Key.read()
+			return []byte(text), err
+		}
+	}
+	login, err := upstream.New(config, a, &storeMembers{store: st})
+	if err != nil {
+		return nil, usagef("authorization_server.login: %s", err)
+	}
+	return login, nil
 }
 
 // memberNamed reads who a member is, as the API shows the Patient.

@@ -337,7 +337,7 @@ func (x *exchange) route(path []string) (route, error) {
 	case len(path) == 2 && path[0] == ".well-known" && path[1] == "smart-configuration" && x.SMART != nil:
 		return route{name: "smart", methods: reading, public: true, plain: true, serve: func(x *exchange) error { return x.fixed(x.SMART) }}, nil
 	case len(path) == 1 && path[0] == "openapi.json":
-		return route{name: "openapi", methods: reading, public: true, plain: true, serve: func(x *exchange) error { return x.fixed(x.openAPI) }}, nil
+		return route{name: "openapi", methods: reading, public: true, serve: func(x *exchange) error { return x.fixed(x.openAPI) }}, nil
 	case len(path) == 0:
 		return unknown, &Error{Status: http.StatusNotFound, Code: "not-supported", Text: "batches and transactions are not supported; the server is described at /metadata"}
 	}
