@@ -87,6 +87,7 @@ type check struct {
 type trial struct {
 	*testing.T
 	*suite
+	asked *attempt // of consentPage
 }
 
 // Run tests a server. Checks run one after another: a new grant may end earlier ones of the same app and member, so
@@ -122,7 +123,7 @@ func Run(t *testing.T, target *Target) {
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, c := range group.checks {
-				t.Run(c.name, func(t *testing.T) { c.test(&trial{t, s}) })
+				t.Run(c.name, func(t *testing.T) { c.test(&trial{T: t, suite: s}) })
 			}
 		})
 	}

@@ -169,7 +169,7 @@ var consents = []check{
 	}},
 }
 
-// consentPage is where a member who has signed in decides.
+// consentPage is where a member who has signed in decides about t.asked.
 func (t *trial) consentPage() (*page, *form, *http.Client) {
 	t.Helper()
 	if t.SignIn != nil {
@@ -177,7 +177,8 @@ func (t *trial) consentPage() (*page, *form, *http.Client) {
 	}
 	c, browser := t.app(), t.browser()
 	t.decideWith(browser, t.attempt(c, c.scope()), t.member())
-	first := t.ask(browser, t.attempt(c, c.scope()))
+	t.asked = t.attempt(c, c.scope())
+	first := t.ask(browser, t.asked)
 	p, back, err := visit(t.Context(), browser, urlOr(first.location(), first.url))
 	if err != nil || back != nil {
 		t.Fatalf("there is no page to decide on: %v", err)
