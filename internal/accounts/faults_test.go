@@ -161,11 +161,10 @@ func TestEachStatementFails(t *testing.T) {
 			},
 		} {
 			call := prepare()
-			before, calls := state(), f.calls.Load()
+			before := state()
 			at := int64(1)
 			for ; ; at++ {
-				calls = f.calls.Load()
-				f.failAt.Store(calls + at)
+				f.failAt.Store(f.calls.Load() + at)
 				err := call()
 				f.failAt.Store(0)
 				if err == nil {

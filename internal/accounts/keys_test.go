@@ -39,7 +39,7 @@ func TestKeys(t *testing.T) {
 		if !is || e.Curve.Params().BitSize != 384 || first[1].Algorithm != "ES384" {
 			t.Error("the second key is no key of P-384")
 		}
-		if !keys(b)[1].Private.(*ecdsa.PrivateKey).Equal(e) { //nolint:errcheck // it panics
+		if !keys(b)[1].Private.(*ecdsa.PrivateKey).Equal(e) {
 			t.Error("another process has another key")
 		}
 		same(t, first[1].Active, c.now())

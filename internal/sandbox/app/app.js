@@ -1,6 +1,7 @@
 // The app itself: it starts a session, reads the record and shows one view at a time, by the address after #.
 
 import {h} from "./elements.js";
+import {costBar} from "./plot.js";
 import {nameOf, readRecord} from "./record.js";
 import {begin, signIn, signOut} from "./smart.js";
 import {costs, coverageView, medicinesView, oneClaim, overview, providersView, timeline} from "./views.js";
@@ -47,10 +48,20 @@ async function goSignIn() {
   }
 }
 
+// sample is a decoration: how a claim looks in the app.
+function sample() {
+  const row = {name: "", billed: 24000, paid: 13200, owed: 1800, saved: 9000};
+  return h("div", {class: "card sample", "aria-hidden": "true"},
+    h("div", {class: "card-head"}, h("strong", {}, "Office visit"), h("span", {class: "badge badge-paid"}, "Paid")),
+    h("p", {class: "quiet"}, "Doctor visit · Your Clinic"),
+    h("p", {class: "sample-owed"}, "You owe ", h("strong", {}, "$18.00")),
+    costBar(row));
+}
+
 function welcome(note) {
   page.nav.hidden = true;
   page.who.replaceChildren();
-  present("Welcome", [
+  present("Welcome", [h("div", {class: "split"},
     h("div", {class: "welcome"},
       note && h("p", {class: "notice", role: "status"}, note),
       h("h1", {tabindex: "-1"}, "Your claims, in one place"),
@@ -60,6 +71,7 @@ function welcome(note) {
         h("li", {}, "You sign in at your plan. This app never sees your password."),
         h("li", {}, "You choose what to share, and you can stop at any time."),
         h("li", {}, "Your data stays in this browser tab."))),
+    sample()),
   ], {focus: Boolean(note)});
 }
 
@@ -92,10 +104,8 @@ async function leave() {
 }
 
 function frame() {
-  const name = nameOf(record.person), self = session.fhirUser ?? "";
-  const other = self && !self.endsWith(`/${record.id}`);
   page.who.replaceChildren(
-    h("span", {class: "who-name"}, name || "Signed in", other && h("span", {class: "who-for"}, "you act for this member")),
+    h("span", {class: "who-name"}, nameOf(record.person) || "Signed in"),
     button("Read again", start, "button button-quiet"),
     button("Sign out", leave, "button button-quiet"));
   page.nav.hidden = false;

@@ -59,7 +59,7 @@ export function raw(label, resources, open = false) {
 export function table(caption, columns, rows, foot) {
   const cells = (row, i) => row.map((cell, c) => c === 0
     ? h("th", {scope: "row"}, cell) : h("td", {class: columns[c][1] ? "amount" : false}, cell));
-  return h("div", {class: "table-frame", tabindex: "0", role: "region", "aria-label": caption},
+  return h("div", {class: "table-frame", tabindex: "0", role: "region", "aria-label": `Table: ${caption}`},
     h("table", {}, h("caption", {class: "visually-hidden"}, caption),
       h("thead", {}, h("tr", {}, columns.map(([name, numeric]) => h("th", {scope: "col", class: numeric ? "amount" : false}, name)))),
       h("tbody", {}, rows.map(row => h("tr", {}, cells(row)))),

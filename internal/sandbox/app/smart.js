@@ -85,7 +85,7 @@ async function token(config, fields) {
 // identity checks what an ID token says. It came from the token endpoint itself, so its signature need not be
 // checked (OpenID Connect Core, 3.1.3.7, 6).
 async function identity(config, idToken, nonce) {
-  if (!idToken) return {};
+  if (!idToken) return;
   const text = atob(idToken.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));
   const claims = JSON.parse(new TextDecoder().decode(Uint8Array.from(text, c => c.charCodeAt(0))));
   const {issuer} = await discover(config);
@@ -93,7 +93,6 @@ async function identity(config, idToken, nonce) {
   if ((issuer && claims.iss !== issuer) || !mine || claims.nonce !== nonce || claims.exp * 1000 < Date.now() - 60000) {
     throw new Problem("stray", "This sign-in was not meant for this app.", "Its ID token does not fit.");
   }
-  return claims;
 }
 
 function keep(old, answer) {
@@ -132,8 +131,8 @@ export async function begin(config) {
     grant_type: "authorization_code", code: query.get("code"), redirect_uri: config.redirect_uri, code_verifier: pending.verifier,
   });
   if (!answer.patient) throw new Problem("failed", "Your plan did not say whose claims these are.", "The answer has no patient.");
-  const claims = await identity(config, answer.id_token, pending.nonce);
-  return keep({fhirUser: claims.fhirUser ?? "", since: Date.now()}, answer);
+  await identity(config, answer.id_token, pending.nonce);
+  return keep({}, answer);
 }
 
 let refreshing;
