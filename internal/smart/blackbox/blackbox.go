@@ -34,7 +34,7 @@ type Target struct {
 	Others       []*Client // any more that get codes: their redirects and token responses are tested too
 
 	// Members who can sign in. Most checks use the first one. Those that see whether a token opens what is somebody
-	// else's need two.
+	// else's need two. The last one of three or more is locked out at the end, if the server does that.
 	Members []Member
 
 	// SignIn decides as a person does. It gets a browser (cookies, and no redirects by itself) and where the
@@ -119,6 +119,7 @@ func Run(t *testing.T, target *Target) {
 		{"resource", resources},
 		{"cors", crossOrigin},
 		{"register", registrations},
+		{"lockout", lockouts},
 		{"errors", errorTexts}, // last: it looks at what all the others were answered
 	} {
 		t.Run(group.name, func(t *testing.T) {
