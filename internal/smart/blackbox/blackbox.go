@@ -34,7 +34,7 @@ type Target struct {
 	Others       []*Client // any more that get codes: their redirects and token responses are tested too
 
 	// Members who can sign in. Most checks use the first one. Those that see whether a token opens what is somebody
-	// else's need two.
+	// else's need two. The last one of three or more is locked out at the end, if the server does that.
 	Members []Member
 
 	// SignIn decides as a person does. It gets a browser (cookies, and no redirects by itself) and where the
@@ -87,6 +87,7 @@ type check struct {
 type trial struct {
 	*testing.T
 	*suite
+	asked *attempt // of consentPage
 }
 
 // Run tests a server. Checks run one after another: a new grant may end earlier ones of the same app and member, so
@@ -118,11 +119,12 @@ func Run(t *testing.T, target *Target) {
 		{"resource", resources},
 		{"cors", crossOrigin},
 		{"register", registrations},
+		{"lockout", lockouts},
 		{"errors", errorTexts}, // last: it looks at what all the others were answered
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, c := range group.checks {
-				t.Run(c.name, func(t *testing.T) { c.test(&trial{t, s}) })
+				t.Run(c.name, func(t *testing.T) { c.test(&trial{T: t, suite: s}) })
 			}
 		})
 	}

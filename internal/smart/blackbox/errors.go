@@ -11,7 +11,7 @@ import (
 // internals are what betrays how a server is made. Values that a request had may come back in an error, so they are
 // of kinds that no check sends.
 var internals = regexp.MustCompile(`(?i)goroutine \d|panic:|runtime error|\.go:\d+|\.java:\d+|\.js:\d+|\.py"|stack ?trace|traceback|at [\w$.]+\([\w]+\.\w+:\d+\)` +
-	`|\bsql(ite)?\b|sql:|pq:|pgx|postgres|database is|constraint|no rows|modernc|accounts\.|authserver|go-jose|go\.mod|\*[a-z]+\.[A-Z]\w+|json: |invalid character|strconv\.|illegal base64|unmarshal` +
+	`|\bsql(ite)?\b|sql:|\bpq:|\bpgx\b|postgres|database is|constraint|no rows|modernc|accounts\.|authserver|go-jose|go\.mod|\*[a-z]+\.[A-Z]\w+|json: |invalid character|strconv\.|illegal base64|unmarshal` +
 	`|context (canceled|deadline)|dial tcp|connection refused|no such file|/(home|root|usr|var|work|tmp|go/src|node_modules)/|0xc0[0-9a-f]{8}|<nil>|%!\w\(|undefined is not`)
 
 // inspect notes what an answer must not have.

@@ -248,10 +248,10 @@ var kinds = map[string][]string{"personal": {"Patient"}, "coverage": {"Coverage"
 
 // allowed reports whether what a check box stands for is among scopes.
 func (b *box) allowed(scopes []string) bool {
-	switch {
-	case b.name == "scope":
+	switch b.name {
+	case "scope":
 		return slices.Contains(scopes, b.value)
-	case b.name == "offline":
+	case "offline":
 		return slices.Contains(scopes, "offline_access")
 	}
 	for _, kind := range append(kinds[b.value], b.value) {

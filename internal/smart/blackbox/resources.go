@@ -119,14 +119,26 @@ var resources = []check{
 		t.wantOpens(theirs, true, "the second one's token")
 	}},
 	{"a member cannot choose somebody else's patient", func(t *trial) {
-		p, f, browser := t.consentPage()
-		f.decide(p, t.member())
-		f.fields.Set("patient", t.second().Patient)
-		_, back, err := f.submit(t.Context(), browser, p.url)
-		if err != nil || back == nil || !back.Query().Has("code") {
-			return // refused
+		other := t.second().Patient
+		for _, edit := range []func(f *form){
+			func(f *form) { f.fields.Set("patient", other) },
+			func(f *form) { f.fields.Set("member", other) },
+			func(f *form) { f.fields.Add("member", other) },
+			func(f *form) { f.fields.Add("patient", "Patient/"+other) },
+		} {
+			p, f, browser := t.consentPage()
+			f.decide(p, t.member())
+			edit(f)
+			_, back, err := f.submit(t.Context(), browser, p.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if back == nil || !back.Query().Has("code") {
+				continue // refused
+			}
+			if g := t.redeem(t.asked, back.Query().Get("code")); g.Patient != t.Members[0].Patient {
+				t.Errorf("patient is %q", g.Patient)
+			}
 		}
-		// The choice did not count: that is as good.
-		t.Log("a patient that is not on the page was ignored")
 	}},
 }
