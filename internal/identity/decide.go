@@ -81,7 +81,7 @@ func (l *Login) relink(ctx context.Context, user string, before []*accounts.Link
 		if have[patient] || byHand[patient] {
 			continue
 		}
-		if err := l.accounts.AddLink(ctx, &accounts.Link{User: user, Patient: patient, Role: f.role, Source: byRule}); err != nil {
+		if err := l.accounts.AddLink(ctx, &accounts.Link{User: user, Patient: patient, Role: f.role, Source: byRule, Created: l.Now()}); err != nil {
 			return fmt.Errorf("add a link: %w", err)
 		}
 		if l.Events.Linked != nil {
