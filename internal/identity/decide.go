@@ -14,7 +14,7 @@ const byRule = "rule"
 // decision is what rules say of a person.
 type decision struct {
 	links   map[string]found // by patient
-	refused *RefusedError         // why there is no member that the person is; nil if there is one, or nobody asked
+	refused *RefusedError    // why there is no member that the person is; nil if there is one, or nobody asked
 }
 
 type found struct{ role, rule string }
