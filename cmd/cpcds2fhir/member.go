@@ -32,21 +32,28 @@ server, which sandboxes have. A member is the id of a Patient.`,
 }
 
 // person names somebody who signs in.
-type person struct{ issuer, subject, login string }
+type person struct{ id, issuer, subject, login string }
 
 func (p *person) on(c *cobra.Command) {
 	c.Flags().StringVar(&p.issuer, "issuer", "", "`URL` of the identity provider, exactly as it names itself")
 	c.Flags().StringVar(&p.subject, "subject", "", "the person's `SUB` there")
 	c.Flags().StringVar(&p.login, "login", "", "or a `LOGIN` of this server")
-	for _, name := range []string{"issuer", "subject", "login"} {
+	c.Flags().StringVar(&p.id, "user", "", "or the person's `ID` here, as logs of refused logins have it")
+	for _, name := range []string{"issuer", "subject", "login", "user"} {
 		cobra.CheckErr(c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))
 	}
 }
 
 func (p *person) user(c *cobra.Command, d *desk) (*accounts.User, error) {
 	switch {
-	case p.login != "" && (p.issuer != "" || p.subject != ""), p.login == "" && (p.issuer == "" || p.subject == ""):
-		return nil, usagef("name the person by --issuer and --subject, or by --login")
+	case p.id != "" && p.issuer+p.subject+p.login == "":
+		u, err := d.User(c.Context(), p.id)
+		if errors.Is(err, accounts.ErrNotFound) {
+			return nil, usagef("there is no user with this id")
+		}
+		return u, err
+	case p.id != "", p.login != "" && (p.issuer != "" || p.subject != ""), p.login == "" && (p.issuer == "" || p.subject == ""):
+		return nil, usagef("name the person by --issuer and --subject, by --login, or by --user")
 	case p.login != "":
 		return d.EnsureUser(c.Context(), "", p.login)
 	}

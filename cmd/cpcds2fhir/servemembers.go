@@ -15,6 +15,7 @@ import (
 
 	"cpcds2fhir/internal/api"
 	upstream "cpcds2fhir/internal/identity" // identity is this program's key of ids
+	"cpcds2fhir/internal/site"
 	"cpcds2fhir/internal/store"
 	"cpcds2fhir/schemas/fhir"
 )
@@ -52,7 +53,10 @@ type storeMembers struct {
 	until  time.Time // all that was committed before is in births; zero before they were read
 }
 
-var _ upstream.Members = (*storeMembers)(nil)
+var (
+	_ upstream.Members = (*storeMembers)(nil)
+	_ site.Upstream    = (*upstream.Login)(nil)
+)
 
 // idsAtOnce is how many Patients one search names.
 const idsAtOnce = 200

@@ -129,18 +129,18 @@ func (l *Login) recall(w http.ResponseWriter, r *http.Request, state string) (*a
 	name := l.cookieName(state)
 	c, err := r.Cookie(name)
 	if err != nil {
-		return nil, &Refused{Code: CodeState}
+		return nil, &RefusedError{Code: CodeState}
 	}
 	l.forget(w, name)
 	now := l.Now()
 	at, err := open(aead, c)
 	if err != nil || at.State != state || at.Began < now.Add(-loginFor).Unix() {
-		return nil, &Refused{Code: CodeState}
+		return nil, &RefusedError{Code: CodeState}
 	}
 	// The cookie was taken back, but a browser may have kept it.
 	switch err := l.accounts.UseAssertion(r.Context(), "login cookies", state, now.Add(loginFor)); {
 	case errors.Is(err, accounts.ErrUsed):
-		return nil, &Refused{Code: CodeState}
+		return nil, &RefusedError{Code: CodeState}
 	case err != nil:
 		return nil, fmt.Errorf("note that a login is finished: %w", err)
 	}
@@ -164,12 +164,12 @@ func (l *Login) forget(w http.ResponseWriter, name string) {
 func open(aead cipher.AEAD, c *http.Cookie) (*attempt, error) {
 	sealed, err := base64.RawURLEncoding.DecodeString(c.Value)
 	if err != nil || len(sealed) < aead.NonceSize() {
-		return nil, &Refused{Code: CodeState}
+		return nil, &RefusedError{Code: CodeState}
 	}
 	n := aead.NonceSize()
 	text, err := aead.Open(nil, sealed[:n], sealed[n:], []byte(c.Name))
 	if err != nil {
-		return nil, &Refused{Code: CodeState}
+		return nil, &RefusedError{Code: CodeState}
 	}
 	at := new(attempt)
 	return at, json.Unmarshal(text, at)

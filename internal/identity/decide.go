@@ -14,13 +14,13 @@ const byRule = "rule"
 // decision is what rules say of a person.
 type decision struct {
 	links   map[string]found // by patient
-	refused *Refused         // why there is no member that the person is; nil if there is one, or nobody asked
+	refused *RefusedError    // why there is no member that the person is; nil if there is one, or nobody asked
 }
 
 type found struct{ role, rule string }
 
 // person makes sure that what the accounts say of a person is what the rules say now, and returns the user. It fails
-// with *Refused if there is no member that the person may speak for.
+// with *RefusedError if there is no member that the person may speak for.
 func (l *Login) person(ctx context.Context, who *identified) (*accounts.User, error) {
 	user, err := l.accounts.EnsureUser(ctx, l.Issuer, who.subject)
 	if err != nil {
@@ -52,7 +52,7 @@ func (l *Login) person(ctx context.Context, who *identified) (*accounts.User, er
 		return user, nil
 	}
 	if d.refused == nil {
-		d.refused = &Refused{Code: CodeNone}
+		d.refused = &RefusedError{Code: CodeNone}
 	}
 	d.refused.User = user.ID
 	return nil, d.refused
@@ -81,7 +81,7 @@ func (l *Login) relink(ctx context.Context, user string, before []*accounts.Link
 		if have[patient] || byHand[patient] {
 			continue
 		}
-		if err := l.accounts.AddLink(ctx, &accounts.Link{User: user, Patient: patient, Role: f.role, Source: byRule}); err != nil {
+		if err := l.accounts.AddLink(ctx, &accounts.Link{User: user, Patient: patient, Role: f.role, Source: byRule, Created: l.Now()}); err != nil {
 			return fmt.Errorf("add a link: %w", err)
 		}
 		if l.Events.Linked != nil {
@@ -95,7 +95,7 @@ func (l *Login) relink(ctx context.Context, user string, before []*accounts.Link
 func (l *Login) decide(ctx context.Context, c claims, known bool, user string) (*decision, error) {
 	d := &decision{links: map[string]found{}}
 	if !known {
-		d.refused = &Refused{Code: CodeClaims, User: user}
+		d.refused = &RefusedError{Code: CodeClaims, User: user}
 	}
 	for i := range l.rules {
 		r := &l.rules[i]

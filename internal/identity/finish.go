@@ -16,13 +16,13 @@ import (
 
 // Finish takes the answer of the provider at RedirectURL. It returns who the person is, how well they are identified,
 // when they authenticated, and the authorization request that Begin was given, which is known also if the person is
-// refused, unless the code is CodeState. It fails with *Refused if the person cannot be signed in; other errors
+// refused, unless the code is CodeState. It fails with *RefusedError if the person cannot be signed in; other errors
 // are faults, of which ErrAway is the provider's. The caller keeps the session, with a new id.
 func (l *Login) Finish(w http.ResponseWriter, r *http.Request) (user *accounts.User, level string, authTime time.Time, request string, err error) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Referrer-Policy", "no-referrer") // the URL has a code
 	user, level, authTime, request, err = l.finish(w, r)
-	if refused, ok := errors.AsType[*Refused](err); ok {
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		return nil, "", time.Time{}, request, l.refuse(refused)
 	}
 	if err != nil {
@@ -39,7 +39,7 @@ func (l *Login) finish(w http.ResponseWriter, r *http.Request) (user *accounts.U
 	q := r.URL.Query()
 	state, ok := single(q, "state")
 	if !ok || state == "" || len(state) > 200 || r.Method != http.MethodGet {
-		return nil, "", when, "", &Refused{Code: CodeState}
+		return nil, "", when, "", &RefusedError{Code: CodeState}
 	}
 	at, err := l.recall(w, r, state)
 	if err != nil {
@@ -66,7 +66,7 @@ func (l *Login) answer(ctx context.Context, q map[string][]string) (code string,
 	one := func(name string) string {
 		v, ok := single(q, name)
 		if !ok && err == nil {
-			err = &Refused{Code: CodeProvider}
+			err = &RefusedError{Code: CodeProvider}
 		}
 		return v
 	}
@@ -75,15 +75,15 @@ func (l *Login) answer(ctx context.Context, q map[string][]string) (code string,
 	case err != nil:
 		return "", err
 	case issuer != "" && issuer != l.Issuer, issuer == "" && m.NamesIssuer: // RFC 9207, 2.4
-		return "", &Refused{Code: CodeIssuer}
+		return "", &RefusedError{Code: CodeIssuer}
 	case fault == "access_denied":
-		return "", &Refused{Code: CodeDenied}
+		return "", &RefusedError{Code: CodeDenied}
 	case fault == "server_error", fault == "temporarily_unavailable":
 		return "", fmt.Errorf("%w: it says so", ErrAway)
 	case fault == "unmet_authentication_requirements": // OpenID Connect: it cannot give what acr_values asks for
-		return "", &Refused{Code: CodeLevel}
+		return "", &RefusedError{Code: CodeLevel}
 	case fault != "", code == "":
-		return "", &Refused{Code: CodeProvider}
+		return "", &RefusedError{Code: CodeProvider}
 	}
 	return code, nil
 }
@@ -113,7 +113,7 @@ func (l *Login) redeem(ctx context.Context, code string, at *attempt) (*identifi
 	}
 	raw, ok := t.Extra("id_token").(string)
 	if !ok || raw == "" {
-		return nil, &Refused{Code: CodeToken}
+		return nil, &RefusedError{Code: CodeToken}
 	}
 	c, err := l.verify(ctx, raw, t.AccessToken, at.Nonce)
 	if err != nil {
@@ -164,7 +164,7 @@ func exchangeError(err error) error {
 	case !ok:
 		return away(withoutText(err))
 	case e.ErrorCode == "invalid_grant":
-		return &Refused{Code: CodeGrant}
+		return &RefusedError{Code: CodeGrant}
 	case e.ErrorCode == "invalid_client" || e.Response != nil && e.Response.StatusCode == http.StatusUnauthorized:
 		return fmt.Errorf("%w as is expected: it does not accept the client and its secret or key", ErrAway)
 	case e.Response != nil:
@@ -202,27 +202,27 @@ func (l *Login) verify(ctx context.Context, raw, access, nonce string) (claims, 
 		if cause := l.provider.unreached(); cause != nil { // the module does not wrap what a key set says
 			return nil, cause
 		}
-		return nil, &Refused{Code: CodeToken}
+		return nil, &RefusedError{Code: CodeToken}
 	}
 	c := claims{}
 	var text rawClaims
 	if t.Claims(&text) != nil || decode(text, &c) != nil || t.Subject == "" || len(t.Subject) > 255 || c.subject() != t.Subject {
-		return nil, &Refused{Code: CodeToken}
+		return nil, &RefusedError{Code: CodeToken}
 	}
 	now := l.Now()
 	before, limited := c.time("nbf")
 	azp := c.text("azp")
 	switch {
 	case t.Issuer != l.Issuer:
-		return nil, &Refused{Code: CodeIssuer}
+		return nil, &RefusedError{Code: CodeIssuer}
 	case !slices.Contains(t.Audience, l.ClientID), azp != "" && azp != l.ClientID, azp == "" && len(t.Audience) > 1:
-		return nil, &Refused{Code: CodeAudience}
+		return nil, &RefusedError{Code: CodeAudience}
 	case t.Expiry.Before(now.Add(-leeway)), t.IssuedAt.IsZero(), t.IssuedAt.After(now.Add(leeway)), limited && before.After(now.Add(leeway)):
-		return nil, &Refused{Code: CodeTime}
+		return nil, &RefusedError{Code: CodeTime}
 	case t.Nonce != nonce:
-		return nil, &Refused{Code: CodeNonce}
+		return nil, &RefusedError{Code: CodeNonce}
 	case t.AccessTokenHash != "" && t.VerifyAccessToken(access) != nil:
-		return nil, &Refused{Code: CodeToken}
+		return nil, &RefusedError{Code: CodeToken}
 	}
 	return c, nil
 }
@@ -232,7 +232,7 @@ func (l *Login) authenticated(c claims) (time.Time, error) {
 	at, ok := c.time("auth_time")
 	now := l.Now()
 	if l.MaxAge > 0 && (!ok || at.Before(now.Add(-l.MaxAge-leeway))) {
-		return at, &Refused{Code: CodeAge}
+		return at, &RefusedError{Code: CodeAge}
 	}
 	if !ok {
 		at, _ = c.time("iat")
@@ -252,7 +252,7 @@ func (l *Login) level(c claims) (string, error) {
 		}
 	}
 	if !l.AnyLevel {
-		return "", &Refused{Code: CodeLevel}
+		return "", &RefusedError{Code: CodeLevel}
 	}
 	if len(have) == 0 {
 		return "", nil
@@ -267,7 +267,7 @@ func (l *Login) userInfo(ctx context.Context, m *metadata, access string, c clai
 		return fmt.Errorf("ask for claims: %w", err)
 	}
 	if more.subject() != c.subject() { // 5.3.2: otherwise the claims may be of somebody else
-		return &Refused{Code: CodeToken}
+		return &RefusedError{Code: CodeToken}
 	}
 	for name, v := range more {
 		if _, ok := c[name]; !ok {

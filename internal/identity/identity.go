@@ -67,21 +67,21 @@ type Events struct {
 	Fetched  func(what string, err error)  // metadata or keys of the provider
 }
 
-// Refused says that a person cannot be signed in. It is no fault of this server, and has no value of the person.
-type Refused struct {
+// RefusedError says that a person cannot be signed in. It is no fault of this server, and has no value of the person.
+type RefusedError struct {
 	Code string // one of the constants
 	Rule string // name of the rule that decided, or ""
 	User string // id of the person here, if the provider has said who it is: by it a help desk can link them by hand
 }
 
-func (r *Refused) Error() string {
+func (r *RefusedError) Error() string {
 	if r.Rule != "" {
 		return "the login is refused: " + r.Code + " by the rule " + r.Rule
 	}
 	return "the login is refused: " + r.Code
 }
 
-// Codes of Refused, for logs and counts.
+// Codes of RefusedError, for logs and counts.
 const (
 	CodeState     = "state"     // begun in another browser, too long ago, or finished before
 	CodeDenied    = "denied"    // the person cancelled at the provider
@@ -102,7 +102,7 @@ const (
 // Reason is what a page may tell the person: cancelled, expired (begin again), level (prove the identity at the
 // provider), none (the person cannot be matched; the help desk can) or provider (an answer that cannot be used). It
 // does not tell whether there is such a member: none is also the reason if there are several.
-func (r *Refused) Reason() string {
+func (r *RefusedError) Reason() string {
 	switch r.Code {
 	case CodeDenied:
 		return "cancelled"
@@ -228,7 +228,7 @@ func (l *Login) Check(ctx context.Context) (int, error) {
 	return len(keys), err
 }
 
-func (l *Login) refuse(r *Refused) error {
+func (l *Login) refuse(r *RefusedError) error {
 	if l.Events.Refused != nil {
 		l.Events.Refused(r.Code, r.Rule, r.User)
 	}

@@ -86,7 +86,7 @@ func (x outcome) code(t *testing.T) string {
 	if x.err == nil {
 		return ""
 	}
-	r, ok := errors.AsType[*identity.Refused](x.err)
+	r, ok := errors.AsType[*identity.RefusedError](x.err)
 	if !ok {
 		t.Fatalf("a fault: %v", x.err)
 	}

@@ -131,7 +131,7 @@ func (p *provider) readMetadata(ctx context.Context) (*metadata, error) {
 
 // VerifySignature implements oidc.KeySet.
 func (p *provider) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
-	jws, err := jose.ParseSigned(jwt, algorithms)
+	jws, err := jose.ParseSignedCompact(jwt, algorithms)
 	if err != nil || len(jws.Signatures) != 1 {
 		return nil, errSignature
 	}

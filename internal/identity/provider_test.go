@@ -171,7 +171,7 @@ func (o *openID) redeem(w http.ResponseWriter, r *http.Request) {
 		o.token(c)
 	}
 	payload, _ := json.Marshal(c)
-	text := ""
+	var text string
 	if o.sign != nil {
 		text = o.sign(payload)
 	} else {
@@ -189,7 +189,7 @@ func (o *openID) assertion(text string) bool {
 	if o.clients == nil {
 		return false
 	}
-	jws, err := jose.ParseSigned(text, []jose.SignatureAlgorithm{jose.RS256, jose.ES384})
+	jws, err := jose.ParseSignedCompact(text, []jose.SignatureAlgorithm{jose.RS256, jose.ES384})
 	if err != nil {
 		return false
 	}

@@ -101,7 +101,7 @@ func TestRules(t *testing.T) {
 			if r := got.err.(interface{ Reason() string }).Reason(); r != "none" {
 				t.Errorf("the page would say %s", r)
 			}
-			if r, _ := errors.AsType[*identity.Refused](got.err); r.User == "" {
+			if r, _ := errors.AsType[*identity.RefusedError](got.err); r.User == "" {
 				t.Error("the help desk could not link the person")
 			}
 		})
@@ -148,7 +148,7 @@ func TestRelinked(t *testing.T) {
 	w.people.failed = errors.New("the store is away")
 	if got := w.signIn(t); got.err == nil || got.request != "request-1" {
 		t.Errorf("%+v", got)
-	} else if _, ok := errors.AsType[*identity.Refused](got.err); ok {
+	} else if _, ok := errors.AsType[*identity.RefusedError](got.err); ok {
 		t.Error("a fault refused a person")
 	}
 	w.people.failed = nil
