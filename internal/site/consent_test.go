@@ -1,6 +1,8 @@
 package site
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"net/http"
 	"net/url"
 	"slices"
@@ -130,7 +132,7 @@ func TestMistakes(t *testing.T) {
 	if n := len(w.grants("bob")); n != 0 {
 		t.Errorf("%d grants by forms with mistakes", n)
 	}
-	b.share(a, "deny").goes(t, "https://budget.example/callback?error=access_denied")
+	b.share(a, "deny").goes(t, webRedirect+"&error=access_denied")
 }
 
 // TestDeny tells the app, and leaves older grants as they are.
@@ -142,7 +144,7 @@ func TestDeny(t *testing.T) {
 	token := w.token(b.share(b.get("/consent?request="+first), "allow").to)
 	second := w.ask("budget", webRedirect, "patient/Patient.read")
 	page := b.get("/consent?request=" + second)
-	a := b.share(page, "deny").goes(t, "https://budget.example/callback?error=access_denied")
+	a := b.share(page, "deny").goes(t, webRedirect+"&error=access_denied")
 	if strings.Contains(a.to, "code=") || !strings.Contains(a.to, "state=") {
 		t.Errorf("the redirect is %q", a.to)
 	}
@@ -156,7 +158,7 @@ func TestDeny(t *testing.T) {
 	other := w.browser()
 	f := other.get("/login?request="+request).form(t, "/consent")
 	f.Set("decision", "deny")
-	other.post("/consent", f).goes(t, "https://budget.example/callback?error=access_denied")
+	other.post("/consent", f).goes(t, webRedirect+"&error=access_denied")
 }
 
 // TestTabs has two apps wait in two tabs of one browser.
@@ -173,8 +175,8 @@ func TestTabs(t *testing.T) {
 	page1 := b.get("/consent?request=" + one)
 	b.post("/login", login2).goes(t, "/consent?request="+two)
 	page2 := b.get("/consent?request=" + two)
-	b.share(page1, "allow").goes(t, "https://budget.example/callback?code=")
-	b.share(page2, "allow").goes(t, "https://budget.example/callback?code=")
+	b.share(page1, "allow").goes(t, webRedirect+"&code=")
+	b.share(page2, "allow").goes(t, webRedirect+"&code=")
 	list := w.grants("bob")
 	if len(list) == 0 || strings.Join(list[0].Scopes, " ") != "patient/Coverage.rs" {
 		t.Errorf("the grants are %+v", list)
@@ -272,7 +274,7 @@ func TestNobody(t *testing.T) {
 	f.Set("until", "1")
 	f.Set("kind", "personal")
 	b.post("/consent", f).want(t, http.StatusForbidden, "We cannot find your membership")
-	b.share(page, "deny").goes(t, "https://budget.example/callback?error=access_denied")
+	b.share(page, "deny").goes(t, webRedirect+"&error=access_denied")
 	if n := len(w.grants("nobody")); n != 0 {
 		t.Errorf("%d grants", n)
 	}
@@ -316,7 +318,7 @@ func TestSchemes(t *testing.T) {
 	b := w.browser()
 	b.signIn("bob", bobPassword, "")
 	for _, c := range []struct{ decision, text string }{{"allow", "You have allowed My Chart Pocket"}, {"deny", "You have shared nothing with My Chart Pocket"}} {
-		request := w.ask("chart", schemeRedirct)
+		request := w.ask("chart", schemeRedirect)
 		page := b.get("/consent?request="+request).want(t, http.StatusOK, "go back to My Chart Pocket on this device", "This app gave no privacy policy.")
 		if csp := page.header.Get("Content-Security-Policy"); !strings.Contains(csp, "form-action 'self' org.example.chart:;") {
 			t.Errorf("the policy is %q", csp)
@@ -364,5 +366,52 @@ func TestIdentityOnly(t *testing.T) {
 	}
 	request = w.ask("budget", webRedirect, "launch/patient")
 	page = b.get("/consent?request="+request).want(t, http.StatusForbidden, "The app asked for nothing that can be shared")
-	b.share(page, "deny").goes(t, "https://budget.example/callback?error=access_denied")
+	b.share(page, "deny").goes(t, webRedirect+"&error=access_denied")
+}
+
+// TestFromAuthorize goes all the way: from the app's request to a token.
+func TestFromAuthorize(t *testing.T) {
+	w := newWorld(t)
+	w.must(w.accounts.EnsureKeys(t.Context()))
+	b := w.browser()
+	verifier := random()
+	sum := sha256.Sum256([]byte(verifier))
+	q := url.Values{"response_type": {"code"}, "client_id": {"budget"}, "redirect_uri": {webRedirect}, "scope": {"openid fhirUser launch/patient patient/*.rs offline_access"}, "state": {"a b+c%"},
+		"aud": {w.server.URL + "/fhir"}, "code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"}}
+	a := b.get("/oauth2/authorize?" + q.Encode())
+	consent := strings.TrimPrefix(a.to, w.server.URL)
+	_, request, ok := strings.Cut(consent, "/consent?request=")
+	if !ok {
+		t.Fatalf("authorize: %d %q\n%s", a.status, a.to, a.body)
+	}
+	b.get(consent).goes(t, "/login?request=")
+	b.signIn("ana", anaPassword, request)
+	page := b.get(consent + "&member=" + memberKey(t, b.get(consent), "Mia Canaria López"))
+	f := page.form(t, "/consent")
+	f.Set("decision", "allow")
+	f["kind"] = []string{"personal", "coverage"}
+	back := b.post("/consent", f).goes(t, webRedirect+"&code=")
+	u, err := url.Parse(back.to)
+	w.must(err)
+	if got := u.Query().Get("state"); got != "a b+c%" {
+		t.Errorf("state %q", got)
+	}
+	res := b.do(http.MethodPost, "/oauth2/token", url.Values{"grant_type": {"authorization_code"}, "code": {u.Query().Get("code")}, "redirect_uri": {webRedirect}, "client_id": {"budget"}, "code_verifier": {verifier}}.Encode())
+	res.want(t, http.StatusOK, `"patient":"pat-mia"`, "patient/Patient.rs patient/Coverage.rs", `"refresh_token"`)
+	if strings.Contains(res.body, "ExplanationOfBenefit") {
+		t.Errorf("more than was shared: %s", res.body)
+	}
+
+	// What cannot go back to the app is a page.
+	for change, want := range map[string]string{"client_id": "We do not know this app", "redirect_uri": "We cannot send you back to this app"} {
+		wrong := url.Values{}
+		for k, v := range q {
+			wrong[k] = v
+		}
+		wrong.Set(change, "https://evil.example/cb")
+		a := b.get("/oauth2/authorize?"+wrong.Encode()).want(t, http.StatusBadRequest, want, "Code for the support of the app:")
+		if n := strings.Count(a.body, "evil"); n != 1 { // the link to the page in Spanish
+			t.Errorf("the page has what was sent %d times", n)
+		}
+	}
 }

@@ -199,6 +199,31 @@ func (s *Site) Handler() http.Handler {
 	return m
 }
 
+// Explain is a page for a request that an app has sent wrongly, so that the browser cannot be sent back to the app:
+// authserver.Config.Explain. The code is for the support of the app.
+func (s *Site) Explain(w http.ResponseWriter, r *http.Request, status int, code string) {
+	p := &problem{status: status, key: problemApp.key}
+	switch code {
+	case "unknown_client", "held_client":
+		p.key = problemClient.key
+	case "redirect_mismatch":
+		p.key = problemRedirect.key
+	case "server_error", "temporarily_unavailable":
+		p.key = problemFault.key
+	}
+	s.handle(func(v *visit) error {
+		v.request = ""
+		q := r.URL.Query()
+		q.Del("lang")
+		v.self = r.URL.Path + "?" + q.Encode()
+		if r.Method != http.MethodGet {
+			v.self = "/login" // the form is gone; the language that is chosen stays
+		}
+		v.showProblem(p, code)
+		return nil
+	}).ServeHTTP(w, r)
+}
+
 // static serves the few files that pages load. A name with its version never changes.
 func (s *Site) static(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")

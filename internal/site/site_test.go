@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"log"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -43,11 +43,11 @@ var (
 )
 
 const (
-	anaPassword   = "kanarienvogel-ana-7"
-	bobPassword   = "kanarienvogel-bob-7"
-	nobodysWord   = "kanarienvogel-nobody-7"
-	webRedirect   = "https://budget.example/callback?keep=1"
-	schemeRedirct = "org.example.chart:/callback"
+	anaPassword    = "kanarienvogel-ana-7"
+	bobPassword    = "kanarienvogel-bob-7"
+	nobodysWord    = "kanarienvogel-nobody-7"
+	webRedirect    = "https://budget.example/callback?keep=1"
+	schemeRedirect = "org.example.chart:/callback"
 )
 
 func newWorld(t testing.TB, edit ...func(*Config)) *world {
@@ -63,7 +63,7 @@ func newWorld(t testing.TB, edit ...func(*Config)) *world {
 	w.seed()
 	w.server = httptest.NewUnstartedServer(nil)
 	c := &Config{
-		Accounts: w.accounts, Pages: &pages{w.accounts, w.now}, Name: "Example State Medicaid",
+		Accounts: w.accounts, Name: "Example State Medicaid",
 		Contact: "help@medicaid.example", Policy: "https://medicaid.example/privacy", Notices: "https://medicaid.example/rights", Passwords: true,
 		Member: func(_ context.Context, patient string) (string, string, error) {
 			if names[patient] == "" {
@@ -88,11 +88,21 @@ func newWorld(t testing.TB, edit ...func(*Config)) *world {
 		Revoked: func(user, client, patient, grant string) { w.note("revoked", user, client, patient, grant) },
 		Fault:   func(path string, err error) { w.note("fault", path, err) },
 	}
+	server, err := authserver.New(&authserver.Config{Accounts: w.accounts, Issuer: c.Issuer, FHIRBase: c.Issuer + "/fhir", Now: w.now,
+		Explain: func(rw http.ResponseWriter, r *http.Request, status int, code string) {
+			w.site.Explain(rw, r, status, code)
+		}})
+	w.must(err)
+	c.Pages = server
 	if w.site, err = New(c); err != nil {
 		t.Fatal(err)
 	}
-	w.server.Config.Handler = w.site.Handler()
-	w.server.Config.ErrorLog = nil
+	m := http.NewServeMux()
+	m.Handle("/", w.site.Handler())
+	m.Handle("/oauth2/", server)
+	m.Handle("/sso/oauth2/", server)
+	w.server.Config.Handler = m
+	w.server.Config.ErrorLog = log.New(io.Discard, "", 0) // of connections that clients close early
 	if w.site.secure {
 		w.server.StartTLS()
 	} else {
@@ -150,7 +160,7 @@ func (w *world) seed() {
 	}
 	for _, c := range []*accounts.Client{
 		{ID: "budget", Name: "Health Budget", RedirectURIs: []string{webRedirect}, Homepage: "https://budget.example/", Policy: "https://budget.example/privacy", Terms: "https://budget.example/terms"},
-		{ID: "chart", Name: "My Chart Pocket", RedirectURIs: []string{schemeRedirct}, Native: true},
+		{ID: "chart", Name: "My Chart Pocket", RedirectURIs: []string{schemeRedirect}, Native: true},
 	} {
 		c.Status, c.Auth, c.Grants, c.Owner, c.Created, c.Changed = accounts.Active, "none", []string{"authorization_code", "refresh_token"}, "sandbox", w.at, w.at
 		w.must(w.accounts.AddClient(ctx, c))
@@ -160,74 +170,13 @@ func (w *world) seed() {
 // ask is a request of an app, as the authorization server keeps it.
 func (w *world) ask(client, redirect string, scopes ...string) string {
 	w.t.Helper()
-	if scopes == nil {
+	if len(scopes) == 0 {
 		scopes = []string{"openid", "fhirUser", "launch/patient", "patient/*.read", "offline_access"}
 	}
 	id := random()
 	w.must(w.accounts.AddRequest(w.t.Context(), &accounts.Request{ID: id, Client: client, RedirectURI: redirect, Scopes: scopes, State: "st%2B+te", Challenge: "c", Audience: "a",
 		Created: w.now(), Expires: w.now().Add(10 * time.Minute)}))
 	return id
-}
-
-// pages decide requests in the database, as the authorization server does.
-type pages struct {
-	accounts *accounts.Accounts
-	now      func() time.Time
-}
-
-var _ authserver.Pages = (*pages)(nil)
-
-func (p *pages) Pending(ctx context.Context, request string) (*authserver.Pending, error) {
-	r, err := p.accounts.Request(ctx, request)
-	if err != nil {
-		return nil, err
-	}
-	c, err := p.accounts.Client(ctx, r.Client)
-	if err != nil {
-		return nil, err
-	}
-	return &authserver.Pending{Request: r.ID, Client: c, User: r.User, Scopes: r.Scopes, Utah: r.Utah, RedirectURI: r.RedirectURI, Expires: r.Expires}, nil
-}
-
-func (p *pages) Assign(ctx context.Context, request, user string) error {
-	return p.accounts.AssignRequest(ctx, request, user)
-}
-
-func (p *pages) Allow(ctx context.Context, request string, d *authserver.Decision) (string, error) {
-	r, err := p.accounts.Request(ctx, request)
-	if err != nil {
-		return "", err
-	}
-	g := &accounts.Grant{ID: random(), Client: r.Client, User: d.User, Patient: d.Patient, Scopes: d.Scopes, Offline: slices.Contains(d.Scopes, "offline_access"), AuthTime: d.AuthTime, Created: p.now(), Expires: d.Until}
-	c := &accounts.Code{Secret: random(), Grant: g.ID, Client: r.Client, RedirectURI: r.RedirectURI, Challenge: r.Challenge, Expires: p.now().Add(time.Minute)}
-	if err := p.accounts.Approve(ctx, request, g, c); err != nil {
-		return "", err
-	}
-	return withQuery(r.RedirectURI, "code", c.Secret, "state", r.State), nil
-}
-
-func (p *pages) Deny(ctx context.Context, request string) (string, error) {
-	r, err := p.accounts.Request(ctx, request)
-	if err != nil {
-		return "", err
-	}
-	if err := p.accounts.Deny(ctx, request); err != nil {
-		return "", err
-	}
-	return withQuery(r.RedirectURI, "error", "access_denied", "state", r.State), nil
-}
-
-func withQuery(text string, pairs ...string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		panic(err)
-	}
-	q := u.Query()
-	for i := 0; i < len(pairs); i += 2 {
-		q.Set(pairs[i], pairs[i+1])
-	}
-	u.RawQuery = q.Encode()
-	return u.String()
 }
 
 // browser keeps cookies, and does not follow redirects.

@@ -12,7 +12,7 @@ var english = map[string]string{
 	"page.help":    "Help:",
 	"page.policy":  "Privacy policy of %s",
 	"page.notices": "Language help and your rights",
-	"page.never":   "%s will never ask you for your password by phone, text or e-mail.",
+	"page.never":   "%s will never ask you for your password by phone, text or email.",
 	"page.newtab":  "opens in a new tab",
 	"page.timeout": "For your safety you are signed out after a while without activity.",
 
@@ -53,6 +53,7 @@ var english = map[string]string{
 	"consent.step":          "Step 2 of 2",
 	"consent.title":         "Share your health plan information with %s?",
 	"consent.title.other":   "Share the health plan information of %s with %s?",
+	"consent.lead":          "You decide what you share, and for how long. You can end it at any time.",
 	"consent.who":           "Who is asking",
 	"consent.policy":        "The app’s privacy policy",
 	"consent.terms":         "The app’s terms of use",
@@ -149,6 +150,7 @@ var english = map[string]string{
 	"problem.return":  "Go back to the app without sharing",
 	"problem.again":   "Try again",
 	"problem.contact": "If you need help:",
+	"problem.code":    "Code for the support of the app: %s",
 
 	"missing.title":     "There is no such page",
 	"missing.text":      "The address may be misspelled, or what it was about is gone.",
@@ -195,4 +197,13 @@ var english = map[string]string{
 	"refused.title":     "We could not sign you in",
 	"refused.text":      "The answer of the state’s website was not what we expected. Nothing was shared.",
 	"refused.next":      "Try again. If it happens again, our support can help.",
+	"app.title":         "The app has made a mistake",
+	"app.text":          "It has sent a request that we cannot answer. Nothing was shared.",
+	"app.next":          "Go back to the app and try again. If it happens again, tell the support of the app.",
+	"client.title":      "We do not know this app",
+	"client.text":       "It is not registered here, or not approved yet. Nothing was shared.",
+	"client.next":       "If you trust the app, tell its support.",
+	"redirect.title":    "We cannot send you back to this app",
+	"redirect.text":     "The address to which the app wants you to come back is not the one that it is registered with. Nothing was shared.",
+	"redirect.next":     "Do not go on if somebody sent you a link to this page. If you came from an app that you trust, tell its support.",
 }

@@ -30,6 +30,7 @@ type visit struct {
 	form    string            // id of a browser in which nobody has signed in yet, for the login form
 	request string            // authorization request that the page is about, "" if none
 
+	self   string // link to the page, if it is not the path with the parameters that are kept
 	target string // origin or scheme that forms of the page may lead to, besides the own origin
 }
 
@@ -58,6 +59,9 @@ var (
 	problemUnavailable = &problem{http.StatusServiceUnavailable, "unavailable"}
 	problemLate        = &problem{http.StatusForbidden, "late"}
 	problemRefused     = &problem{http.StatusForbidden, "refused"}
+	problemApp         = &problem{http.StatusBadRequest, "app"} // an app has sent a request that is wrong
+	problemClient      = &problem{http.StatusBadRequest, "client"}
+	problemRedirect    = &problem{http.StatusBadRequest, "redirect"}
 )
 
 const bodyMax = 64 << 10
@@ -359,6 +363,9 @@ func (v *visit) show(status int, name string, p *page, keep ...string) error {
 	if len(q) > 0 {
 		p.Path += "?" + q.Encode()
 	}
+	if v.self != "" {
+		p.Path = v.self
+	}
 	var b bytes.Buffer
 	if err := v.templates[name].ExecuteTemplate(&b, "layout", p); err != nil {
 		return fmt.Errorf("page %s: %w", name, err)
@@ -372,12 +379,15 @@ func (v *visit) show(status int, name string, p *page, keep ...string) error {
 	return nil
 }
 
-// showProblem writes the page of a problem. app is a link to where the member can go on, "" if it is not known.
-func (v *visit) showProblem(p *problem, app string) {
+// showProblem writes the page of a problem. code is for the support of an app, "" for none.
+func (v *visit) showProblem(p *problem, code string) {
 	q := struct {
-		Text, Next, App, Retry string
-		Deny                   bool
-	}{v.text(p.key + ".text"), v.text(p.key + ".next"), app, "", false}
+		Text, Next, Code, Retry string
+		Deny                    bool
+	}{v.text(p.key + ".text"), v.text(p.key + ".next"), "", "", false}
+	if code != "" {
+		q.Code = v.text("problem.code", plain(code, 60))
+	}
 	switch {
 	case p == problemForm && v.request != "":
 		q.Retry = "/consent?request=" + url.QueryEscape(v.request)
