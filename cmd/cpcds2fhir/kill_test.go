@@ -27,11 +27,9 @@ import (
 // Delays are drawn from the seed that is logged; the moment they hit is the
 // machine's. KILLS=N kills each target N times.
 func TestKill(t *testing.T) {
+	skipBuilt(t)
 	p := newProgram(t)
 	kills := 7
-	if testing.Short() {
-		kills = 1
-	}
 	if s := os.Getenv("KILLS"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil {
@@ -56,9 +54,6 @@ func TestKill(t *testing.T) {
 				l.goOn(t)
 				l.check(t, want)
 			}
-			if testing.Short() && to != "store:" {
-				return
-			}
 			// Several times in a row, each time a little further.
 			l := p.load(t, to)
 			for range 5 {
@@ -74,9 +69,7 @@ func TestKill(t *testing.T) {
 
 // TestKillAgain kills a second load of what is loaded: the third goes on where it was.
 func TestKillAgain(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds the program")
-	}
+	skipBuilt(t)
 	p := newProgram(t)
 	l := p.load(t, "store:")
 	l.finish(t)
@@ -107,6 +100,7 @@ func TestKillAgain(t *testing.T) {
 
 // TestInterrupt interrupts loads as a person does with Ctrl-C.
 func TestInterrupt(t *testing.T) {
+	skipBuilt(t)
 	p := newProgram(t)
 	for _, to := range []string{"ndjson:", "store:"} {
 		t.Run(to, func(t *testing.T) {
@@ -144,6 +138,15 @@ func TestInterrupt(t *testing.T) {
 type program struct {
 	path, extract string
 	env           []string
+}
+
+// skipBuilt skips, in short runs, what runs a program that newProgram has built: it is built without the race
+// detector, which short runs are for.
+func skipBuilt(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds the program, without the race detector")
+	}
 }
 
 func newProgram(t *testing.T) *program {

@@ -59,7 +59,7 @@ is wrong; 3 the environment is at fault (a missing file, a full disk, a locked s
 	root.SetFlagErrorFunc(flagError)
 	root.SetVersionTemplate(versionLine())
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newLoad(), newRejects(), newReconcile(), newVerify(), newStore(), newLayout(), newRules(), newMapping(), newSynth(), newDemo(), newVersion(), newStream(), newKafka(), newServe(), newAudit(), newClient(), newMember(), newGrant(), newKey())
+	root.AddCommand(newLoad(), newRejects(), newReconcile(), newVerify(), newStore(), newLayout(), newRules(), newMapping(), newSynth(), newDemo(), newVersion(), newStream(), newKafka(), newServe(), newAudit(), newSandbox(), newClient(), newMember(), newGrant(), newKey())
 	addCompletion(root)
 	for _, c := range root.Commands() {
 		fixArgs(c)

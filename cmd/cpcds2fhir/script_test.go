@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	dir, files := filepath.Join("testdata", "script"), []string(nil)
 	if testing.Short() { // the race detector is for what runs at the same time
-		for _, name := range []string{"load_store", "load_ndjson", "rejects", "stopped"} {
+		for _, name := range []string{"load_store", "load_ndjson", "stopped"} {
 			files = append(files, filepath.Join(dir, name+".txtar"))
 		}
 		dir = ""

@@ -133,13 +133,14 @@ func runServe(ctx context.Context, c *serveConfig) error {
 		return err
 	}
 	defer who.close(log)
+	read := newReadings(ctx, auditLog, auditOf(c.Store, c.Audit), who.embedded != nil, log)
 	server, err := api.New(&api.Config{
 		Store: st, Authorizer: who.Authorizer, Security: who.security, SMART: who.configuration, Base: c.Base, Path: c.Path, Aliases: c.Aliases, CursorKey: key, Release: c.CARIN, Software: toolVersion(), SourceDates: c.Updated == "source",
 		Limits: api.Limits{Rows: c.Limits.Rows, Included: c.Limits.Included, Time: c.Limits.Time, Parallel: c.Limits.Parallel,
 			Memory: memory / 4, Client: limit(c.Limits.Client), Member: limit(c.Limits.Member)},
 		Events: api.Events{
 			Answered: func(a *api.Answer) { status.answered(a); logAnswer(access, a) },
-			Audit:    func(a *api.Answer) error { return auditAnswer(auditLog, a) },
+			Audit:    func(a *api.Answer) error { return auditAnswer(auditLog, read, a) },
 			Failed: func(request string, err error) {
 				log.Error("failed", zap.String("request", request), zap.String("error", message(err)))
 			},
@@ -154,13 +155,16 @@ func runServe(ctx context.Context, c *serveConfig) error {
 	}
 	defer stopAdmin()
 	var h http.Handler = server
-	if who.embedded != nil {
-		h = who.embedded.handler(server)
-	}
-	if c.ready != nil {
-		if err := c.ready(ctx, who); err != nil {
+	if e := who.embedded; e != nil {
+		if err := e.servePages(c, st, read, log); err != nil {
 			return err
 		}
+		if c.ready != nil {
+			if err := c.ready(ctx, who, st); err != nil {
+				return err
+			}
+		}
+		h = e.handler(server)
 	}
 	return c.serve(ctx, l, h, watch(ctx, st), status, log)
 }

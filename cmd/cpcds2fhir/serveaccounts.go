@@ -118,7 +118,7 @@ func (f *accountFlags) open(c *cobra.Command, make bool) (*desk, error) {
 	if f.config == "" || c.Flags().Changed("store") {
 		cfg.Store = f.store
 	}
-	a, err := cfg.Embedded.openAccounts(c.Context(), cfg.Store, make)
+	a, err := cfg.Embedded.Accounts.openAccounts(c.Context(), cfg.Store, make)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // auditAnswer turns what an answer shows into a record.
-func auditAnswer(l *audit.Log, a *api.Answer) error {
+func auditAnswer(l *audit.Log, read *readings, a *api.Answer) error {
 	r := audit.Record{
 		Action: a.Route, Request: a.Request, Client: a.Access.Client, User: a.Access.User, Status: a.Status,
 		Type: a.Type, ID: a.ID, Params: a.Params, Resources: make([]string, 0, len(a.Shown)),
@@ -31,7 +31,11 @@ func auditAnswer(l *audit.Log, a *api.Answer) error {
 			r.Members = append(r.Members, x.Patient)
 		}
 	}
-	return l.Append(&r)
+	if err := l.Append(&r); err != nil {
+		return err
+	}
+	read.add(&r)
+	return nil
 }
 
 // noteHeads writes the end of the audit log into the log of the server, which is kept elsewhere: whoever cuts

@@ -119,10 +119,10 @@ func (c *serveConfig) checkAccounts(ctx context.Context) (string, error) {
 		return "none: there is no embedded authorization server", nil
 	}
 	dir := accountsOf(c.Store)
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && c.Embedded.Database == "" {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && c.Embedded.Accounts.Database == "" {
 		return dir + " does not exist; serve will create it", nil
 	}
-	a, err := c.Embedded.openAccounts(ctx, c.Store, false)
+	a, err := c.Embedded.Accounts.openAccounts(ctx, c.Store, false)
 	if err != nil {
 		return "", err
 	}

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"cpcds2fhir/internal/site"
+	"cpcds2fhir/internal/store"
 )
 
 // serveConfig is a serve.yaml.
@@ -43,8 +46,10 @@ type serveConfig struct {
 	Admin string        `yaml:"admin"`
 	Log   string        `yaml:"log"`
 
-	// ready is called before the first request is answered; nil is nothing. The sandbox sets it.
-	ready func(ctx context.Context, who *authorization) error
+	// The sandbox sets these: what happens before the first request is answered, and the logins that the page for
+	// signing in shows.
+	ready func(ctx context.Context, who *authorization, st store.Handle) error
+	demo  []site.Login
 }
 
 // fullServeConfig is a serve.yaml with all settings.
@@ -65,8 +70,9 @@ memory: 512MiB
 authorization_server:         # an authorization server of this program, with pages for members (docs/accounts.md, docs/login.md)
   enabled: false
   issuer: ""                  # its origin, such as https://api.example.org; empty: that of base
-  database: ""                # postgres:// URL, for several servers of one store; empty: SQLite, in the store's name with .accounts
-  seal: ""                    # env:NAME or file:PATH of the key that seals private keys: 32 bytes in hexadecimal; empty: a file beside SQLite's
+  accounts:                   # apps, people and what they have allowed
+    database: ""              # postgres:// URL, for several servers of one store; empty: SQLite, in the store's name with .accounts
+    seal: ""                  # env:NAME or file:PATH of the key that seals private keys: 32 bytes in hexadecimal; empty: a file beside SQLite's
   missing_audience: false     # true: apps may leave aud out, which SMART demands
   registration: false         # true: apps may register themselves (RFC 7591); 'client' approves them
   life:

@@ -17,11 +17,11 @@ import (
 
 // embeddedConfig is the authorization server that is part of this one.
 type embeddedConfig struct {
-	Enabled         bool   `yaml:"enabled"`
-	Issuer          string `yaml:"issuer"`
-	accountsConfig  `yaml:",inline"`
-	MissingAudience bool `yaml:"missing_audience"`
-	Registration    bool `yaml:"registration"`
+	Enabled         bool           `yaml:"enabled"`
+	Issuer          string         `yaml:"issuer"`
+	Accounts        accountsConfig `yaml:"accounts"`
+	MissingAudience bool           `yaml:"missing_audience"`
+	Registration    bool           `yaml:"registration"`
 
 	Life struct {
 		Code    time.Duration `yaml:"code"`
@@ -96,7 +96,7 @@ func (c *embeddedConfig) check(s *serveConfig) error {
 	if c.Life.Code > 10*time.Minute {
 		return usagef(key + "life.code: at most 10m")
 	}
-	if err := c.Seal.check(key + "seal"); err != nil {
+	if err := c.Accounts.Seal.check(key + "accounts.seal"); err != nil {
 		return err
 	}
 	return c.Login.Secret.check(key + "login.secret")
@@ -129,7 +129,7 @@ type embedded struct {
 // startEmbedded makes the authorization server. Base must be set.
 func (c *serveConfig) startEmbedded(ctx context.Context, l *audit.Log, log *zap.Logger) (*embedded, error) {
 	own := &c.Embedded
-	a, err := own.openAccounts(ctx, c.Store, true)
+	a, err := own.Accounts.openAccounts(ctx, c.Store, true)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (c *serveConfig) startEmbedded(ctx context.Context, l *audit.Log, log *zap.
 		Accounts: a, Issuer: c.issuer(), FHIRBase: strings.TrimSuffix(c.Base, "/"), MissingAudience: own.MissingAudience,
 		CodeFor: own.Life.Code, RequestFor: own.Life.Request, AccessFor: own.Life.Access, ServiceFor: own.Life.Service, Grace: own.Life.Grace,
 		Registration: own.Registration,
-		Brand: authserver.Brand{Name: own.Agency.Name, Aliases: own.Agency.Aliases, Website: own.Agency.Website, Logo: own.Agency.Logo, State: own.Agency.State, Modified: time.Now()},
+		Brand:        authserver.Brand{Name: own.Agency.Name, Aliases: own.Agency.Aliases, Website: own.Agency.Website, Logo: own.Agency.Logo, State: own.Agency.State, Modified: time.Now()},
 		Events: authserver.Events{
 			Happened: func(x *authserver.Event) error { return auditEvent(l, x) },
 			Refused: func(endpoint, client, code, reason string) {

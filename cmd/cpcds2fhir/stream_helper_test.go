@@ -54,10 +54,16 @@ func newStreamBench(t *testing.T, args ...string) *streamBench {
 // do runs a command to its end.
 func (b *streamBench) do(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
+	return b.doWith(t, "", args...)
+}
+
+// doWith runs a command with a text as its standard input.
+func (b *streamBench) doWith(t *testing.T, input string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, "cpcds2fhir", args...)
-	c.Env = b.env
+	c.Env, c.Stdin = b.env, strings.NewReader(input)
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
 	err := c.Run()

@@ -111,7 +111,7 @@ func (a *Accounts) noteUsed() {
 		case <-a.stop:
 			return
 		case <-tick.C:
-			_ = a.keepUsed(context.Background()) //nolint:errcheck // it is tried again, and Close reports it
+			_ = a.keepUsed(context.Background()) // it is tried again, and Close reports it
 		}
 	}
 }

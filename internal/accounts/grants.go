@@ -20,7 +20,8 @@ type Request struct {
 	Challenge   string // of PKCE with S256, "" only in Utah's dialect
 	Utah        bool   // it came in Utah's dialect
 	Audience    string
-	User        string // who is deciding: set when they have signed in; "" before
+	AuthAfter   time.Time // when somebody must have signed in at the earliest; zero is any time
+	User        string    // who is deciding: set when they have signed in; "" before
 	Created     time.Time
 	Expires     time.Time
 }
@@ -60,7 +61,7 @@ func (a *Accounts) AddRequest(ctx context.Context, r *Request) error {
 	}
 	about, err := encode(requestAbout{
 		Client: k.Client, RedirectURI: k.RedirectURI, Scopes: k.Scopes, State: []byte(k.State), Nonce: []byte(k.Nonce),
-		Challenge: k.Challenge, Utah: k.Utah, Audience: k.Audience,
+		Challenge: k.Challenge, Utah: k.Utah, Audience: k.Audience, AuthAfter: millis(k.AuthAfter),
 	})
 	if err != nil {
 		return err
@@ -84,6 +85,7 @@ type requestAbout struct {
 	Challenge   string   `json:"challenge,omitempty"`
 	Utah        bool     `json:"utah,omitempty"`
 	Audience    string   `json:"aud,omitempty"`
+	AuthAfter   int64    `json:"auth_after,omitempty"`
 }
 
 // Request finds a request that waits. It fails with ErrUsed if it was decided, and with ErrNotFound if it is
@@ -107,7 +109,7 @@ func (a *Accounts) Request(ctx context.Context, id string) (*Request, error) {
 	}
 	return &Request{
 		ID: id, Client: k.Client, RedirectURI: k.RedirectURI, Scopes: k.Scopes, State: string(k.State), Nonce: string(k.Nonce),
-		Challenge: k.Challenge, Utah: k.Utah, Audience: k.Audience, User: user, Created: instant(created), Expires: instant(expires),
+		Challenge: k.Challenge, Utah: k.Utah, Audience: k.Audience, AuthAfter: instant(k.AuthAfter), User: user, Created: instant(created), Expires: instant(expires),
 	}, nil
 }
 
@@ -202,7 +204,9 @@ func (a *Accounts) revokeWider(ctx context.Context, tx *sql.Tx, g *Grant) error 
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	rows.Close()
+	if err := rows.Close(); err != nil { // the connection is needed below
+		return err
+	}
 	for _, id := range wider {
 		if _, err := a.revoke(ctx, tx, id); err != nil {
 			return err

@@ -59,7 +59,7 @@ func open(ctx context.Context, address string, o *Options, wrap func(driver.Conn
 		a.db.SetConnMaxIdleTime(5 * time.Minute) // firewalls forget idle connections
 	}
 	if err := a.begin(ctx, dialect); err != nil {
-		_ = a.db.Close() //nolint:errcheck // the first error is the cause
+		_ = a.db.Close() // the first error is the cause
 		return nil, err
 	}
 	a.ended.Add(1)
@@ -99,7 +99,7 @@ func (a *Accounts) connector(address string) (driver.Connector, goose.Dialect, e
 		}
 		return stdlib.GetConnector(*config), goose.DialectPostgres, nil
 	}
-	return nil, "", errors.New("accounts: the URL of the database begins with neither sqlite: nor postgres:")
+	return nil, "", errors.New("accounts: the URL of the database is neither sqlite:PATH nor a postgres:// one")
 }
 
 // sqliteConnector makes the file, which only its owner may read: SQLite gives the files beside it the same mode.
@@ -198,7 +198,7 @@ type outcomeError struct{ err error }
 func (e outcomeError) Error() string { return e.err.Error() }
 
 // tx runs f in a transaction, which is committed if f returns nil or an outcomeError, and once more if others were in
-// its way. So f may run several times. Once begun, it ends whether the caller still waits or not.
+// its way (a deadlock, a locked file). So f may run several times. Once begun, it ends whether the caller still waits or not.
 func (a *Accounts) tx(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("accounts: %w", err)
@@ -233,7 +233,11 @@ func (a *Accounts) tx(ctx context.Context, f func(context.Context, *sql.Tx) erro
 }
 
 func (a *Accounts) once(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
-	tx, err := a.db.BeginTx(ctx, nil)
+	options := &sql.TxOptions{}
+	if a.writer == nil {
+		options.Isolation = sql.LevelReadCommitted // whatever the server's default: an UPDATE that waited looks again
+	}
+	tx, err := a.db.BeginTx(ctx, options)
 	if err != nil {
 		return err
 	}

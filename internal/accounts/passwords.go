@@ -114,7 +114,11 @@ const (
 	argonLanes  = 1
 	argonSalt   = 16
 	argonSum    = 32
+
+	argonMemoryMost = 1 << 20 // KiB; more is not a parameter, but a fault or an attack
 )
+
+var errPassword = errors.New("accounts: a password was kept in a way that this program does not know")
 
 // hashing holds those that hash now: each takes 19 MiB.
 var hashing = make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))
@@ -156,20 +160,21 @@ func samePassword(ctx context.Context, password, kept string) (bool, error) {
 	var lanes uint8
 	parts := strings.Split(kept, "$")
 	if len(parts) != 6 || parts[1] != "argon2id" {
-		return false, errors.New("accounts: a password was kept in a way that this program does not know")
+		return false, errPassword
 	}
-	if _, err := fmt.Sscanf(parts[2]+" "+parts[3], "v=%d m=%d,t=%d,p=%d", &version, &memory, &passes, &lanes); err != nil || version != argon2.Version {
-		return false, errors.New("accounts: a password was kept in a way that this program does not know")
+	if _, err := fmt.Sscanf(parts[2]+" "+parts[3], "v=%d m=%d,t=%d,p=%d", &version, &memory, &passes, &lanes); err != nil ||
+		version != argon2.Version || memory > argonMemoryMost || passes == 0 || lanes == 0 {
+		return false, errPassword
 	}
 	salt, err := base64.RawStdEncoding.DecodeString(parts[4])
 	if err != nil {
-		return false, fmt.Errorf("accounts: a password cannot be read: %w", err)
+		return false, errPassword
 	}
 	want, err := base64.RawStdEncoding.DecodeString(parts[5])
-	if err != nil {
-		return false, fmt.Errorf("accounts: a password cannot be read: %w", err)
+	if err != nil || len(want) != argonSum {
+		return false, errPassword
 	}
-	got, err := slowSum(ctx, password, salt, passes, memory, lanes, uint32(len(want))) //nolint:gosec // some 32
+	got, err := slowSum(ctx, password, salt, passes, memory, lanes, argonSum)
 	if err != nil {
 		return false, err
 	}

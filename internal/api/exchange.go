@@ -280,6 +280,9 @@ func (x *exchange) send(status int, text []byte) {
 	}
 	h := x.w.Header()
 	h.Set("Content-Type", jsonType)
+	if x.plain {
+		h.Set("Content-Type", "application/json")
+	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "private, no-cache")
 	h.Add("Vary", "Accept, Accept-Encoding, Authorization")

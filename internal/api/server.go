@@ -171,6 +171,7 @@ type exchange struct {
 	memory *memory
 	params []pair // of the URL and of the body
 	pretty bool
+	plain  bool  // the answer is application/json
 	noted  bool  // in the audit
 	held   int64 // of the room for answers
 }
@@ -262,8 +263,10 @@ func (x *exchange) serve() (err error) {
 	}
 	// FHIR says that a parameter without a value is no error, and is ignored.
 	x.params = slices.DeleteFunc(x.params, func(p pair) bool { return p.value == "" })
-	if err := x.negotiate(); err != nil {
-		return err
+	if x.plain = rt.plain; !rt.plain {
+		if err := x.negotiate(); err != nil {
+			return err
+		}
 	}
 	if !rt.public {
 		if x.access, err = x.Authorizer.Authorize(x.r); err != nil {
@@ -318,6 +321,7 @@ type route struct {
 	name    string
 	methods []string
 	public  bool // without authorization
+	plain   bool // application/json, whatever is accepted: the document is not of FHIR
 	form    bool // a body has parameters
 	serve   func(x *exchange) error
 }
@@ -331,9 +335,9 @@ func (x *exchange) route(path []string) (route, error) {
 	case len(path) == 1 && path[0] == "metadata":
 		return route{name: "metadata", methods: reading, public: true, serve: func(x *exchange) error { return x.fixed(x.Server.metadata) }}, nil
 	case len(path) == 2 && path[0] == ".well-known" && path[1] == "smart-configuration" && x.SMART != nil:
-		return route{name: "smart", methods: reading, public: true, serve: func(x *exchange) error { return x.fixed(x.SMART) }}, nil
+		return route{name: "smart", methods: reading, public: true, plain: true, serve: func(x *exchange) error { return x.fixed(x.SMART) }}, nil
 	case len(path) == 1 && path[0] == "openapi.json":
-		return route{name: "openapi", methods: reading, public: true, serve: func(x *exchange) error { return x.fixed(x.openAPI) }}, nil
+		return route{name: "openapi", methods: reading, public: true, plain: true, serve: func(x *exchange) error { return x.fixed(x.openAPI) }}, nil
 	case len(path) == 0:
 		return unknown, &Error{Status: http.StatusNotFound, Code: "not-supported", Text: "batches and transactions are not supported; the server is described at /metadata"}
 	}

@@ -118,7 +118,7 @@ var confined = map[string][]string{
 	"github.com/vbauerster/mpb":        {"cmd/..."},
 	"go.uber.org/zap":                  {"cmd/..."},
 	"golang.org/x/time":                {"internal/api"},
-	"github.com/go-jose/go-jose":       {"internal/smart/..."},
+	"github.com/go-jose/go-jose":       {"internal/smart/...", "internal/identity"},
 	"github.com/coreos/go-oidc":        {"internal/identity"},
 	"golang.org/x/oauth2":              {"internal/identity"},
 	"golang.org/x/crypto":              {"internal/accounts"},

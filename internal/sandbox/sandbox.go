@@ -78,7 +78,7 @@ func Clients(origin string) []Client {
 			Homepage: origin + "/app/", Policy: origin + "/app/privacy.html",
 		}, ""},
 		own(PublicClient, "Your app (public)", "none", "", false),
-		own(ConfidentialClient, "Your app (confidential)", "client_secret_basic", "sandbox-confidential-secret", false),
-		own(UtahClient, "Your app (Utah's dialect)", "client_secret_basic", "sandbox-utah-secret", true),
+		own(ConfidentialClient, "Your app (confidential)", "client_secret", "sandbox-confidential-secret", false),
+		own(UtahClient, "Your app (Utah's dialect)", "client_secret", "sandbox-utah-secret", true),
 	}
 }

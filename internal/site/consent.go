@@ -72,6 +72,7 @@ type consentPage struct {
 // choice is a checkbox or a radio button.
 type choice struct {
 	ID, Value, Title, Text, Part string
+	Types                        string // of resources, for scripts that fill in the form
 	Checked, Needed              bool
 }
 
@@ -135,7 +136,7 @@ func (v *visit) ready() (*authserver.Pending, *asked, error) {
 	switch {
 	case err != nil:
 		return nil, nil, err
-	case v.session == nil:
+	case v.session == nil, v.session.AuthTime.Before(p.AuthAfter):
 		return nil, nil, errSignIn
 	case p.User != "" && p.User != v.session.User:
 		return nil, nil, errOther
@@ -197,7 +198,7 @@ func (v *visit) consentForm(status int, p *authserver.Pending, a *asked, c *cons
 		c.Login = plain(user.Subject, 80)
 	}
 	for _, k := range a.kinds {
-		x := choice{ID: "kind-" + k.name, Value: k.name, Title: v.text(k.title), Text: v.text(k.text), Checked: slices.Contains(g.kinds, k), Needed: k == personal}
+		x := choice{ID: "kind-" + k.name, Value: k.name, Title: v.text(k.title), Text: v.text(k.text), Types: strings.Join(k.types, " "), Checked: slices.Contains(g.kinds, k), Needed: k == personal}
 		if part := a.part(k); part != "" {
 			x.Part = v.text("consent.part", part)
 		}

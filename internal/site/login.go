@@ -20,7 +20,7 @@ type loginPage struct {
 
 // showLogin is the login page. Whoever has signed in goes on at once.
 func (v *visit) showLogin() error {
-	if v.session != nil {
+	if v.session != nil && !v.again() {
 		return v.goOn()
 	}
 	app, err := v.waiting()
@@ -32,6 +32,15 @@ func (v *visit) showLogin() error {
 		p.Notice = v.text("login.lapsed")
 	}
 	return v.loginForm(http.StatusOK, app, p)
+}
+
+// again reports whether somebody who has signed in must do so once more, because the app wants it.
+func (v *visit) again() bool {
+	if v.request == "" {
+		return false
+	}
+	p, err := v.pending()
+	return err == nil && v.session.AuthTime.Before(p.AuthAfter)
 }
 
 // goOn is where a login leads.

@@ -180,6 +180,12 @@ func TestWorkersChangeNoByte(t *testing.T) {
 		{Format: CSV, Grain: NormalisedGrain, Shuffle: true, Faults: 0.1},
 	} {
 		t.Run(fmt.Sprintf("%s %s shuffle=%v", opt.Format, opt.Grain, opt.Shuffle), func(t *testing.T) {
+			if testing.Short() && opt.Grain != LineGrain {
+				t.Skip("the workers do the same whatever the grain")
+			}
+			if testing.Short() && opt.NoDictionary {
+				t.Skip("the workers do the same without dictionaries")
+			}
 			opt.Claims, opt.Seed, opt.RowGroup, opt.partClaims, opt.bucketRows = 3000, 11, 2000, 1000, 5000
 			if testing.Short() {
 				opt.Claims, opt.RowGroup, opt.partClaims, opt.bucketRows = 600, 400, 200, 1000
@@ -278,6 +284,9 @@ func TestFormatsAndGrainsAgree(t *testing.T) {
 }
 
 func TestShuffleMovesRows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is long, and one goroutine does most of it")
+	}
 	for _, grain := range []string{LineGrain, NormalisedGrain} {
 		name := map[string]string{LineGrain: "claims", NormalisedGrain: "claim_lines"}[grain]
 		opt := Options{Claims: 4000, Seed: 9, Format: CSV, Grain: grain, partClaims: 1000, bucketRows: 5000}

@@ -199,7 +199,7 @@ func TestFailEveryOperation(t *testing.T) {
 			operations := undisturbed.ops
 			step := 1
 			if testing.Short() {
-				step = 7
+				step = 21
 			}
 			for i := 1; i <= operations; i += step {
 				faults := map[string]fault{

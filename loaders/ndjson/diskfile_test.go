@@ -35,6 +35,9 @@ func (c *counting) WriteAt(p []byte, at int64) (int, error) {
 // Whatever the sizes and places of writes, the file has what was written, also after a
 // truncation and reopening; and what can be written past the cache is.
 func TestWritesPastTheCache(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes much, with nothing at the same time")
+	}
 	rnd := rand.New(rand.NewPCG(3, 5))
 	noise := make([]byte, 3*directBytes+block/2)
 	for i := range noise {

@@ -50,6 +50,7 @@ func TestMutants(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the mutants take a while")
 	}
+	collectLess(t)
 	var y tally
 	t.Run("claims", func(t *testing.T) {
 		for _, v := range []*carin.Version{carin.V220, carin.V200} {
@@ -88,6 +89,7 @@ func TestGoldenMutants(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the mutants take a while")
 	}
+	collectLess(t)
 	files, err := filepath.Glob(filepath.Join("..", "..", "testdata", "claims", "*.txtar"))
 	if err != nil {
 		t.Fatal(err)

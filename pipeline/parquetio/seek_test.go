@@ -196,6 +196,9 @@ func checkSeeks(t *testing.T, name, path string, want *table) {
 // TestSeekLargePages opens a file with large pages at the page boundaries and the adjacent rows.
 // Another column has small pages with different boundaries.
 func TestSeekLargePages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads at many places, one after the other")
+	}
 	type row struct {
 		ID    int64    `parquet:"id,delta"`
 		Flag  *bool    `parquet:"flag,optional"`

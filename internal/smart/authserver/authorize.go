@@ -15,6 +15,8 @@ import (
 )
 
 const (
+	yearOfSeconds = 366 * 24 * 3600
+
 	stateMax    = 4 << 10 // bytes of state and of nonce
 	redirectMax = 2 << 10
 )
@@ -116,7 +118,7 @@ func redirectsTo(c *accounts.Client, uri string) bool {
 // loopback returns a URI of http on a loopback address without its port.
 func loopback(uri string) (string, bool) {
 	u, err := url.Parse(uri)
-	if err != nil || u.Scheme != "http" || u.User != nil || u.Fragment != "" || strings.Contains(uri, "#") {
+	if err != nil || !strings.HasPrefix(uri, "http://") || u.User != nil || u.Fragment != "" || strings.Contains(uri, "#") {
 		return "", false
 	}
 	host := u.Hostname()
@@ -135,6 +137,8 @@ func loopback(uri string) (string, bool) {
 
 // request checks what a client asks for, and keeps it. It returns the id that the pages go by.
 func (s *Server) request(ctx context.Context, c *accounts.Client, to string, v url.Values, alias bool) (string, error) {
+	prompt := strings.Fields(v.Get("prompt"))
+	age, err := strconv.Atoi(v.Get("max_age"))
 	switch name := repeated(v); {
 	case name != "":
 		return "", invalid("invalid_request", "the parameter "+name+" comes more than once")
@@ -150,8 +154,12 @@ func (s *Server) request(ctx context.Context, c *accounts.Client, to string, v u
 		return "", invalid("invalid_request", "response_mode must be query")
 	case len(v.Get("state")) > stateMax || len(v.Get("nonce")) > stateMax:
 		return "", invalid("invalid_request", "state or nonce is too long")
-	case slices.Contains(strings.Fields(v.Get("prompt")), "none"):
+	case len(prompt) > 1 && slices.Contains(prompt, "none"):
+		return "", invalid("invalid_request", "prompt=none stands alone")
+	case slices.Contains(prompt, "none"):
 		return "", invalid("interaction_required", "members decide each time; prompt=none cannot be answered")
+	case v.Has("max_age") && (err != nil || age < 0):
+		return "", invalid("invalid_request", "max_age must be a number of seconds")
 	case v.Get("launch") != "":
 		return "", invalid("invalid_request", "this server has standalone launches only; leave launch out")
 	case alias && !dialect(c):
@@ -164,7 +172,13 @@ func (s *Server) request(ctx context.Context, c *accounts.Client, to string, v u
 		ID: random(), Client: c.ID, RedirectURI: to, State: v.Get("state"), Nonce: v.Get("nonce"), Challenge: v.Get("code_challenge"),
 		Utah: short, Audience: v.Get("aud"), Created: now, Expires: now.Add(s.RequestFor),
 	}
-	if err := s.checkChallenge(c, v, short); err != nil {
+	switch {
+	case slices.Contains(prompt, "login"):
+		request.AuthAfter = now
+	case v.Has("max_age"):
+		request.AuthAfter = now.Add(-time.Duration(min(age, yearOfSeconds)) * time.Second)
+	}
+	if err := s.checkChallenge(v, short); err != nil {
 		return "", err
 	}
 	if err := s.checkAudience(v, short); err != nil {
@@ -172,7 +186,6 @@ func (s *Server) request(ctx context.Context, c *accounts.Client, to string, v u
 	}
 	asked := c.Scopes
 	if !short {
-		var err error
 		if asked, err = parseScopes(v.Get("scope")); err != nil {
 			return "", err
 		}
@@ -188,18 +201,15 @@ func (s *Server) request(ctx context.Context, c *accounts.Client, to string, v u
 // dialect reports whether a client may use Utah's: confidential clients that are marked.
 func dialect(c *accounts.Client) bool { return c.Utah && c.Auth == "client_secret" }
 
-// checkChallenge checks PKCE (RFC 7636). A challenge without a method means plain there, and plain protects nothing:
-// it is refused. Public clients must have one.
-func (s *Server) checkChallenge(c *accounts.Client, v url.Values, short bool) error {
+// checkChallenge checks PKCE (RFC 7636), which SMART App Launch 2 demands of all apps. A challenge without a method means
+// plain there, and plain protects nothing: it is refused.
+func (s *Server) checkChallenge(v url.Values, short bool) error {
 	challenge, method := v.Get("code_challenge"), v.Get("code_challenge_method")
 	switch {
 	case short:
 		return nil
 	case challenge == "" && method == "":
-		if c.Auth == "none" {
-			return invalid("invalid_request", "code_challenge is missing: PKCE with S256 is required")
-		}
-		return nil
+		return invalid("invalid_request", "code_challenge is missing: PKCE with S256 is required")
 	case method != "S256":
 		return invalid("invalid_request", "code_challenge_method must be S256")
 	case !isVerifier(challenge, 43, 43):
@@ -264,7 +274,7 @@ func (s *Server) Pending(ctx context.Context, request string) (*Pending, error) 
 	if c.Status != accounts.Active {
 		return nil, accounts.ErrNotFound
 	}
-	return &Pending{Request: request, Client: c, User: r.User, Scopes: r.Scopes, Utah: r.Utah, RedirectURI: r.RedirectURI, Expires: r.Expires}, nil
+	return &Pending{Request: request, Client: c, User: r.User, Scopes: r.Scopes, Utah: r.Utah, RedirectURI: r.RedirectURI, AuthAfter: r.AuthAfter, Expires: r.Expires}, nil
 }
 
 // Assign implements Pages.
@@ -291,6 +301,8 @@ func (s *Server) Allow(ctx context.Context, request string, d *Decision) (string
 		return "", errors.New("the user may not speak for the member")
 	case !within(r.Scopes, d.Scopes):
 		return "", errors.New("more was granted than was asked for")
+	case d.AuthTime.Before(r.AuthAfter):
+		return "", errors.New("the user must sign in again first")
 	case !d.Until.After(now):
 		return "", errors.New("the grant would have ended before it began")
 	}

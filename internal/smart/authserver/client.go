@@ -2,7 +2,6 @@ package authserver
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -146,12 +145,9 @@ func (s *Server) asserted(ctx context.Context, v url.Values) (*accounts.Client, 
 	if err != nil {
 		return nil, refused("the keys of the client cannot be read")
 	}
-	var claims struct {
-		jwt.Claims
-		Raw map[string]json.RawMessage `json:"-"`
-	}
+	var claims jwt.Claims
 	if !slices.ContainsFunc(keys, func(k jose.JSONWebKey) bool {
-		return k.IsPublic() && (k.Use == "" || k.Use == "sig") && (k.Algorithm == "" || k.Algorithm == h.Algorithm) && token.Claims(k.Key, &claims.Claims) == nil
+		return k.IsPublic() && (k.Use == "" || k.Use == "sig") && (k.Algorithm == "" || k.Algorithm == h.Algorithm) && token.Claims(k.Key, &claims) == nil
 	}) {
 		return nil, refused("no key of the client has signed client_assertion")
 	}
@@ -159,7 +155,7 @@ func (s *Server) asserted(ctx context.Context, v url.Values) (*accounts.Client, 
 	switch {
 	case claims.Subject != c.ID:
 		return nil, refused("iss and sub of client_assertion must be the client_id")
-	case len(claims.Audience) != 1 || claims.Audience[0] != s.Issuer+TokenPath && claims.Audience[0] != s.Issuer:
+	case !claims.Audience.Contains(s.Issuer+TokenPath) && !claims.Audience.Contains(s.Issuer):
 		return nil, refused("aud of client_assertion must be the URL of the token endpoint")
 	case claims.Expiry == nil:
 		return nil, refused("client_assertion has no exp")

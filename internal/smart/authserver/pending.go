@@ -22,7 +22,11 @@ type Pending struct {
 	// RedirectURI is where the browser goes afterwards. Pages show it, and name its origin in form-action of
 	// their Content-Security-Policy: otherwise browsers stop the redirect that follows the form.
 	RedirectURI string
-	Expires     time.Time
+
+	// AuthAfter is when somebody must have signed in at the earliest (prompt=login and max_age of OpenID Connect);
+	// zero is any time. A session that is older must sign in again.
+	AuthAfter time.Time
+	Expires   time.Time
 }
 
 // Decision is what somebody allows.

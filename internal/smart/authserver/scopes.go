@@ -69,10 +69,10 @@ func known(c *accounts.Client, asked []string, service bool) (list []string) {
 // covered reports whether a scope about resources grants nothing beyond what one of allowed grants.
 func covered(allowed []string, scope string) bool {
 	asked := api.ParseScopes(scope)
-	if len(asked) != 1 {
+	head, filter, _ := strings.Cut(scope, "?")
+	if len(asked) != 1 || !ordered(head[strings.LastIndexByte(head, '.')+1:]) {
 		return false
 	}
-	_, filter, _ := strings.Cut(scope, "?")
 	return slices.ContainsFunc(allowed, func(a string) bool {
 		may := api.ParseScopes(a)
 		if len(may) != 1 {
@@ -93,4 +93,20 @@ func within(granted, some []string) bool {
 // aboutResources reports whether a list has a scope that opens resources.
 func aboutResources(list []string) bool {
 	return len(api.ParseScopes(strings.Join(list, " "))) > 0
+}
+
+// ordered reports whether the rights of a scope are of SMART 1, or letters of SMART 2 in their order, each once.
+func ordered(rights string) bool {
+	if rights == "read" || rights == "*" {
+		return true
+	}
+	at := -1
+	for _, letter := range rights {
+		i := strings.IndexRune("cruds", letter)
+		if i <= at {
+			return false
+		}
+		at = i
+	}
+	return true
 }

@@ -69,10 +69,17 @@ var authorization = []check{
 		a := t.attempt(c, c.scope()).set("code_challenge", "").set("code_challenge_method", "")
 		t.wantRefused(a, t.ask(t.browser(), a), "invalid_request")
 	}},
-	{"a confidential client without PKCE", func(t *trial) {
+	{"a confidential client without PKCE is refused, or its code takes no verifier (RFC 9700, 4.8.2)", func(t *trial) {
 		c := t.need(t.Confidential, "confidential")
 		a := t.attempt(c, c.scope()).set("code_challenge", "").set("code_challenge_method", "")
-		t.wantRefused(a, t.ask(t.browser(), a), "invalid_request")
+		if response := t.ask(t.browser(), a); response.location() != nil && isAnswer(response.location()) {
+			t.wantRefused(a, response, "invalid_request")
+			return
+		}
+		t.wantError(t.do(t.exchange(a, t.code(a))), http.StatusBadRequest, "invalid_grant", "invalid_request")
+		r := t.exchange(a, t.code(a))
+		r.form.Del("code_verifier")
+		t.granted(a, t.do(r))
 	}},
 	refusedWith("PKCE plain", "code_challenge_method", "plain", "invalid_request"),
 	refusedWith("a challenge without a method, which means plain", "code_challenge_method", "", "invalid_request"),
@@ -168,10 +175,20 @@ var authorization = []check{
 
 	// What an app asks about the sign-in (OpenID Connect Core, 3.1.2.1).
 	refusedWith("prompt none where nobody has signed in", "prompt", "none", "login_required", "interaction_required", "consent_required"),
-	refusedWith("prompt none with another", "prompt", "none login", "invalid_request"),
+	refusedWith("prompt none with another", "prompt", "none login"),
 	{"prompt login asks for the password again", func(t *trial) { t.wantLogin("prompt", "login") }},
 	{"max_age 0 asks for the password again", func(t *trial) { t.wantLogin("max_age", "0") }},
-	refusedWith("a max_age that is no number", "max_age", "soon", "invalid_request"),
+	{"a max_age that is no number is refused or does not count", func(t *trial) {
+		c := t.app()
+		for _, age := range []string{"soon", "-1", "1e9", "99999999999999999999"} {
+			a := t.attempt(c, c.scope()).set("max_age", age)
+			if response := t.ask(t.browser(), a); response.location() != nil && isAnswer(response.location()) {
+				t.wantRefused(a, response, "invalid_request")
+			} else {
+				t.wantStatus(response, http.StatusOK, http.StatusFound, http.StatusSeeOther)
+			}
+		}
+	}},
 	{"prompt consent and a long max_age do not disturb", func(t *trial) {
 		c := t.app()
 		a := t.attempt(c, c.scope()).set("prompt", "consent").set("max_age", "86400").set("login_hint", "x").set("ui_locales", "es").set("display", "page")
@@ -231,10 +248,10 @@ func (t *trial) wantLogin(parameter, value string) {
 		}
 		return p
 	}
-	if f := page(t.attempt(c, c.scope())).form(); f == nil || f.login != "" {
+	if f := page(t.attempt(c, c.scope())).form(false); f == nil || f.login != "" {
 		t.Fatal("the password is asked for although nothing says so: this check would see nothing")
 	}
-	if f := page(t.attempt(c, c.scope()).set(parameter, value)).form(); f == nil || f.login == "" {
+	if f := page(t.attempt(c, c.scope()).set(parameter, value)).form(false); f == nil || f.login == "" {
 		t.Errorf("%s=%s does not ask for the password", parameter, value)
 	}
 }

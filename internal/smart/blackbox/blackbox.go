@@ -24,13 +24,14 @@ type Target struct {
 	Issuer   string // exactly as the server names itself
 
 	// Clients; the checks of one that is nil are skipped, and say so.
-	Public       *Client // without a secret
-	Confidential *Client // with a secret
-	Asymmetric   *Client // signs assertions (private_key_jwt)
-	Native       *Client // an app on a device, with a loopback redirect (RFC 8252, 7.3)
-	Backend      *Client // SMART Backend Services: client_credentials with assertions
-	Utah         *Client // may use the dialect of Utah's Patient Access API
-	Disabled     *Client // registered, and not allowed anything
+	Public       *Client   // without a secret
+	Confidential *Client   // with a secret
+	Asymmetric   *Client   // signs assertions (private_key_jwt)
+	Native       *Client   // an app on a device, with a loopback redirect (RFC 8252, 7.3)
+	Backend      *Client   // SMART Backend Services: client_credentials with assertions
+	Utah         *Client   // may use the dialect of Utah's Patient Access API
+	Disabled     *Client   // registered, and not allowed anything
+	Others       []*Client // any more that get codes: their redirects and token responses are tested too
 
 	// Members who can sign in. Most checks use the first one. Those that see whether a token opens what is somebody
 	// else's need two.

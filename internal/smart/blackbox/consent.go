@@ -148,10 +148,10 @@ var consents = []check{
 		p, f, browser := t.consentPage()
 		f.decide(p, t.member())
 		forged := *f
-		forged.fields = url.Values{}
-		for name, values := range f.fields {
-			if name == "decision" || name == "scope" || name == "kind" || name == "patient" || name == "request" {
-				forged.fields[name] = values
+		forged.fields = cloned(f.fields)
+		for name := range forged.fields {
+			if slices.Contains([]string{"token", "csrf", "csrf_token", "_csrf", "xsrf", "authenticity_token"}, strings.ToLower(name)) {
+				forged.fields.Del(name)
 			}
 		}
 		evil := &url.URL{Scheme: "https", Host: "evil.example"}
@@ -160,7 +160,11 @@ var consents = []check{
 			t.Fatal(err)
 		}
 		if back != nil && back.Query().Has("code") {
-			t.Error("a page of somebody else could decide (CSRF)")
+			t.Fatal("a page of somebody else could decide (CSRF)")
+		}
+		_, back, err = f.submit(t.Context(), browser, p.url)
+		if err != nil || back == nil || !back.Query().Has("code") {
+			t.Errorf("after that the page itself could not decide: %v", err)
 		}
 	}},
 }
@@ -178,7 +182,7 @@ func (t *trial) consentPage() (*page, *form, *http.Client) {
 	if err != nil || back != nil {
 		t.Fatalf("there is no page to decide on: %v", err)
 	}
-	f := p.form()
+	f := p.form(false)
 	if f == nil || f.login != "" {
 		t.Fatalf("there is no form to decide with: %s", p.words())
 	}
@@ -197,7 +201,7 @@ func (t *trial) loginPage() (*page, *form, *http.Client) {
 	if err != nil || back != nil {
 		t.Fatalf("there is no page to sign in: %v", err)
 	}
-	f := p.form()
+	f := p.form(false)
 	if f == nil || f.login == "" {
 		t.Fatalf("there is no form to sign in: %s", p.words())
 	}
@@ -232,7 +236,7 @@ var pages = []check{
 		if err != nil || back != nil {
 			t.Fatalf("a wrong password went on: %v", err)
 		}
-		if g := after.form(); g == nil || g.login == "" {
+		if g := after.form(false); g == nil || g.login == "" {
 			t.Errorf("after a wrong password the page has no form to try again: %s", after.words())
 		}
 	}},
@@ -268,7 +272,7 @@ var pages = []check{
 		if err != nil || back != nil {
 			t.Fatalf("there is no page: %v", err)
 		}
-		if g := q.form(); g == nil || g.login == "" {
+		if g := q.form(false); g == nil || g.login == "" {
 			t.Error("cookies from before the sign-in are signed in after it (session fixation)")
 		}
 	}},

@@ -42,11 +42,12 @@ type box struct {
 // Forms decides by filling in the HTML forms of a server, as a person does whose browser runs no scripts:
 //
 //   - a form with a password is a login: the first field for text gets the login;
-//   - any other form that is posted is the consent. A button named decision has the value allow or deny; if there
-//     is none, submitting allows, and a link to abort denies;
-//   - check boxes named scope have a scope as their value, and those of another name (kind) have types of resources,
-//     separated by spaces or commas, or one in the attribute data-scopes; what the decision does not allow is cleared;
-//   - radio buttons named patient choose the member;
+//   - a form with a button named decision is the consent; its values are allow and deny. If there is no such form, one
+//     that is posted allows, and a link to abort denies;
+//   - check boxes named scope have a scope as their value, those named kind a type of resources or one of personal,
+//     coverage, claims and providers, and one named offline is offline_access; what the decision does not allow is
+//     cleared;
+//   - of radio buttons the one with the id of the member counts, otherwise the one that is chosen, otherwise the first;
 //   - a link that has a code or an error in its query is the way back to an app.
 func Forms(ctx context.Context, browser *http.Client, at *url.URL, d *Decision) (*url.URL, error) {
 	p, back, err := visit(ctx, browser, at)
@@ -55,7 +56,7 @@ func Forms(ctx context.Context, browser *http.Client, at *url.URL, d *Decision) 
 		if err != nil || back != nil {
 			return back, err
 		}
-		f := p.form()
+		f := p.form(d.Deny)
 		switch {
 		case f == nil:
 			return nil, fmt.Errorf("%s (%d) has no form: %s", p.url.Path, p.status, p.words())
@@ -152,12 +153,15 @@ func (p *page) forms() (list []*form) {
 	return list
 }
 
-// form is the one that a person would fill in: a login first, then one with a decision, then any that is posted.
-func (p *page) form() *form {
+// form is the one that a person would fill in: a login first, then one with the decision, then one with a choice, then
+// any that is posted.
+func (p *page) form(deny bool) *form {
 	list := p.forms()
 	for _, suits := range []func(*form) bool{
 		func(f *form) bool { return f.login != "" },
-		func(f *form) bool { return f.button["decision"] != nil },
+		func(f *form) bool { return deny && slices.Contains(f.button["decision"], "deny") },
+		func(f *form) bool { return slices.Contains(f.button["decision"], "allow") },
+		func(f *form) bool { return slices.ContainsFunc(f.boxes, func(b box) bool { return b.radio }) },
 		func(f *form) bool { return !f.get },
 	} {
 		if i := slices.IndexFunc(list, suits); i >= 0 {
@@ -189,12 +193,8 @@ func readForm(p *page, n *html.Node) *form {
 				f.secret = name
 				f.login = text
 			case "checkbox", "radio":
-				b := box{name, value, attribute(c, "type") == "radio"}
-				if s := attribute(c, "data-scopes"); s != "" && !b.radio {
-					b.value = s
-				}
-				f.boxes = append(f.boxes, b)
-				if has(c, "checked") || has(c, "disabled") && !b.radio {
+				f.boxes = append(f.boxes, box{name, value, attribute(c, "type") == "radio"})
+				if has(c, "checked") {
 					f.fields.Add(name, value)
 				}
 			case "hidden":
@@ -231,7 +231,7 @@ func (f *form) decide(p *page, d *Decision) *url.URL {
 	}
 	for _, b := range f.boxes {
 		switch {
-		case b.radio && b.value == d.Patient:
+		case b.radio && (b.value == d.Patient || !f.fields.Has(b.name)):
 			f.fields.Set(b.name, b.value)
 		case b.radio:
 		case d.Scopes != nil && !b.allowed(d.Scopes):
@@ -243,16 +243,20 @@ func (f *form) decide(p *page, d *Decision) *url.URL {
 	return nil
 }
 
+// kinds are what check boxes may call resources.
+var kinds = map[string][]string{"personal": {"Patient"}, "coverage": {"Coverage"}, "claims": {"ExplanationOfBenefit"}, "providers": {"Organization", "Practitioner"}}
+
 // allowed reports whether what a check box stands for is among scopes.
 func (b *box) allowed(scopes []string) bool {
-	if b.name == "scope" {
+	switch {
+	case b.name == "scope":
 		return slices.Contains(scopes, b.value)
+	case b.name == "offline":
+		return slices.Contains(scopes, "offline_access")
 	}
-	for _, word := range strings.FieldsFunc(b.value, func(r rune) bool { return r == ' ' || r == ',' }) {
-		for _, s := range scopes {
-			if s == word || strings.Contains(s, "/"+word+".") {
-				return true
-			}
+	for _, kind := range append(kinds[b.value], b.value) {
+		if slices.ContainsFunc(scopes, func(s string) bool { return strings.Contains(s, "/"+kind+".") || strings.Contains(s, "/*.") }) {
+			return true
 		}
 	}
 	return false
@@ -272,6 +276,9 @@ func (f *form) submit(ctx context.Context, browser *http.Client, from *url.URL) 
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.Header.Set("Origin", from.Scheme+"://"+from.Host)
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		if from.Host != to.Host {
+			r.Header.Set("Sec-Fetch-Site", "cross-site")
+		}
 	}
 	return follow(browser, r)
 }

@@ -36,7 +36,7 @@ func (t *trial) idToken(text string) *idToken {
 	if err := json.Unmarshal(t.get(t.metadata.JWKS).body, &set); err != nil {
 		t.Fatal(err)
 	}
-	signed, err := jose.ParseSigned(text, []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.ES384, jose.RS384, jose.PS256, jose.EdDSA})
+	signed, err := jose.ParseSignedCompact(text, []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.ES384, jose.RS384, jose.PS256, jose.EdDSA})
 	if err != nil {
 		t.Fatalf("the id_token is no JWT that is signed as it should be: %v", err)
 	}

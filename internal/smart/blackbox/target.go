@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -18,6 +20,8 @@ import (
 //	clients        public, confidential, asymmetric, native, backend, utah, disabled: each with id, secret,
 //	               redirect_uris, scope or scopes, jwk or jwks (private keys), any_port, id_token_alg
 //	code_seconds, access_seconds, refresh_grace_seconds, capabilities, audience_optional
+//
+// Clients of any other name are Others. A public client with any_port is the native one too, if there is no other.
 //
 // any_port is true unless it is given, if all redirects of a client are http ones to a loopback address.
 func FromFile(path string) (*Target, error) {
@@ -60,7 +64,14 @@ func FromFile(path string) (*Target, error) {
 	} {
 		if c := f.Clients[name]; c != nil {
 			*to = c.client()
+			delete(f.Clients, name)
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Clients)) {
+		t.Others = append(t.Others, f.Clients[name].client())
+	}
+	if t.Native == nil && t.Public != nil && t.Public.AnyPort {
+		t.Native = t.Public
 	}
 	return t, nil
 }

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"cpcds2fhir/internal/api"
+	"cpcds2fhir/internal/audit"
+	"cpcds2fhir/internal/site"
+	"cpcds2fhir/internal/store"
+)
+
+// servePages makes the pages of the authorization server, and lets it explain its refusals by them.
+func (e *embedded) servePages(c *serveConfig, st store.Handle, read *readings, log *zap.Logger) error {
+	own := &c.Embedded
+	config := &site.Config{
+		Accounts: e.accounts, Pages: e.server, Issuer: c.issuer(), Name: own.Agency.Name, Contact: own.Agency.Contact, Policy: own.Agency.Policy,
+		Passwords: own.Login.Passwords, Demo: c.demo, Idle: own.Life.Idle, Absolute: own.Life.Session,
+		Member: func(ctx context.Context, patient string) (name, born string, err error) {
+			return memberNamed(ctx, st, patient)
+		},
+		Read: func(_ context.Context, _, client, patient string) (time.Time, map[string]int, error) {
+			last, counts := read.of(client, patient)
+			return last, counts, nil
+		},
+		Events: site.Events{
+			SignedIn:  func(user, level string) { log.Info("signed in", zap.String("user", user), zap.String("level", level)) },
+			SignedOut: func(user string) { log.Info("signed out", zap.String("user", user)) },
+			Refused:   func(reason string) { log.Info("refused a login", zap.String("reason", reason)) },
+			Revoked: func(user, client, patient, grant string) {
+				if err := read.log.Append(&audit.Record{Action: "revoke", Client: client, User: user, Members: []string{patient}, Type: "grant", ID: grant}); err != nil {
+					log.Error("audit", zap.String("error", message(err)))
+				}
+			},
+			Fault: func(path string, err error) {
+				log.Error("failed", zap.String("page", path), zap.String("error", message(err)))
+			},
+		},
+	}
+	if config.Name == "" {
+		config.Name = "Patient Access"
+	}
+	s, err := site.New(config)
+	if err != nil {
+		return usagef("authorization_server: %s", err)
+	}
+	e.server.Explain = s.Explain
+	pages := s.Handler()
+	for _, path := range []string{"/login", "/login/", "/consent", "/apps", "/apps/", "/logout", "/static/"} {
+		e.pages[path] = pages
+	}
+	return nil
+}
+
+// memberNamed reads who a member is, as the API shows the Patient.
+func memberNamed(ctx context.Context, st store.Handle, patient string) (name, born string, err error) {
+	if !api.IsID(patient) {
+		return "", "", errors.New("this is no id of a Patient")
+	}
+	found := false
+	l := &api.Local{Store: st}
+	err = l.Each(ctx, "Patient?_id="+patient, func(text []byte) error {
+		var p struct {
+			Name []struct {
+				Text   string
+				Family string
+				Given  []string
+			}
+			BirthDate string
+		}
+		if json.Unmarshal(text, &p) != nil {
+			return errors.New("a Patient of the store cannot be read")
+		}
+		found, born = true, p.BirthDate
+		if len(p.Name) > 0 {
+			if name = p.Name[0].Text; name == "" {
+				name = strings.TrimSpace(strings.Join(append(p.Name[0].Given, p.Name[0].Family), " "))
+			}
+		}
+		return nil
+	})
+	if err == nil && !found {
+		err = errors.New("the member is not in the store")
+	}
+	return name, born, err
+}
+
+// readings count what apps have read of members, as the audit has it. It is safe for concurrent use.
+type readings struct {
+	log *audit.Log
+
+	mu sync.Mutex
+	by map[string]*reading // by app and member
+}
+
+// reading is what an app has read of a member.
+type reading struct {
+	last   time.Time
+	counts map[string]int // resources by type
+}
+
+// newReadings counts what the log in dir has until now, beside what comes; a large log takes a while, until
+// which the counts are too low. What other servers of the store answer meanwhile is counted at the next start.
+func newReadings(ctx context.Context, l *audit.Log, dir string, shown bool, log *zap.Logger) *readings {
+	r := &readings{log: l, by: map[string]*reading{}}
+	if !shown { // nobody would look
+		r.by = nil
+		return r
+	}
+	upTo, _ := l.Head()
+	go func() {
+		for x, err := range audit.All(dir) {
+			if err != nil {
+				log.Warn("what apps have read before cannot be counted", zap.String("error", message(err)))
+				return
+			}
+			if x.Number > upTo || ctx.Err() != nil {
+				return
+			}
+			r.add(x)
+		}
+	}()
+	return r
+}
+
+func (r *readings) add(x *audit.Record) {
+	if r.by == nil || x.Client == "" || x.Operator || x.Status != 200 || len(x.Resources) == 0 {
+		return
+	}
+	at, err := time.Parse(time.RFC3339Nano, x.At)
+	if err != nil {
+		at = time.Now()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range x.Members {
+		key := x.Client + "\x00" + m
+		g := r.by[key]
+		if g == nil {
+			g = &reading{counts: map[string]int{}}
+			r.by[key] = g
+		}
+		if at.After(g.last) {
+			g.last = at
+		}
+		for _, ref := range x.Resources {
+			name, _, _ := strings.Cut(ref, "/")
+			g.counts[name]++
+		}
+	}
+}
+
+// of returns what an app has read of a member.
+func (r *readings) of(client, patient string) (last time.Time, counts map[string]int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	g := r.by[client+"\x00"+patient]
+	if g == nil {
+		return time.Time{}, nil
+	}
+	counts = make(map[string]int, len(g.counts))
+	for name, n := range g.counts {
+		counts[name] = n
+	}
+	return g.last, counts
+}
