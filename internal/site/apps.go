@@ -177,7 +177,7 @@ func (v *visit) showRevoke() error {
 	case err != nil:
 		return err
 	case g == nil:
-		return problemMissing
+		return errMissing
 	}
 	c, err := v.connection(g, map[string]string{})
 	if err != nil {

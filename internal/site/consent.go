@@ -78,7 +78,7 @@ type choice struct {
 // pending finds the request that the page is about.
 func (v *visit) pending() (*authserver.Pending, error) {
 	if v.request == "" {
-		return nil, problemNoRequest
+		return nil, errNoRequest
 	}
 	p, err := v.Pages.Pending(v.r.Context(), v.request)
 	if err != nil {
@@ -92,9 +92,9 @@ func (v *visit) pending() (*authserver.Pending, error) {
 func decided(err error) error {
 	switch {
 	case errors.Is(err, accounts.ErrUsed):
-		return problemUsed
+		return errUsed
 	case errors.Is(err, accounts.ErrNotFound):
-		return problemExpired
+		return errExpired
 	}
 	return fmt.Errorf("authorization request: %w", err)
 }
@@ -107,7 +107,7 @@ func (v *visit) members() (list []member, err error) {
 		return nil, fmt.Errorf("members: %w", err)
 	}
 	if len(links) == 0 {
-		return nil, problemNobody
+		return nil, errNobody
 	}
 	for _, l := range links {
 		name, born, e := v.Member(v.r.Context(), l.Patient)
@@ -138,11 +138,11 @@ func (v *visit) ready() (*authserver.Pending, *asked, error) {
 	case v.session == nil, v.session.AuthTime.Before(p.AuthAfter):
 		return nil, nil, errSignIn
 	case p.User != "" && p.User != v.session.User:
-		return nil, nil, problemOther
+		return nil, nil, errOther
 	}
 	a := read(p.Scopes)
 	if len(a.kinds) == 0 && !a.identity {
-		return nil, nil, problemNothing
+		return nil, nil, errNothing
 	}
 	return p, a, nil
 }
@@ -249,7 +249,7 @@ func (v *visit) decide() error {
 		return v.consentForm(http.StatusUnprocessableEntity, p, a, &consentPage{App: newApp(p.Client), Members: members, Member: members[i]}, g, fields)
 	}
 	if destination(p.RedirectURI).bad {
-		return problemTarget
+		return errTarget
 	}
 	if err := v.assign(); err != nil {
 		return err
@@ -276,10 +276,10 @@ func (v *visit) deny() error {
 		user = v.session.User
 	}
 	if p.User != "" && p.User != user {
-		return problemOther
+		return errOther
 	}
 	if destination(p.RedirectURI).bad {
-		return problemTarget
+		return errTarget
 	}
 	if user != "" {
 		if err := v.assign(); err != nil {
@@ -303,7 +303,7 @@ func (v *visit) assign() error {
 		if _, err := v.pending(); err != nil {
 			return err
 		}
-		return problemOther
+		return errOther
 	case err != nil:
 		return decided(err)
 	}
@@ -345,8 +345,8 @@ func (v *visit) leave(redirect string, p *authserver.Pending, key string) error 
 		return nil
 	}
 	a := newApp(p.Client)
-	v.request, v.target = "", "" // it is over: the page in the other language has no link to it
-	return v.show(http.StatusOK, "continue", &page{Title: v.text("continue.title", a.Name), Content: struct {
+	v.request, v.target = "", "" // it is over
+	return v.show(http.StatusOK, "continue", &page{Title: v.text("continue.title", a.Name), Once: true, Content: struct {
 		App  string
 		Text string
 		Link template.URL

@@ -323,7 +323,10 @@ func TestSchemes(t *testing.T) {
 		if csp := page.header.Get("Content-Security-Policy"); !strings.Contains(csp, "form-action 'self' org.example.chart:;") {
 			t.Errorf("the policy is %q", csp)
 		}
-		b.share(page, c.decision).want(t, http.StatusOK, c.text, `href="org.example.chart:/callback?`, "Open My Chart Pocket")
+		a := b.share(page, c.decision).want(t, http.StatusOK, c.text, `href="org.example.chart:/callback?`, "Open My Chart Pocket")
+		if strings.Contains(a.body, "lang=es") {
+			t.Error("a link to the other language loses the way back to the app")
+		}
 	}
 	// A policy cannot name IPv6 addresses.
 	request := w.ask("chart", "http://[::1]:4444/cb")

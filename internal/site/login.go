@@ -80,7 +80,7 @@ func (v *visit) loginForm(status int, app string, p *page) error {
 // login takes an embedded login.
 func (v *visit) login() error {
 	if !v.Passwords {
-		return problemMissing
+		return errMissing
 	}
 	if err := v.checkForm(); err != nil {
 		v.refused("csrf")
@@ -128,7 +128,7 @@ func (v *visit) refused(reason string) {
 // provider's origin against form-action.
 func (v *visit) startUpstream() error {
 	if v.Site.Upstream == nil {
-		return problemMissing
+		return errMissing
 	}
 	if _, err := v.waiting(); err != nil {
 		return err
@@ -144,7 +144,7 @@ func (v *visit) startUpstream() error {
 // finishUpstream is where the identity provider sends the browser back to.
 func (v *visit) finishUpstream() error {
 	if v.Site.Upstream == nil {
-		return problemMissing
+		return errMissing
 	}
 	user, level, at, request, err := v.Site.Upstream.Finish(v.w, v.r)
 	v.request = requestID(request)
@@ -167,22 +167,22 @@ func (v *visit) refusal(err error) error {
 		if v.Events.Fault != nil {
 			v.Events.Fault(v.r.URL.Path, err)
 		}
-		return problemUnavailable
+		return errUnavailable
 	}
 	v.refused(r.Reason())
 	switch r.Reason() {
 	case "cancelled":
-		return problemCancelled
+		return errCancelled
 	case "expired":
-		return problemLate
+		return errLate
 	case "level":
-		return problemLevel
+		return errLevel
 	case "none", "ambiguous":
-		return problemNobody
+		return errNobody
 	case "unavailable":
-		return problemUnavailable
+		return errUnavailable
 	}
-	return problemRefused
+	return errRefused
 }
 
 // showLogout asks whoever is signed in whether to end the session, and tells others that there is none.

@@ -243,6 +243,9 @@ func TestHeaders(t *testing.T) {
 	if got, want := page.header.Get("Content-Security-Policy"), "form-action 'self' https://budget.example;"; !strings.Contains(got, want) {
 		t.Errorf("the policy %q lacks %q: browsers stop the redirect to the app", got, want)
 	}
+	if got, want := answers[1].header.Get("Content-Security-Policy"), "form-action 'self' https://budget.example;"; !strings.Contains(got, want) {
+		t.Errorf("the policy of the login page is %q, so nobody can cancel", got)
+	}
 	if got := b.get("/apps").header.Get("Cross-Origin-Opener-Policy"); got != "same-origin" {
 		t.Errorf("Cross-Origin-Opener-Policy %q", got)
 	}

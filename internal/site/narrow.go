@@ -81,10 +81,10 @@ func read(scopes []string) *asked {
 	whole := map[*kind]bool{}
 	some := map[*kind]bool{}
 	for _, text := range scopes {
-		switch {
-		case text == "offline_access":
+		switch text {
+		case "offline_access":
 			a.offline = true
-		case text == "openid" || text == "fhirUser" || text == "profile":
+		case "openid", "fhirUser", "profile":
 			a.identity = true
 		}
 		s, ok := parseScope(text)

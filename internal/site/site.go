@@ -191,7 +191,7 @@ func (s *Site) Handler() http.Handler {
 		"POST /apps/revoke":   (*visit).revoke,
 		"GET /logout":         (*visit).showLogout,
 		"POST /logout":        (*visit).logout,
-		"/":                   func(*visit) error { return problemMissing },
+		"/":                   func(*visit) error { return errMissing },
 	} {
 		m.Handle(pattern, s.handle(f))
 	}
@@ -202,14 +202,14 @@ func (s *Site) Handler() http.Handler {
 // Explain is a page for a request that an app has sent wrongly, so that the browser cannot be sent back to the app:
 // authserver.Config.Explain. The code is for the support of the app.
 func (s *Site) Explain(w http.ResponseWriter, r *http.Request, status int, code string) {
-	p := &problem{status: status, key: problemApp.key}
+	p := &problemError{status: status, key: errApp.key}
 	switch code {
 	case "unknown_client", "held_client":
-		p.key = problemClient.key
+		p.key = errClient.key
 	case "redirect_mismatch":
-		p.key = problemRedirect.key
+		p.key = errRedirect.key
 	case "server_error", "temporarily_unavailable":
-		p.key = problemFault.key
+		p.key = errFault.key
 	}
 	s.handle(func(v *visit) error {
 		v.request = ""
@@ -229,7 +229,7 @@ func (s *Site) static(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
 	version, ok := s.versions[name]
 	if !ok {
-		s.handle(func(*visit) error { return problemMissing }).ServeHTTP(w, r)
+		s.handle(func(*visit) error { return errMissing }).ServeHTTP(w, r)
 		return
 	}
 	h := w.Header()

@@ -174,7 +174,7 @@ var english = map[string]string{
 	"other.text":        "It was begun with another account. Nothing was shared.",
 	"other.next":        "Go back to the app and start again there.",
 	"nobody.title":      "We cannot find your membership",
-	"nobody.text":       "You are signed in, but we do not know which member you are or for whom you may decide. Nothing was shared.",
+	"nobody.text":       "Signing in worked, but we do not know which member you are or for whom you may decide. Nothing was shared.",
 	"nobody.next":       "Our support can link your account to your membership.",
 	"nothing.title":     "The app asked for nothing that can be shared",
 	"nothing.text":      "There is a mistake in the app. Nothing was shared.",

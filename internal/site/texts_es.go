@@ -170,7 +170,7 @@ var spanish = map[string]string{
 	"other.text":        "Se empezó con otra cuenta. No se compartió nada.",
 	"other.next":        "Vuelva a la aplicación y empiece allí de nuevo.",
 	"nobody.title":      "No encontramos su membresía",
-	"nobody.text":       "Usted inició sesión, pero no sabemos qué miembro es ni por quién puede decidir. No se compartió nada.",
+	"nobody.text":       "El inicio de sesión funcionó, pero no sabemos qué miembro es ni por quién puede decidir. No se compartió nada.",
 	"nobody.next":       "Nuestro equipo de ayuda puede vincular su cuenta con su membresía.",
 	"nothing.title":     "La aplicación no pidió nada que se pueda compartir",
 	"nothing.text":      "Hay un error en la aplicación. No se compartió nada.",

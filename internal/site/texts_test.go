@@ -52,7 +52,7 @@ func TestTexts(t *testing.T) {
 			code.Write(b)
 		}
 	}
-	problem := regexp.MustCompile(`&problem\{[^,]*, "([a-z]+)"`)
+	problem := regexp.MustCompile(`&problemError\{[^,]*, "([a-z]+)"`)
 	used := map[string]bool{}
 	for _, m := range problem.FindAllStringSubmatch(code.String(), -1) {
 		for _, part := range []string{".title", ".text", ".next"} {

@@ -34,34 +34,34 @@ type visit struct {
 	target string // origin or scheme that forms of the page may lead to, besides the own origin
 }
 
-// problem is an error that a member can read: key.title, key.text and key.next are its texts.
-type problem struct {
+// problemError is an error that a member can read: key.title, key.text and key.next are its texts.
+type problemError struct {
 	status int
 	key    string
 }
 
-func (p *problem) Error() string { return p.key }
+func (p *problemError) Error() string { return p.key }
 
 // Problems.
 var (
-	problemMissing     = &problem{http.StatusNotFound, "missing"}
-	problemFault       = &problem{http.StatusServiceUnavailable, "fault"}
-	problemForm        = &problem{http.StatusForbidden, "form"} // a form of another site, or of a session before
-	problemUsed        = &problem{http.StatusConflict, "used"}
-	problemExpired     = &problem{http.StatusGone, "expired"}
-	problemNoRequest   = &problem{http.StatusBadRequest, "norequest"}
-	problemOther       = &problem{http.StatusForbidden, "other"}   // somebody else decides this request
-	problemNobody      = &problem{http.StatusForbidden, "nobody"}  // no member belongs to the user
-	problemNothing     = &problem{http.StatusForbidden, "nothing"} // the app asked for nothing that can be given
-	problemTarget      = &problem{http.StatusBadRequest, "target"} // of a scheme that is never followed
-	problemLevel       = &problem{http.StatusForbidden, "level"}   // these are refusals of Upstream
-	problemCancelled   = &problem{http.StatusForbidden, "cancelled"}
-	problemUnavailable = &problem{http.StatusServiceUnavailable, "unavailable"}
-	problemLate        = &problem{http.StatusForbidden, "late"}
-	problemRefused     = &problem{http.StatusForbidden, "refused"}
-	problemApp         = &problem{http.StatusBadRequest, "app"} // an app has sent a request that is wrong
-	problemClient      = &problem{http.StatusBadRequest, "client"}
-	problemRedirect    = &problem{http.StatusBadRequest, "redirect"}
+	errMissing     = &problemError{http.StatusNotFound, "missing"}
+	errFault       = &problemError{http.StatusServiceUnavailable, "fault"}
+	errForm        = &problemError{http.StatusForbidden, "form"} // a form of another site, or of a session before
+	errUsed        = &problemError{http.StatusConflict, "used"}
+	errExpired     = &problemError{http.StatusGone, "expired"}
+	errNoRequest   = &problemError{http.StatusBadRequest, "norequest"}
+	errOther       = &problemError{http.StatusForbidden, "other"}   // somebody else decides this request
+	errNobody      = &problemError{http.StatusForbidden, "nobody"}  // no member belongs to the user
+	errNothing     = &problemError{http.StatusForbidden, "nothing"} // the app asked for nothing that can be given
+	errTarget      = &problemError{http.StatusBadRequest, "target"} // of a scheme that is never followed
+	errLevel       = &problemError{http.StatusForbidden, "level"}   // these are refusals of Upstream
+	errCancelled   = &problemError{http.StatusForbidden, "cancelled"}
+	errUnavailable = &problemError{http.StatusServiceUnavailable, "unavailable"}
+	errLate        = &problemError{http.StatusForbidden, "late"}
+	errRefused     = &problemError{http.StatusForbidden, "refused"}
+	errApp         = &problemError{http.StatusBadRequest, "app"} // an app has sent a request that is wrong
+	errClient      = &problemError{http.StatusBadRequest, "client"}
+	errRedirect    = &problemError{http.StatusBadRequest, "redirect"}
 )
 
 const bodyMax = 64 << 10
@@ -80,9 +80,9 @@ func (s *Site) handle(f func(*visit) error) http.Handler {
 		if err == nil {
 			return
 		}
-		p, ok := errors.AsType[*problem](err)
+		p, ok := errors.AsType[*problemError](err)
 		if !ok {
-			p = problemFault
+			p = errFault
 			if s.Events.Fault != nil && r.Context().Err() == nil {
 				s.Events.Fault(r.URL.Path, err)
 			}
@@ -96,11 +96,12 @@ func (v *visit) open() error {
 	if c, err := v.r.Cookie(v.cookieName("form")); err == nil && randomID.MatchString(c.Value) {
 		v.form = c.Value
 	}
-	c, err := v.r.Cookie(v.cookieName("session"))
-	if err != nil || !randomID.MatchString(c.Value) {
+	cookies := v.r.CookiesNamed(v.cookieName("session"))
+	if len(cookies) == 0 || !randomID.MatchString(cookies[0].Value) {
 		return nil
 	}
-	session, err := v.Accounts.Session(v.r.Context(), c.Value, v.Idle)
+	id := cookies[0].Value
+	session, err := v.Accounts.Session(v.r.Context(), id, v.Idle)
 	switch {
 	case errors.Is(err, accounts.ErrNotFound):
 		v.lapsed = true
@@ -108,7 +109,7 @@ func (v *visit) open() error {
 	case err != nil:
 		return fmt.Errorf("session: %w", err)
 	default:
-		v.session, v.id = session, c.Value
+		v.session, v.id = session, id
 	}
 	return nil
 }
@@ -201,30 +202,30 @@ func (v *visit) checkForm() error {
 	// Pages have the policy no-referrer, with which browsers send "null" as the origin of their own forms. Older
 	// browsers do not send Sec-Fetch-Site; the token decides there.
 	if site := h.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
-		return problemForm
+		return errForm
 	}
 	if origin := h.Get("Origin"); origin != "" && origin != "null" && origin != v.Issuer {
-		return problemForm
+		return errForm
 	}
 	if err := v.r.ParseForm(); err != nil {
-		return problemForm
+		return errForm
 	}
 	v.request = requestID(v.r.PostForm.Get("request"))
 	token := v.r.PostForm.Get("token")
 	if len(token) < saltLen {
-		return problemForm
+		return errForm
 	}
 	salt := token[:saltLen]
 	got, err := base64.RawURLEncoding.DecodeString(token[saltLen:])
 	if err != nil {
-		return problemForm
+		return errForm
 	}
 	for _, of := range []string{v.id, v.form} {
 		if of != "" && hmac.Equal(got, v.mac("form", of, salt)) {
 			return nil
 		}
 	}
-	return problemForm
+	return errForm
 }
 
 // see sends the browser to another page of the site.
@@ -274,6 +275,7 @@ type page struct {
 	Style   string
 	Mark    string
 	Path    string // of this page, for the other language
+	Once    bool   // it can be seen once only, so there is no link to it in the other language
 	Content any
 }
 
@@ -363,7 +365,10 @@ func (v *visit) show(status int, name string, p *page, keep ...string) error {
 	if len(q) > 0 {
 		p.Path += "?" + q.Encode()
 	}
-	if v.self != "" {
+	switch {
+	case p.Once:
+		p.Path = ""
+	case v.self != "":
 		p.Path = v.self
 	}
 	var b bytes.Buffer
@@ -380,7 +385,7 @@ func (v *visit) show(status int, name string, p *page, keep ...string) error {
 }
 
 // showProblem writes the page of a problem. code is for the support of an app, "" for none.
-func (v *visit) showProblem(p *problem, code string) {
+func (v *visit) showProblem(p *problemError, code string) {
 	q := struct {
 		Text, Next, Code, Retry string
 		Deny                    bool
@@ -389,16 +394,16 @@ func (v *visit) showProblem(p *problem, code string) {
 		q.Code = v.text("problem.code", plain(code, 60))
 	}
 	switch {
-	case p == problemForm && v.request != "":
+	case p == errForm && v.request != "":
 		q.Retry = "/consent?request=" + url.QueryEscape(v.request)
-	case p == problemForm:
+	case p == errForm:
 		q.Retry = "/apps"
-	case (p == problemLate || p == problemLevel || p == problemCancelled || p == problemUnavailable || p == problemRefused):
+	case (p == errLate || p == errLevel || p == errCancelled || p == errUnavailable || p == errRefused):
 		q.Retry = "/login"
 		if v.request != "" {
 			q.Retry += "?request=" + url.QueryEscape(v.request)
 		}
-	case p == problemNobody || p == problemNothing:
+	case p == errNobody || p == errNothing:
 		q.Deny = v.request != ""
 	}
 	if p.status == http.StatusServiceUnavailable {
