@@ -14,10 +14,10 @@ import (
 func TestApp(t *testing.T) {
 	config := AppConfig{FHIRBase: "http://127.0.0.1:8080/fhir", ClientID: ExampleClient, RedirectURI: "http://127.0.0.1:8080/app/"}
 	app := App(config)
-	ask := func(method, path string) *http.Response {
+	ask := func(method, path string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
 		app.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody))
-		return w.Result()
+		return w
 	}
 	paths := map[string]string{"/app/": "text/html", "/app/?code=x&state=y": "text/html", "/app/config.json": "application/json"}
 	err := fs.WalkDir(appFiles, "app", func(path string, d fs.DirEntry, err error) error {
@@ -31,10 +31,9 @@ func TestApp(t *testing.T) {
 	}
 	for path, kind := range paths {
 		a := ask(http.MethodGet, path)
-		a.Body.Close()
-		h := a.Header
-		if a.StatusCode != http.StatusOK || h.Get("Content-Type") == "" || !strings.HasPrefix(h.Get("Content-Type"), kind) {
-			t.Errorf("%s: %d, %s", path, a.StatusCode, h.Get("Content-Type"))
+		h := a.Header()
+		if a.Code != http.StatusOK || h.Get("Content-Type") == "" || !strings.HasPrefix(h.Get("Content-Type"), kind) {
+			t.Errorf("%s: %d, %s", path, a.Code, h.Get("Content-Type"))
 		}
 		policy := h.Get("Content-Security-Policy")
 		if !strings.Contains(policy, "script-src 'self'") || !strings.Contains(policy, "connect-src 'self'") || strings.Contains(policy, "unsafe") ||
@@ -43,12 +42,12 @@ func TestApp(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/app/none.js", "/app/../sandbox.go", "/app/app", "/app", "/", "/app//index.html", "/app/%2e%2e/app.go"} {
-		if a := ask(http.MethodGet, path); a.StatusCode != http.StatusNotFound {
-			t.Errorf("%s: %d", path, a.StatusCode)
+		if a := ask(http.MethodGet, path); a.Code != http.StatusNotFound {
+			t.Errorf("%s: %d", path, a.Code)
 		}
 	}
-	if a := ask(http.MethodPost, "/app/"); a.StatusCode != http.StatusMethodNotAllowed || a.Header.Get("Allow") != "GET, HEAD" {
-		t.Errorf("POST: %d", a.StatusCode)
+	if a := ask(http.MethodPost, "/app/"); a.Code != http.StatusMethodNotAllowed || a.Header().Get("Allow") != "GET, HEAD" {
+		t.Errorf("POST: %d", a.Code)
 	}
 	var got AppConfig
 	if a := ask(http.MethodGet, "/app/config.json"); json.NewDecoder(a.Body).Decode(&got) != nil || got != config {

@@ -128,8 +128,8 @@ func (v *visit) memberKey(patient string) string {
 	return base64.RawURLEncoding.EncodeToString(v.mac("member", v.id, patient)[:12])
 }
 
-// ready finds what a consent page needs, and whether it is this user's to decide. The request is the error
-// errSignIn if nobody has signed in.
+// ready finds what a consent page needs, and whether it is this user's to decide. It fails with errSignIn if nobody
+// has signed in, or not lately enough for the app.
 func (v *visit) ready() (*authserver.Pending, *asked, error) {
 	p, err := v.pending()
 	switch {
@@ -233,6 +233,9 @@ func (v *visit) decide() error {
 		return err
 	}
 	p, a, err := v.ready()
+	if errors.Is(err, errSignIn) {
+		return v.see("/login", "request", v.request)
+	}
 	if err != nil {
 		return err
 	}

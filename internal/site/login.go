@@ -28,7 +28,10 @@ func (v *visit) showLogin() error {
 		return err
 	}
 	p := &page{}
-	if v.lapsed {
+	switch {
+	case v.session != nil:
+		p.Notice = v.text("login.once")
+	case v.lapsed:
 		p.Notice = v.text("login.lapsed")
 	}
 	return v.loginForm(http.StatusOK, app, p)

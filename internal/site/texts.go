@@ -28,6 +28,7 @@ var english = map[string]string{
 	"login.demo":          "Try it with a made-up person",
 	"login.demo.text":     "This is a test system. These people and their claims are made up. Do not enter your own password.",
 	"login.lapsed":        "You were signed out because there was no activity for a while. Sign in to go on.",
+	"login.once":          "The app wants you to sign in once more, so that it is sure that it is you.",
 	"login.nologin":       "Enter your user name.",
 	"login.nopassword":    "Enter your password.",
 	"login.wrong":         "The user name and the password do not match. Check both and try again.",

@@ -24,6 +24,7 @@ var spanish = map[string]string{
 	"login.demo":          "Pruebe con una persona inventada",
 	"login.demo.text":     "Este es un sistema de prueba. Estas personas y sus reclamaciones son inventadas. No escriba su propia contraseña.",
 	"login.lapsed":        "Su sesión se cerró porque no hubo actividad durante un tiempo. Inicie sesión para continuar.",
+	"login.once":          "La aplicación quiere que inicie sesión una vez más, para estar segura de que es usted.",
 	"login.nologin":       "Escriba su nombre de usuario.",
 	"login.nopassword":    "Escriba su contraseña.",
 	"login.wrong":         "El nombre de usuario y la contraseña no coinciden. Revise los dos e inténtelo de nuevo.",

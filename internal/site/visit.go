@@ -149,7 +149,7 @@ func (v *visit) setCookie(name, value string, age int) {
 // signIn begins a session with a new id, so that an id that somebody has planted is worth nothing. If the same user
 // has signed in meanwhile in another tab, that session stays: forms of the other tab go on working.
 func (v *visit) signIn(user, level string, at time.Time) error {
-	if v.session != nil && v.session.User == user && v.session.Level == level {
+	if v.session != nil && v.session.User == user && v.session.Level == level && !v.again() {
 		return nil
 	}
 	now := v.Now()

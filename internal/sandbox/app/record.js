@@ -167,7 +167,7 @@ function claim(eob) {
 
 // Roles of a care team, as people say them.
 export const roles = {
-  primary: "Primary care", rendering: "Treated you", attending: "In charge of your stay", operating: "Operated", prescribing: "Prescribed", referring: "Referred you",
+  primary: "Primary care", rendering: "Treated you", attending: "In charge of your care", operating: "Operated", prescribing: "Prescribed", referring: "Referred you",
   supervisor: "Supervised", otheroperating: "Assisted", purchasedservice: "Provided a service",
 };
 
