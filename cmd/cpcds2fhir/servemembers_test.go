@@ -117,7 +117,7 @@ func TestReadRules(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"rules: []": "it has no rules",
-		"rules: [{name: a, find: {identifer: x}}]":                           `unknown field "identifer"`,
+		"rules: [{name: a, find: {identifiers: x}}]":                         `unknown field "identifiers"`,
 		"rules: [{name: a, find: {identifier: '{member_id}'}}]":              `rule "a": find.identifier`,
 		"rules: [{name: a, require: {x: [1]}, find: {identifier: 's|{m}'}}]": `rule "a": require`,
 	} {
