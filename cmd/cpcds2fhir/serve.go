@@ -124,7 +124,7 @@ func runServe(ctx context.Context, c *serveConfig) error {
 	if err != nil {
 		return environmentf("listen: %w", err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()        // the server has closed it, unless something else failed before
 	if c.Embedded.Enabled && c.Base == "" { // on a loopback address
 		c.Base = c.url(l.Addr().String())
 	}

@@ -29,13 +29,13 @@ func accountsOf(store string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(store, "store:"), "/") + ".accounts"
 }
 
-// openAccounts opens the accounts of a store. With make, what is missing is made.
-func (c *accountsConfig) openAccounts(ctx context.Context, store string, make bool) (*accounts.Accounts, error) {
+// openAccounts opens the accounts of a store. With create, what is missing is made.
+func (c *accountsConfig) openAccounts(ctx context.Context, store string, create bool) (*accounts.Accounts, error) {
 	dir := accountsOf(store)
 	at := c.Database
 	if at == "" {
 		path := filepath.Join(dir, "accounts.db")
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && !make {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && !create {
 			return nil, environmentf("there are no accounts in %s; 'client add' makes them, and so does a server with an authorization server", dir)
 		}
 		at = "sqlite:" + path
@@ -59,7 +59,7 @@ func (c *accountsConfig) openAccounts(ctx context.Context, store string, make bo
 // sealKey reads the key that seals private keys in the database; without a setting it is a file in dir, which is
 // made if it is missing.
 func (c *accountsConfig) sealKey(dir string) (seal [32]byte, err error) {
-	text := ""
+	var text string
 	if c.Seal != "" {
 		if text, err = c.Seal.read(); err != nil {
 			return seal, environmentf("read the seal of the accounts: %w", err)
@@ -110,7 +110,7 @@ type desk struct {
 }
 
 // open opens the accounts. The caller closes them.
-func (f *accountFlags) open(c *cobra.Command, make bool) (*desk, error) {
+func (f *accountFlags) open(c *cobra.Command, create bool) (*desk, error) {
 	cfg, err := readServe(f.config)
 	if err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func (f *accountFlags) open(c *cobra.Command, make bool) (*desk, error) {
 	if f.config == "" || c.Flags().Changed("store") {
 		cfg.Store = f.store
 	}
-	a, err := cfg.Embedded.Accounts.openAccounts(c.Context(), cfg.Store, make)
+	a, err := cfg.Embedded.Accounts.openAccounts(c.Context(), cfg.Store, create)
 	if err != nil {
 		return nil, err
 	}

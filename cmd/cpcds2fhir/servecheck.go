@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cpcds2fhir/internal/audit"
+	upstream "cpcds2fhir/internal/identity" // identity is this program's key of ids
 	"cpcds2fhir/schemas/fhir"
 )
 
@@ -52,7 +53,7 @@ func (c *serveConfig) checkAll(ctx context.Context, out io.Writer) error {
 		name string
 		look func(ctx context.Context) (string, error)
 	}{
-		{"store", c.checkStore}, {"audit", c.checkAudit}, {"tls", c.checkTLS}, {"accounts", c.checkAccounts}, {"tokens", c.checkIssuer},
+		{"store", c.checkStore}, {"audit", c.checkAudit}, {"tls", c.checkTLS}, {"accounts", c.checkAccounts}, {"login", c.checkLogin}, {"tokens", c.checkIssuer},
 	} {
 		found, err := x.look(ctx)
 		if err != nil {
@@ -139,6 +140,39 @@ func (c *serveConfig) checkAccounts(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("%s and %s; the seal fits", many(int64(len(clients)), "app"), many(int64(len(keys)), "key")), nil
+}
+
+// checkLogin looks at how members sign in: the rules, and the identity provider.
+func (c *serveConfig) checkLogin(ctx context.Context) (string, error) {
+	own := &c.Embedded.Login
+	switch {
+	case !c.Embedded.Enabled:
+		return "none: there is no embedded authorization server", nil
+	case own.Issuer == "":
+		return "with passwords of this server, which are for sandboxes", nil
+	}
+	rules, err := readRules(own.Rules)
+	if err != nil {
+		return "", err
+	}
+	for _, s := range []secret{own.Secret, own.Key} {
+		if s != "" {
+			if _, err := s.read(); err != nil {
+				return "", err
+			}
+		}
+	}
+	login, err := upstream.New(c.upstreamConfig(rules), nil, nil)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	keys, err := login.Check(ctx)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("at %s: %s, %s", own.Issuer, many(int64(keys), "key"), many(int64(len(rules)), "rule")), nil
 }
 
 func (c *serveConfig) checkIssuer(ctx context.Context) (string, error) {

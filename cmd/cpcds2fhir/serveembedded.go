@@ -89,6 +89,8 @@ func (c *embeddedConfig) check(s *serveConfig) error {
 		return usagef(key+"issuer %q: use an origin such as https://api.example.org, without a path or a slash at the end", c.Issuer)
 	case !c.Login.Passwords && c.Login.Issuer == "":
 		return usagef(key + "login: say how members sign in: the issuer of an identity provider, or passwords: true for a sandbox")
+	case c.Login.Issuer != "" && s.Base == "":
+		return usagef("base: the identity provider must know where it sends people back to; set the public URL of the API")
 	case c.Login.Issuer != "" && c.Login.Client == "":
 		return usagef(key + "login.client: the identity provider knows this server by a client id")
 	case c.Login.Issuer != "" && c.Login.Rules == "":

@@ -82,29 +82,40 @@ func (c *serveConfig) upstream(a *accounts.Accounts, st store.Handle, l *audit.L
 			log.Error("audit", zap.String("error", message(err)))
 		}
 	}
+	config := c.upstreamConfig(rules)
+	config.Events = upstream.Events{
+		Refused: func(code, rule, user string) {
+			log.Info("refused a login", zap.String("reason", code), zap.String("rule", rule), zap.String("user", user))
+			note(&audit.Record{Action: "login-refused", User: user, Note: strings.TrimSpace(code + " " + rule)})
+		},
+		Linked: func(user, patient, role, rule string) {
+			note(&audit.Record{Action: "member-link", User: user, Members: []string{patient}, Note: role + " by the rule " + rule})
+		},
+		Unlinked: func(user, patient string) {
+			note(&audit.Record{Action: "member-unlink", User: user, Members: []string{patient}, Note: "no rule finds the member any more"})
+		},
+		Passed: func(code, rule, user string) {
+			log.Info("a rule has found nobody to represent", zap.String("reason", code), zap.String("rule", rule), zap.String("user", user))
+		},
+		Fetched: func(what string, err error) {
+			if err != nil {
+				log.Warn("the identity provider does not answer", zap.String("for", what), zap.String("error", message(err)))
+			}
+		},
+	}
+	login, err := upstream.New(config, a, &storeMembers{store: st})
+	if err != nil {
+		return nil, usagef("authorization_server.login: %s", err)
+	}
+	return login, nil
+}
+
+// upstreamConfig is how the identity provider is reached.
+func (c *serveConfig) upstreamConfig(rules []upstream.Rule) *upstream.Config {
+	own := &c.Embedded.Login
 	config := &upstream.Config{
 		Issuer: own.Issuer, ClientID: own.Client, KeyID: own.KeyID, RedirectURL: c.issuer() + "/login/callback", Scopes: own.Scopes, Prompt: own.Prompt,
 		MaxAge: own.MaxAge, LevelClaim: own.LevelClaim, Levels: own.Levels, AnyLevel: own.AnyLevel, UserInfo: own.UserInfo, Rules: rules,
-		Events: upstream.Events{
-			Refused: func(code, rule, user string) {
-				log.Info("refused a login", zap.String("reason", code), zap.String("rule", rule), zap.String("user", user))
-				note(&audit.Record{Action: "login-refused", User: user, Note: strings.TrimSpace(code + " " + rule)})
-			},
-			Linked: func(user, patient, role, rule string) {
-				note(&audit.Record{Action: "member-link", User: user, Members: []string{patient}, Note: role + " by the rule " + rule})
-			},
-			Unlinked: func(user, patient string) {
-				note(&audit.Record{Action: "member-unlink", User: user, Members: []string{patient}, Note: "no rule finds the member any more"})
-			},
-			Passed: func(code, rule, user string) {
-				log.Info("a rule has found nobody to represent", zap.String("reason", code), zap.String("rule", rule), zap.String("user", user))
-			},
-			Fetched: func(what string, err error) {
-				if err != nil {
-					log.Warn("the identity provider does not answer", zap.String("for", what), zap.String("error", message(err)))
-				}
-			},
-		},
 	}
 	if own.Secret != "" {
 		config.Secret = own.Secret.read
@@ -115,11 +126,7 @@ func (c *serveConfig) upstream(a *accounts.Accounts, st store.Handle, l *audit.L
 			return []byte(text), err
 		}
 	}
-	login, err := upstream.New(config, a, &storeMembers{store: st})
-	if err != nil {
-		return nil, usagef("authorization_server.login: %s", err)
-	}
-	return login, nil
+	return config
 }
 
 // memberNamed reads who a member is, as the API shows the Patient.

@@ -195,12 +195,12 @@ func CheckClient(c *accounts.Client) error {
 
 func hidden(r rune) bool { return !unicode.IsPrint(r) }
 
-func redirectError(text string) error { return &redirectFault{text} }
+func redirectError(text string) error { return &redirectURIError{text} }
 
-type redirectFault struct{ text string }
+type redirectURIError struct{ text string }
 
-func (e *redirectFault) Error() string        { return "redirect_uris: " + e.text }
-func (e *redirectFault) Is(target error) bool { return target == errRedirect }
+func (e *redirectURIError) Error() string        { return "redirect_uris: " + e.text }
+func (e *redirectURIError) Is(target error) bool { return target == errRedirect }
 
 // CheckRedirect checks a redirect URI that is to be registered: https, http on a loopback address, or for an app on a
 // device a scheme of its own, which is named after a domain (RFC 8252, 7.1).

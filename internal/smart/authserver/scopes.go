@@ -90,11 +90,6 @@ func within(granted, some []string) bool {
 	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(granted, s) && !covered(granted, s) })
 }
 
-// aboutResources reports whether a list has a scope that opens resources.
-func aboutResources(list []string) bool {
-	return len(api.ParseScopes(strings.Join(list, " "))) > 0
-}
-
 // ordered reports whether the rights of a scope are of SMART 1, or letters of SMART 2 in their order, each once.
 func ordered(rights string) bool {
 	if rights == "read" || rights == "*" {
