@@ -51,6 +51,7 @@ var measures = []measure{
 	{13, "nested and typed Parquet, against flat text", formsMeasure},
 	{14, "stream from Kafka, against reading the messages and scanning their JSON", streamMeasure},
 	{15, "API, against a handler that writes the same bytes from memory", apiMeasure},
+	{16, "API with tokens of its authorization server, against the same without", authorizationMeasure},
 }
 
 // floorMeasure compares a load into files with its floor, in percent of the floor's rate.

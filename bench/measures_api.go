@@ -96,6 +96,11 @@ type asked struct {
 // ask asks with some clients at a time, each on its own connection, until stop is closed or some
 // seconds are over.
 func ask(url string, clients int, stop <-chan struct{}) (asked, error) {
+	return askWith(url, "", clients, stop)
+}
+
+// askWith asks with an access token, unless it is "".
+func askWith(url, token string, clients int, stop <-chan struct{}) (asked, error) {
 	var wait sync.WaitGroup
 	var mu sync.Mutex
 	var all []time.Duration
@@ -103,7 +108,7 @@ func ask(url string, clients int, stop <-chan struct{}) (asked, error) {
 	began := time.Now()
 	for range clients {
 		wait.Go(func() {
-			client := &http.Client{Transport: &http.Transport{DisableCompression: true}}
+			client := &http.Client{Transport: bearer{token, &http.Transport{DisableCompression: true}}}
 			var own []time.Duration
 			for stop != nil || time.Since(began) < apiSeconds*time.Second {
 				select {
@@ -135,6 +140,20 @@ func ask(url string, clients int, stop <-chan struct{}) (asked, error) {
 	}
 	slices.Sort(all)
 	return asked{float64(len(all)) / time.Since(began).Seconds(), all[len(all)/2], all[len(all)*99/100]}, nil
+}
+
+// bearer adds a token to requests.
+type bearer struct {
+	token string
+	http.RoundTripper
+}
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.token != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+b.token)
+	}
+	return b.RoundTripper.RoundTrip(r)
 }
 
 // askFor is for programs that compare servers: it asks URL with CLIENTS for SECONDS, and prints the answers

@@ -196,20 +196,21 @@ func (e *embedded) expire(ctx context.Context, log *zap.Logger) {
 	}
 }
 
-// handler serves the pages beside the API.
+// handler serves the pages beside the API. Paths are compared as they are: a mux would send those with // or .. elsewhere,
+// also a POST.
 func (e *embedded) handler(rest http.Handler) http.Handler {
-	mux := http.NewServeMux()
-	for path, h := range e.pages {
-		mux.Handle(path, h)
-	}
-	mux.Handle("/", rest)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// The mux would send a path with //, . or .. elsewhere; the API answers such paths itself.
-		if h, pattern := mux.Handler(r); pattern == "/" || pattern == "" {
-			rest.ServeHTTP(w, r)
-		} else {
-			h.ServeHTTP(w, r)
+		path := r.URL.Path
+		h := e.pages[path]
+		if h == nil {
+			if first, _, folder := strings.Cut(strings.TrimPrefix(path, "/"), "/"); folder {
+				h = e.pages["/"+first+"/"]
+			}
 		}
+		if h == nil {
+			h = rest
+		}
+		h.ServeHTTP(w, r)
 	})
 }
 

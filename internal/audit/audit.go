@@ -31,7 +31,7 @@ import (
 type Record struct {
 	Number  uint64 `json:"n"` // from 1, without gaps
 	At      string `json:"at"`
-	Action  string `json:"action"`            // read, vread, history, search, everything; delete, purge, rollback, readmit
+	Action  string `json:"action"`            // read, vread, history, search, everything; delete, purge, rollback, readmit; what members, apps and operators decide
 	Request string `json:"request,omitempty"` // id of the request, as in the log of the server
 	Client  string `json:"client,omitempty"`  // the app
 	User    string `json:"user,omitempty"`    // who used it; for corrections, the user of the operating system
