@@ -128,7 +128,7 @@ func runServe(ctx context.Context, c *serveConfig) error {
 	if c.Embedded.Enabled && c.Base == "" { // on a loopback address
 		c.Base = c.url(l.Addr().String())
 	}
-	who, err := c.authorizer(ctx, auditLog, log)
+	who, err := c.authorizer(ctx, auditLog, status, log)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func runServe(ctx context.Context, c *serveConfig) error {
 	defer stopAdmin()
 	var h http.Handler = server
 	if e := who.embedded; e != nil {
-		if err := e.servePages(c, st, read, log); err != nil {
+		if err := e.servePages(c, st, read, status, log); err != nil {
 			return err
 		}
 		if c.ready != nil {

@@ -23,6 +23,7 @@ import (
 type smartBench struct {
 	*streamBench
 	config string
+	store  string
 	served *served
 	target *blackbox.Target
 }
@@ -37,7 +38,7 @@ func newSMART(t *testing.T, more string) *smartBench {
 		t.Fatal(err)
 	}
 	s.run(t, "load", "--quiet", "--to", "store:"+store, extract)
-	s.config = filepath.Join(dir, "serve.yaml")
+	s.config, s.store = filepath.Join(dir, "serve.yaml"), store
 	text := "store: " + store + "\nlisten: 127.0.0.1:0\nlog: json\nlimits: {client: 0, member: 0}\nauthorization_server:\n  enabled: true\n  registration: true\n  login: {passwords: true}\n" +
 		"  life: {code: 3s, grace: 2s, access: 8s}\n" + more
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
@@ -132,5 +133,23 @@ func TestServeSMART(t *testing.T) {
 	}
 	if strings.Contains(log, authserver.AccessPrefix) || strings.Contains(log, "code=") {
 		t.Error("the log has a token or a code")
+	}
+	metrics := string(s.served.get(s.served.admin + "/metrics"))
+	for _, event := range []string{"authorize", "deny", "token", "refresh", "reuse", "revoke", "service", "login"} {
+		if !strings.Contains(metrics, `cpcds2fhir_authorization_events_total{code="",event="`+event+`"}`) {
+			t.Errorf("no event %s is counted", event)
+		}
+	}
+	records := s.run(t, "audit", "list", "--store", s.store, "--output", "json")
+	for _, want := range []string{`"action":"authorize"`, `"action":"reuse"`, `"note":"utah"`, `"action":"client-disable"`, `"action":"member-link"`} {
+		if !strings.Contains(records, want) {
+			t.Errorf("the audit has no %s", want)
+		}
+	}
+	s.run(t, "audit", "verify", "--store", s.store)
+	for _, text := range []string{metrics, records} {
+		if strings.Contains(text, authserver.AccessPrefix) || strings.Contains(text, s.target.Confidential.Secret) || strings.Contains(text, s.target.Members[0].Password) {
+			t.Error("a metric or a record has a secret")
+		}
 	}
 }

@@ -75,12 +75,12 @@ type authorization struct {
 
 // authorizer makes what checks tokens. If the authorization server cannot be reached, the API starts all the same:
 // it has no tokens to check without it, and learns its keys when it is back.
-func (c *serveConfig) authorizer(ctx context.Context, l *audit.Log, log *zap.Logger) (*authorization, error) {
+func (c *serveConfig) authorizer(ctx context.Context, l *audit.Log, status *serveStatus, log *zap.Logger) (*authorization, error) {
 	switch {
 	case c.Open:
 		return &authorization{Authorizer: api.Open{}}, nil
 	case c.Embedded.Enabled:
-		return c.embeddedAuthorizer(ctx, l, log)
+		return c.embeddedAuthorizer(ctx, l, status, log)
 	}
 	a, err := c.tokens(log)
 	if err != nil {
@@ -105,8 +105,8 @@ func (c *serveConfig) authorizer(ctx context.Context, l *audit.Log, log *zap.Log
 }
 
 // embeddedAuthorizer takes the tokens of the embedded authorization server, and of another one if one is named.
-func (c *serveConfig) embeddedAuthorizer(ctx context.Context, l *audit.Log, log *zap.Logger) (*authorization, error) {
-	e, err := c.startEmbedded(ctx, l, log)
+func (c *serveConfig) embeddedAuthorizer(ctx context.Context, l *audit.Log, status *serveStatus, log *zap.Logger) (*authorization, error) {
+	e, err := c.startEmbedded(ctx, l, status, log)
 	if err != nil {
 		return nil, err
 	}

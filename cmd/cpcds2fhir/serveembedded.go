@@ -142,7 +142,7 @@ type embedded struct {
 }
 
 // startEmbedded makes the authorization server. Base must be set.
-func (c *serveConfig) startEmbedded(ctx context.Context, l *audit.Log, log *zap.Logger) (*embedded, error) {
+func (c *serveConfig) startEmbedded(ctx context.Context, l *audit.Log, status *serveStatus, log *zap.Logger) (*embedded, error) {
 	own := &c.Embedded
 	a, err := own.Accounts.openAccounts(ctx, c.Store, true)
 	if err != nil {
@@ -158,8 +158,12 @@ func (c *serveConfig) startEmbedded(ctx context.Context, l *audit.Log, log *zap.
 		Registration: own.Registration,
 		Brand:        authserver.Brand{Name: own.Agency.Name, Aliases: own.Agency.Aliases, Website: own.Agency.Website, Logo: own.Agency.Logo, State: own.Agency.State, Modified: time.Now()},
 		Events: authserver.Events{
-			Happened: func(x *authserver.Event) error { return auditEvent(l, x) },
+			Happened: func(x *authserver.Event) error {
+				status.decided(x.Action, "")
+				return auditEvent(l, x)
+			},
 			Refused: func(endpoint, client, code, reason string) {
+				status.decided("refused", code)
 				log.Info("refused", zap.String("endpoint", endpoint), zap.String("client", client), zap.String("code", code), zap.String("reason", reason))
 			},
 			Failed: func(endpoint string, err error) {

@@ -19,7 +19,7 @@ import (
 )
 
 // servePages makes the pages of the authorization server, and lets it explain its refusals by them.
-func (e *embedded) servePages(c *serveConfig, st store.Handle, read *readings, log *zap.Logger) error {
+func (e *embedded) servePages(c *serveConfig, st store.Handle, read *readings, status *serveStatus, log *zap.Logger) error {
 	own := &c.Embedded
 	config := &site.Config{
 		Accounts: e.accounts, Pages: e.server, Issuer: c.issuer(), Name: own.Agency.Name, Contact: own.Agency.Contact, Policy: own.Agency.Policy,
@@ -32,10 +32,17 @@ func (e *embedded) servePages(c *serveConfig, st store.Handle, read *readings, l
 			return last, counts, nil
 		},
 		Events: site.Events{
-			SignedIn:  func(user, level string) { log.Info("signed in", zap.String("user", user), zap.String("level", level)) },
+			SignedIn: func(user, level string) {
+				status.decided("login", "")
+				log.Info("signed in", zap.String("user", user), zap.String("level", level))
+			},
 			SignedOut: func(user string) { log.Info("signed out", zap.String("user", user)) },
-			Refused:   func(reason string) { log.Info("refused a login", zap.String("reason", reason)) },
+			Refused: func(reason string) {
+				status.decided("login-refused", reason)
+				log.Info("refused a login", zap.String("reason", reason))
+			},
 			Revoked: func(user, client, patient, grant string) {
+				status.decided("disconnect", "")
 				if err := read.log.Append(&audit.Record{Action: "revoke", Client: client, User: user, Members: []string{patient}, Type: "grant", ID: grant}); err != nil {
 					log.Error("audit", zap.String("error", message(err)))
 				}

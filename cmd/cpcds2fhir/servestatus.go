@@ -18,6 +18,7 @@ type serveStatus struct {
 	took     *prometheus.HistogramVec
 	bytes    prometheus.Counter
 	owner    prometheus.Gauge
+	accounts *prometheus.CounterVec
 
 	mu               sync.Mutex
 	accepts, stalled bool
@@ -33,7 +34,9 @@ func newServeStatus() *serveStatus {
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "answered_bytes_total", Help: "Bytes of answers, compressed if they were."}),
 		owner: prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "store_owner", Help: "1 if this process owns the store, 0 if it works through another one."}),
 	}
-	s.registry.MustRegister(s.requests, s.took, s.bytes, s.owner, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.accounts = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cpcds2fhir_authorization_events_total",
+		Help: "What the authorization server and its pages did, by event; for refusals with their code."}, []string{"event", "code"})
+	s.registry.MustRegister(s.accounts, s.requests, s.took, s.bytes, s.owner, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return s
 }
 
@@ -42,6 +45,9 @@ func (s *serveStatus) answered(a *api.Answer) {
 	s.took.WithLabelValues(a.Route).Observe(a.Took.Seconds())
 	s.bytes.Add(float64(a.Bytes))
 }
+
+// decided counts an event of the authorization server. The code is "" but for refusals.
+func (s *serveStatus) decided(event, code string) { s.accounts.WithLabelValues(event, code).Inc() }
 
 // own notes whether this process owns the store, which answers then.
 func (s *serveStatus) own(is bool) {
