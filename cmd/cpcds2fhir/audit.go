@@ -54,7 +54,7 @@ func (f *auditFlags) choosing(c *cobra.Command) {
 	}
 	cobra.CheckErr(c.RegisterFlagCompletionFunc("action", cobra.FixedCompletions(
 		[]string{"read", "vread", "history", "search", "everything", "delete", "purge", "readmit", "rollback", "authorize", "deny", "token", "refresh", "service", "revoke",
-			"reuse", "register", "login-refused", "member-link", "member-unlink", "client-add", "client-rotate", "client-enable", "client-disable", "key-rotate"}, cobra.ShellCompDirectiveNoFileComp)))
+			"reuse", "register", "login-refused", "member-link", "member-unlink", "client-add", "client-rotate", "client-enable", "client-disable", "client-remove", "key-rotate"}, cobra.ShellCompDirectiveNoFileComp)))
 }
 
 // folder is the folder of the log, which must exist.

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -78,13 +80,19 @@ type got struct {
 	apps, repeat bool   // there were others
 }
 
+// ofMember reports whether a reference is to what belongs to a member: to read an organization alone shows nobody's data.
+func ofMember(ref string) bool {
+	return !strings.HasPrefix(ref, "Organization/") && !strings.HasPrefix(ref, "Practitioner/")
+}
+
 // metrics counts the records, year by year.
 func (f *auditFlags) metrics() ([]yearMetrics, error) {
 	members, apps := map[int]map[string]got{}, map[int]map[string]bool{}
 	err := f.each(func(r *audit.Record) error {
-		if r.Client == "" || r.Operator || r.Status != 200 || len(r.Resources) == 0 || len(r.At) < len("2006-01-02") {
+		if r.Operator || r.Status != 200 || !slices.ContainsFunc(r.Resources, ofMember) || len(r.At) < len("2006-01-02") {
 			return nil
 		}
+		app := cmp.Or(r.Client, "unknown") // tokens of other servers need not name it
 		year, err := strconv.Atoi(r.At[:4])
 		if err != nil {
 			return fmt.Errorf("record %d of the audit log has no time", r.Number)
@@ -96,11 +104,11 @@ func (f *auditFlags) metrics() ([]yearMetrics, error) {
 		for _, m := range r.Members {
 			g, known := members[year][m]
 			if !known {
-				g = got{app: r.Client, day: day}
+				g = got{app: app, day: day}
 			}
-			g.apps, g.repeat = g.apps || g.app != r.Client, g.repeat || g.day != day
+			g.apps, g.repeat = g.apps || g.app != app, g.repeat || g.day != day
 			members[year][m] = g
-			apps[year][r.Client] = true
+			apps[year][app] = true
 		}
 		return nil
 	})

@@ -57,27 +57,28 @@ func TestAuditMetrics(t *testing.T) {
 	writeAudit(t, dir, []audit.Record{
 		operator,
 		record("2026-01-02", "a", "p1", 200, "Patient/p1"),
-		record("2026-01-02", "a", "p1", 200, "Coverage/c1"),   // the same day
-		record("2026-03-01", "a", "p2", 200, "Patient/p2"),    //
-		record("2026-03-02", "a", "p2", 200, "Patient/p2"),    // another day
-		record("2026-03-02", "b", "p3", 200, "Patient/p3"),    //
-		record("2026-03-02", "c", "p3", 200, "Patient/p3"),    // another app
-		record("2026-03-02", "b", "p4", 404),                  // nothing was shown
-		record("2026-03-02", "b", "p5", 200),                  // no resources
-		record("2026-03-02", "", "p6", 200, "Patient/p6"),     // no app
-		record("2027-01-01", "a", "p1,p2", 200, "Patient/p1"), // another year
+		record("2026-01-02", "a", "p1", 200, "Coverage/c1"),    // the same day
+		record("2026-03-01", "a", "p2", 200, "Patient/p2"),     //
+		record("2026-03-02", "a", "p2", 200, "Patient/p2"),     // another day
+		record("2026-03-02", "b", "p3", 200, "Patient/p3"),     //
+		record("2026-03-02", "c", "p3", 200, "Patient/p3"),     // another app
+		record("2026-03-02", "b", "p4", 404),                   // nothing was shown
+		record("2026-03-02", "b", "p5", 200),                   // no resources
+		record("2026-03-02", "", "p6", 200, "Patient/p6"),      // an app that its token does not name
+		record("2026-03-02", "a", "p9", 200, "Organization/o"), // nobody's data
+		record("2027-01-01", "a", "p1,p2", 200, "Patient/p1"),  // another year
 	})
 	f := &auditFlags{dir: dir}
 	got, err := f.metrics()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []yearMetrics{{Year: 2026, Members: 3, MoreThanOnce: 1, SeveralApps: 1, Apps: 3}, {Year: 2027, Members: 2, Apps: 1}}
+	want := []yearMetrics{{Year: 2026, Members: 4, MoreThanOnce: 1, SeveralApps: 1, Apps: 4}, {Year: 2027, Members: 2, Apps: 1}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
 	}
 	f.since, f.until = "2026-03-01", "2026"
-	if got, err = f.metrics(); err != nil || len(got) != 1 || got[0].Members != 2 {
+	if got, err = f.metrics(); err != nil || len(got) != 1 || got[0].Members != 3 {
 		t.Errorf("of a part of the time: %+v %v", got, err)
 	}
 }

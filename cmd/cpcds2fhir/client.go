@@ -31,7 +31,7 @@ An app that registers itself (authorization_server.registration) is held until
 'client enable' approves it.`,
 	}
 	f.on(c)
-	c.AddCommand(newClientAdd(f), newClientList(f), newClientShow(f), newClientRotate(f), newClientStatus(f, "enable", accounts.Active), newClientStatus(f, "disable", accounts.Disabled))
+	c.AddCommand(newClientAdd(f), newClientList(f), newClientShow(f), newClientRotate(f), newClientStatus(f, "enable", accounts.Active), newClientStatus(f, "disable", accounts.Disabled), newClientRemove(f))
 	return c
 }
 
@@ -155,21 +155,25 @@ port of a loopback address differ, and allows schemes such as org.example.app:/c
 			if err := authserver.CheckClient(n); err != nil {
 				return usagef("%s", err)
 			}
-			d, err := f.open(c, true)
+			d, err := f.open(c, toCreate)
 			if err != nil {
 				return err
 			}
 			defer d.Close()
 			n.Created = time.Now()
 			n.Changed = n.Created
+			r := &audit.Record{Action: "client-add", Client: n.ID}
+			if n.Utah {
+				r.Note = "utah"
+			}
+			if err := d.note(r); err != nil {
+				return err
+			}
 			if err := d.AddClient(c.Context(), n); err != nil {
 				return err
 			}
 			secret, err := d.secretFor(c, n, time.Time{})
 			if err != nil {
-				return err
-			}
-			if err := d.note(&audit.Record{Action: "client-add", Client: n.ID}); err != nil {
 				return err
 			}
 			return outputOf(n, secret).print(c.OutOrStdout(), output)
@@ -215,7 +219,7 @@ func (d *desk) client(c *cobra.Command, id string) (*accounts.Client, error) {
 
 // clientIDs completes ids of clients.
 func (f *accountFlags) clientIDs(c *cobra.Command, done []string, _ string) ([]string, cobra.ShellCompDirective) {
-	d, err := f.open(c, false)
+	d, err := f.open(c, toLook)
 	if err != nil || len(done) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -236,7 +240,7 @@ func newClientList(f *accountFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use: "list", Short: "List the apps that are registered", Args: noArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
-			d, err := f.open(c, false)
+			d, err := f.open(c, toLook)
 			if err != nil {
 				return err
 			}
@@ -269,7 +273,7 @@ func newClientShow(f *accountFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use: "show ID", Short: "Show what an app is registered with", Args: needs("the id of a client", false), ValidArgsFunction: f.clientIDs,
 		RunE: func(c *cobra.Command, a []string) error {
-			d, err := f.open(c, false)
+			d, err := f.open(c, toLook)
 			if err != nil {
 				return err
 			}
@@ -299,7 +303,7 @@ the app can change over without a refused request.`,
 			if keep < 0 {
 				return usagef("--keep must not be below 0")
 			}
-			d, err := f.open(c, false)
+			d, err := f.open(c, toChange)
 			if err != nil {
 				return err
 			}
@@ -311,11 +315,11 @@ the app can change over without a refused request.`,
 			if n.Auth != "client_secret" {
 				return usagef("the client has no secret: its auth is %s", n.Auth)
 			}
-			secret, err := d.secretFor(c, n, time.Now().Add(keep))
-			if err != nil {
+			if err := d.note(&audit.Record{Action: "client-rotate", Client: n.ID}); err != nil {
 				return err
 			}
-			if err := d.note(&audit.Record{Action: "client-rotate", Client: n.ID}); err != nil {
+			secret, err := d.secretFor(c, n, time.Now().Add(keep))
+			if err != nil {
 				return err
 			}
 			return outputOf(n, secret).print(c.OutOrStdout(), output)
@@ -334,7 +338,7 @@ func newClientStatus(f *accountFlags, name string, to accounts.Status) *cobra.Co
 	return &cobra.Command{
 		Use: name + " ID", Short: short, Long: long, Args: needs("the id of a client", false), ValidArgsFunction: f.clientIDs,
 		RunE: func(c *cobra.Command, a []string) error {
-			d, err := f.open(c, false)
+			d, err := f.open(c, toChange)
 			if err != nil {
 				return err
 			}
@@ -343,13 +347,43 @@ func newClientStatus(f *accountFlags, name string, to accounts.Status) *cobra.Co
 			if err != nil {
 				return err
 			}
-			if err := d.SetStatus(c.Context(), n.ID, to); err != nil {
-				return err
-			}
 			if err := d.note(&audit.Record{Action: "client-" + name, Client: n.ID}); err != nil {
 				return err
 			}
+			if err := d.SetStatus(c.Context(), n.ID, to); err != nil {
+				return err
+			}
 			fmt.Fprintf(c.OutOrStdout(), "%s is %s.\n", n.ID, to)
+			return nil
+		},
+	}
+}
+
+func newClientRemove(f *accountFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "remove ID", Short: "Remove an app that nobody has allowed anything",
+		Long: `Remove deletes an app that no member has allowed anything, such as one that has registered itself and
+is not wanted. An app that was allowed something stays on record; 'client disable' stops it.`,
+		Args: needs("the id of a client", false), ValidArgsFunction: f.clientIDs,
+		RunE: func(c *cobra.Command, a []string) error {
+			d, err := f.open(c, toChange)
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			n, err := d.client(c, a[0])
+			if err != nil {
+				return err
+			}
+			if err := d.note(&audit.Record{Action: "client-remove", Client: n.ID}); err != nil {
+				return err
+			}
+			if err := d.RemoveClient(c.Context(), n.ID); errors.Is(err, accounts.ErrUsed) {
+				return usagef("members have allowed %s something, which stays on record; use 'client disable'", n.ID)
+			} else if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s is removed.\n", n.ID)
 			return nil
 		},
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cpcds2fhir/internal/accounts"
+	"cpcds2fhir/internal/api"
 	"cpcds2fhir/internal/audit"
 )
 
@@ -75,23 +77,28 @@ func newMemberLink(f *accountFlags) *cobra.Command {
 			if password && p.login == "" {
 				return usagef("--password is for a --login")
 			}
-			d, err := f.open(c, true)
+			patient := strings.TrimPrefix(a[0], "Patient/")
+			if !api.IsID(patient) {
+				return usagef("%q is no id of a Patient", patient)
+			}
+			d, err := f.open(c, toCreate)
 			if err != nil {
 				return err
 			}
 			defer d.Close()
 			u, err := p.user(c, d)
-			if err == nil && password {
-				u, err = d.setPassword(c, p.login)
-			}
 			if err != nil {
 				return err
 			}
-			patient := strings.TrimPrefix(a[0], "Patient/")
-			if err := d.AddLink(c.Context(), &accounts.Link{User: u.ID, Patient: patient, Role: role, Source: "operator", Created: time.Now()}); err != nil {
+			if err := d.note(&audit.Record{Action: "member-link", Members: []string{patient}, Type: "user", ID: u.ID, Note: role}); err != nil {
 				return err
 			}
-			if err := d.note(&audit.Record{Action: "member-link", Members: []string{patient}, Type: "user", ID: u.ID, Note: role}); err != nil {
+			if password {
+				if u, err = d.setPassword(c, p.login); err != nil {
+					return err
+				}
+			}
+			if err := d.AddLink(c.Context(), &accounts.Link{User: u.ID, Patient: patient, Role: role, Source: "operator", Created: time.Now()}); err != nil {
 				return err
 			}
 			fmt.Fprintf(c.OutOrStdout(), "The user %s may speak for Patient/%s (%s).\n", u.ID, patient, role)
@@ -123,7 +130,7 @@ func newMemberUnlink(f *accountFlags) *cobra.Command {
 		Short: "End that a person speaks for a member, and revoke what was allowed that way",
 		Args:  needs("the id of a Patient", false), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, a []string) error {
-			d, err := f.open(c, false)
+			d, err := f.open(c, toChange)
 			if err != nil {
 				return err
 			}
@@ -156,7 +163,7 @@ func newMemberShow(f *accountFlags) *cobra.Command {
 		Short: "Show who speaks for a member, or all links",
 		Args:  cobra.MaximumNArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, a []string) error {
-			d, err := f.open(c, false)
+			d, err := f.open(c, toLook)
 			if err != nil {
 				return err
 			}
@@ -222,7 +229,7 @@ func newGrantList(f *accountFlags) *cobra.Command {
 		Example: `  cpcds2fhir grant list --member p3vljheqzvqsi6hocfr7u3qkana
   cpcds2fhir grant list --client app-2xk9qj4m7w1r5t8z --ended --output json`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			d, err := f.open(c, false)
+			d, err := f.open(c, toLook)
 			if err != nil {
 				return err
 			}
@@ -287,18 +294,29 @@ func newGrantRevoke(f *accountFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke ID...", Short: "End grants at once, with all of their tokens", Args: needs("ids of grants", true), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, a []string) error {
-			d, err := f.open(c, false)
+			d, err := f.open(c, toChange)
 			if err != nil {
 				return err
 			}
 			defer d.Close()
+			grants, err := d.Grants(c.Context(), accounts.GrantFilter{})
+			if err != nil {
+				return err
+			}
 			for _, id := range a {
+				r := &audit.Record{Action: "revoke", Type: "grant", ID: id}
+				if i := slices.IndexFunc(grants, func(g *accounts.Grant) bool { return g.ID == id }); i >= 0 {
+					r.Client = grants[i].Client
+					if grants[i].Patient != "" {
+						r.Members = []string{grants[i].Patient}
+					}
+				}
 				if err := d.RevokeGrant(c.Context(), id); errors.Is(err, accounts.ErrNotFound) {
 					return usagef("there is no grant %q that still counts; 'grant list' shows them", id)
 				} else if err != nil {
 					return err
 				}
-				if err := d.note(&audit.Record{Action: "revoke", Type: "grant", ID: id}); err != nil {
+				if err := d.note(r); err != nil {
 					return err
 				}
 				fmt.Fprintf(c.OutOrStdout(), "%s is revoked.\n", id)
@@ -325,7 +343,7 @@ published for --keep after that, so that no app refuses a token meanwhile.`,
 			if announce < 0 || keep < time.Hour {
 				return usagef("--announce must not be below 0, and --keep not below 1h, the life of an ID token")
 			}
-			d, err := f.open(c, false)
+			d, err := f.open(c, toChange)
 			if err != nil {
 				return err
 			}

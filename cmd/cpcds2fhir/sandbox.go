@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -37,7 +38,7 @@ for your own program (public, confidential, and of Utah's dialect), with redirec
 port of a loopback address. See docs/sandbox.md.
 
 Logins and secrets are the same in every sandbox. Nothing in it is secret, and nothing about
-real people belongs into it.`,
+real people belongs in it.`,
 		Example: `  cpcds2fhir sandbox
   cpcds2fhir sandbox --dir /tmp/sandbox --listen 127.0.0.1:0
   cpcds2fhir sandbox --reset`,
@@ -68,6 +69,11 @@ func runSandbox(ctx context.Context, w io.Writer, dir, listen string, reset bool
 	if err := sandboxFolder(dir, reset); err != nil {
 		return err
 	}
+	file := filepath.Join(dir, "sandbox.json")
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) { // it is there as long as the sandbox answers
+		return environmentf("remove the sandbox.json of before: %w", err)
+	}
+	defer os.Remove(file)
 	extract, storeDir, key := filepath.Join(dir, "extract"), filepath.Join(dir, "fhir-store"), filepath.Join(dir, "id-key")
 	if err := sandbox.Extract(extract, time.Now()); err != nil {
 		return environmentf("%w", err)
@@ -90,7 +96,7 @@ func runSandbox(ctx context.Context, w io.Writer, dir, listen string, reset bool
 		if err != nil {
 			return err
 		}
-		if err := writeSecretFile(filepath.Join(dir, "sandbox.json"), made); err != nil {
+		if err := writeSecretFile(file, made); err != nil {
 			return environmentf("write sandbox.json: %w", err)
 		}
 		made.print(w, dir)
@@ -203,9 +209,17 @@ func (e *embedded) seedClient(ctx context.Context, x *sandbox.Client) error {
 	x.Created, x.Changed = time.Now(), time.Now()
 	err := e.accounts.AddClient(ctx, &x.Client)
 	if errors.Is(err, accounts.ErrExists) { // the address may have changed
-		return e.accounts.UpdateClient(ctx, &x.Client)
+		var before *accounts.Client
+		if before, err = e.accounts.Client(ctx, x.ID); err == nil {
+			x.Status = before.Status
+			err = e.accounts.UpdateClient(ctx, &x.Client)
+		}
 	}
-	if err == nil && x.Secret != "" {
+	if err != nil || x.Secret == "" {
+		return err
+	}
+	there, err := e.accounts.CheckSecret(ctx, x.ID, x.Secret)
+	if err == nil && !there {
 		err = e.accounts.AddSecret(ctx, x.ID, x.Secret, time.Time{})
 	}
 	return err

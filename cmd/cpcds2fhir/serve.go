@@ -156,7 +156,7 @@ func runServe(ctx context.Context, c *serveConfig) error {
 	defer stopAdmin()
 	var h http.Handler = server
 	if e := who.embedded; e != nil {
-		if err := e.servePages(c, st, read, status, log); err != nil {
+		if err := e.servePages(ctx, c, st, read, status, log); err != nil {
 			return err
 		}
 		if c.ready != nil {

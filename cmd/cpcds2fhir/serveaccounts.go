@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,7 +20,7 @@ import (
 
 // accountsConfig says where apps, people and what they have allowed are kept.
 type accountsConfig struct {
-	Database string `yaml:"database"`
+	Database secret `yaml:"database"`
 	Seal     secret `yaml:"seal"`
 }
 
@@ -29,42 +30,98 @@ func accountsOf(store string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(store, "store:"), "/") + ".accounts"
 }
 
-// openAccounts opens the accounts of a store. With create, what is missing is made.
-func (c *accountsConfig) openAccounts(ctx context.Context, store string, create bool) (*accounts.Accounts, error) {
+// accountsUse says what opening the accounts may change.
+type accountsUse int
+
+const (
+	toLook   accountsUse = iota // nothing: a server of another version may use them
+	toChange                    // the schema is brought up to date
+	toCreate                    // and what is missing is made
+)
+
+// openAccounts opens the accounts of a store.
+func (c *accountsConfig) openAccounts(ctx context.Context, store string, how accountsUse) (*accounts.Accounts, error) {
 	dir := accountsOf(store)
-	at := c.Database
+	for _, err := range []error{c.Seal.check("authorization_server.accounts.seal"), c.checkDatabase()} {
+		if err != nil {
+			return nil, err
+		}
+	}
+	at, err := c.database()
+	if err != nil {
+		return nil, err
+	}
 	if at == "" {
 		path := filepath.Join(dir, "accounts.db")
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && !create {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && how != toCreate {
 			return nil, environmentf("there are no accounts in %s; 'client add' makes them, and so does a server with an authorization server", dir)
 		}
 		at = "sqlite:" + path
 	}
-	if c.Database == "" || c.Seal == "" {
+	if how == toCreate && (c.Database == "" || c.Seal == "") {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, environmentf("make the folder of the accounts: %w", err)
 		}
 	}
-	seal, err := c.sealKey(dir)
+	seal, err := c.sealKey(dir, how == toCreate)
 	if err != nil {
 		return nil, err
 	}
-	a, err := accounts.Open(ctx, at, &accounts.Options{Seal: seal})
+	a, err := accounts.Open(ctx, at, &accounts.Options{Seal: seal, Existing: how == toLook})
 	if err != nil {
 		return nil, environmentf("open the accounts: %w", err)
 	}
 	return a, nil
 }
 
+// checkDatabase refuses a database whose seal would be in a file of this machine alone, and a password in the configuration.
+func (c *accountsConfig) checkDatabase() error {
+	at := string(c.Database)
+	switch {
+	case at != "" && c.Seal == "":
+		return usagef("authorization_server.accounts.seal: servers that share a database share its seal; set it")
+	case at == "" || strings.HasPrefix(at, "env:") || strings.HasPrefix(at, "file:") || strings.HasPrefix(at, "sqlite:"):
+		return nil
+	}
+	u, err := url.Parse(at)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return usagef("authorization_server.accounts.database: use a postgres:// URL, or env:NAME or file:PATH that has one")
+	}
+	if _, there := u.User.Password(); there {
+		return usagef("authorization_server.accounts.database: the URL has a password; put the URL into a file or a variable, as file:PATH or env:NAME")
+	}
+	return nil
+}
+
+// database is the URL of the database, "" for the file beside the store.
+func (c *accountsConfig) database() (string, error) {
+	at := string(c.Database)
+	if !strings.HasPrefix(at, "env:") && !strings.HasPrefix(at, "file:") {
+		return at, nil
+	}
+	text, err := c.Database.read()
+	if err != nil {
+		return "", environmentf("read the URL of the accounts: %w", err)
+	}
+	return text, nil
+}
+
 // sealKey reads the key that seals private keys in the database; without a setting it is a file in dir, which is
 // made if it is missing.
-func (c *accountsConfig) sealKey(dir string) (seal [32]byte, err error) {
+func (c *accountsConfig) sealKey(dir string, create bool) (seal [32]byte, err error) {
 	var text string
 	if c.Seal != "" {
 		if text, err = c.Seal.read(); err != nil {
 			return seal, environmentf("read the seal of the accounts: %w", err)
 		}
-	} else if text, err = readOrMakeSeal(filepath.Join(dir, "seal.key")); err != nil {
+	} else if path := filepath.Join(dir, "seal.key"); create {
+		if _, err := os.Stat(filepath.Join(dir, "accounts.db")); err == nil { // another seal would not fit
+			create = false
+		}
+		if text, err = readSeal(path, create); err != nil {
+			return seal, environmentf("read the seal of the accounts: %w", err)
+		}
+	} else if text, err = readSeal(path, false); err != nil {
 		return seal, environmentf("read the seal of the accounts: %w", err)
 	}
 	b, err := hex.DecodeString(strings.TrimSpace(text))
@@ -72,6 +129,15 @@ func (c *accountsConfig) sealKey(dir string) (seal [32]byte, err error) {
 		return seal, usagef("the seal of the accounts is 32 bytes in hexadecimal, such as 'openssl rand -hex 32' prints")
 	}
 	return [32]byte(b), nil
+}
+
+// readSeal reads the seal from a file, which is made if it may be and is missing.
+func readSeal(path string, create bool) (string, error) {
+	if create {
+		return readOrMakeSeal(path)
+	}
+	text, err := os.ReadFile(path)
+	return string(text), err
 }
 
 // readOrMakeSeal reads a file, or makes it with a new key; of several processes that make it one does.
@@ -106,11 +172,11 @@ func (f *accountFlags) on(c *cobra.Command) {
 type desk struct {
 	*accounts.Accounts
 	server *serveConfig
-	audit  *audit.Log
+	audit  *audit.Log // nil if nothing is changed
 }
 
 // open opens the accounts. The caller closes them.
-func (f *accountFlags) open(c *cobra.Command, create bool) (*desk, error) {
+func (f *accountFlags) open(c *cobra.Command, how accountsUse) (*desk, error) {
 	cfg, err := readServe(f.config)
 	if err != nil {
 		return nil, err
@@ -118,20 +184,28 @@ func (f *accountFlags) open(c *cobra.Command, create bool) (*desk, error) {
 	if f.config == "" || c.Flags().Changed("store") {
 		cfg.Store = f.store
 	}
-	a, err := cfg.Embedded.Accounts.openAccounts(c.Context(), cfg.Store, create)
+	a, err := cfg.Embedded.Accounts.openAccounts(c.Context(), cfg.Store, how)
 	if err != nil {
 		return nil, err
 	}
-	l, err := audit.Open(auditOf(cfg.Store, cfg.Audit))
-	if err != nil {
-		return nil, errors.Join(environmentf("%w", err), a.Close())
+	d := &desk{Accounts: a, server: cfg}
+	if how != toLook {
+		if d.audit, err = audit.Open(auditOf(cfg.Store, cfg.Audit)); err != nil {
+			return nil, errors.Join(environmentf("%w", err), a.Close())
+		}
 	}
-	return &desk{Accounts: a, server: cfg, audit: l}, nil
+	return d, nil
 }
 
-func (d *desk) Close() error { return errors.Join(d.Accounts.Close(), d.audit.Close()) }
+func (d *desk) Close() error {
+	err := d.Accounts.Close()
+	if d.audit != nil {
+		err = errors.Join(err, d.audit.Close())
+	}
+	return err
+}
 
-// note records a change by an operator.
+// note records a change by an operator. It comes before whatever gives somebody something.
 func (d *desk) note(r *audit.Record) error {
 	r.User, r.Operator = userName(), true
 	if err := d.audit.Append(r); err != nil {

@@ -123,7 +123,7 @@ func (c *serveConfig) checkAccounts(ctx context.Context) (string, error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && c.Embedded.Accounts.Database == "" {
 		return dir + " does not exist; serve will create it", nil
 	}
-	a, err := c.Embedded.Accounts.openAccounts(ctx, c.Store, false)
+	a, err := c.Embedded.Accounts.openAccounts(ctx, c.Store, toLook)
 	if err != nil {
 		return "", err
 	}

@@ -71,7 +71,8 @@ authorization_server:         # an authorization server of this program, with pa
   enabled: false
   issuer: ""                  # its origin, such as https://api.example.org; empty: that of base
   accounts:                   # apps, people and what they have allowed
-    database: ""              # postgres:// URL, for several servers of one store; empty: SQLite, in the store's name with .accounts
+    database: ""              # postgres:// URL, or env:NAME or file:PATH that has one, for several servers of one store;
+                              # empty: SQLite, in the store's name with .accounts
     seal: ""                  # env:NAME or file:PATH of the key that seals private keys: 32 bytes in hexadecimal; empty: a file beside SQLite's
   missing_audience: false     # true: apps may leave aud out, which SMART demands
   registration: false         # true: apps may register themselves (RFC 7591); 'client' approves them
@@ -83,7 +84,7 @@ authorization_server:         # an authorization server of this program, with pa
     grace: 45s                # how long a refresh that is repeated gets the same answer; 0s: not at all
     idle: 15m                 # of a member's session without a request
     session: 8h               # of a member's session
-  agency: {name: "", aliases: [], website: "", contact: "", policy: "", logo: "", state: ""}   # what members and apps read
+  agency: {name: "", aliases: [], website: "", contact: "", policy: "", notices: "", zone: "", logo: "", state: ""}   # what members and apps read; zone is that of dates, such as America/Denver; empty: UTC
   login:
     passwords: false          # true: logins of this server, for sandboxes; 'member link' makes them
     issuer: ""                # the identity provider of the state (OpenID Connect)

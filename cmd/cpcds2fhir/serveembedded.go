@@ -45,6 +45,8 @@ type agencyConfig struct {
 	Policy  string   `yaml:"policy"`
 	Logo    string   `yaml:"logo"`
 	State   string   `yaml:"state"`
+	Notices string   `yaml:"notices"`
+	Zone    string   `yaml:"zone"`
 }
 
 // loginConfig says how members sign in.
@@ -89,6 +91,8 @@ func (c *embeddedConfig) check(s *serveConfig) error {
 		return usagef(key+"issuer %q: use an origin such as https://api.example.org, without a path or a slash at the end", c.Issuer)
 	case !c.Login.Passwords && c.Login.Issuer == "":
 		return usagef(key + "login: say how members sign in: the issuer of an identity provider, or passwords: true for a sandbox")
+	case c.Login.Passwords && s.Base != "" && !isLoopback(base.Hostname()):
+		return usagef(key + "login.passwords: they are for sandboxes on a loopback address; members sign in at an identity provider")
 	case c.Login.Issuer != "" && s.Base == "":
 		return usagef("base: the identity provider must know where it sends people back to; set the public URL of the API")
 	case c.Login.Issuer != "" && c.Login.Client == "":
@@ -105,8 +109,16 @@ func (c *embeddedConfig) check(s *serveConfig) error {
 			return usagef(key+"life.%s must be above 0", name)
 		}
 	}
-	if c.Life.Code > 10*time.Minute {
-		return usagef(key + "life.code: at most 10m")
+	for _, x := range []struct {
+		name   string
+		of, at time.Duration
+	}{{"code", c.Life.Code, 10 * time.Minute}, {"grace", c.Life.Grace, 2 * time.Minute}, {"service", c.Life.Service, time.Hour}, {"access", c.Life.Access, 24 * time.Hour}} {
+		if x.of > x.at {
+			return usagef(key+"life.%s: at most %s", x.name, x.at)
+		}
+	}
+	if err := c.Accounts.checkDatabase(); err != nil {
+		return err
 	}
 	if err := c.Accounts.Seal.check(key + "accounts.seal"); err != nil {
 		return err
@@ -138,20 +150,21 @@ func (c *serveConfig) issuer() string {
 type embedded struct {
 	accounts *accounts.Accounts
 	server   *authserver.Server
+	https    bool
 	pages    map[string]http.Handler // by path, those of a folder with a slash at the end
 }
 
 // startEmbedded makes the authorization server. Base must be set.
 func (c *serveConfig) startEmbedded(ctx context.Context, l *audit.Log, status *serveStatus, log *zap.Logger) (*embedded, error) {
 	own := &c.Embedded
-	a, err := own.Accounts.openAccounts(ctx, c.Store, true)
+	a, err := own.Accounts.openAccounts(ctx, c.Store, toCreate)
 	if err != nil {
 		return nil, err
 	}
 	if err := a.EnsureKeys(ctx); err != nil {
 		return nil, environmentf("make keys: %w", err)
 	}
-	e := &embedded{accounts: a, pages: map[string]http.Handler{}}
+	e := &embedded{accounts: a, https: strings.HasPrefix(c.issuer(), "https:"), pages: map[string]http.Handler{}}
 	config := &authserver.Config{
 		Accounts: a, Issuer: c.issuer(), FHIRBase: strings.TrimSuffix(c.Base, "/"), MissingAudience: own.MissingAudience,
 		CodeFor: own.Life.Code, RequestFor: own.Life.Request, AccessFor: own.Life.Access, ServiceFor: own.Life.Service, Grace: own.Life.Grace,
@@ -205,6 +218,9 @@ func (e *embedded) expire(ctx context.Context, log *zap.Logger) {
 func (e *embedded) handler(rest http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Path
+		if e.https { // for the API too: it is the same origin
+			w.Header().Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		h := e.pages[path]
 		if h == nil {
 			if first, _, folder := strings.Cut(strings.TrimPrefix(path, "/"), "/"); folder {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"go.uber.org/zap"
 
 	"cpcds2fhir/internal/api"
 	upstream "cpcds2fhir/internal/identity" // identity is this program's key of ids
@@ -47,6 +48,7 @@ func readRules(path string) ([]upstream.Rule, error) {
 // is safe for concurrent use.
 type storeMembers struct {
 	store store.Handle
+	life  context.Context // of the server: the first reading of birth dates ends with it; nil is that of whoever asks
 
 	mu     sync.Mutex // held while birth dates are read
 	births births
@@ -109,6 +111,13 @@ func (m *storeMembers) each(ctx context.Context, ids []string, yield func(text [
 	return nil
 }
 
+// learn reads the birth dates before somebody signs in: with millions of members it takes a minute or more.
+func (m *storeMembers) learn(ctx context.Context, log *zap.Logger) {
+	if _, err := m.born(ctx, 0); err != nil && ctx.Err() == nil {
+		log.Warn("the birth dates of members cannot be read; the first login tries again", zap.String("error", message(err)))
+	}
+}
+
 // born returns the ids of the members that were born on a day, and maybe of others.
 func (m *storeMembers) born(ctx context.Context, day int32) ([]string, error) {
 	m.mu.Lock()
@@ -118,6 +127,9 @@ func (m *storeMembers) born(ctx context.Context, day int32) ([]string, error) {
 		return nil, err
 	}
 	if m.until.IsZero() {
+		if m.life != nil { // whoever asked first may go away; what is read is for all
+			ctx = m.life
+		}
 		var b births
 		for e, err := range m.store.Search(ctx, &store.Query{Type: fhir.Patient}) {
 			if err == nil {

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,18 +22,22 @@ import (
 )
 
 // servePages makes the pages of the authorization server, and lets it explain its refusals by them.
-func (e *embedded) servePages(c *serveConfig, st store.Handle, read *readings, status *serveStatus, log *zap.Logger) error {
+func (e *embedded) servePages(ctx context.Context, c *serveConfig, st store.Handle, read *readings, status *serveStatus, log *zap.Logger) error {
 	own := &c.Embedded
+	zone, err := time.LoadLocation(own.Agency.Zone) // "" is UTC
+	if err != nil {
+		return usagef("authorization_server.agency.zone %q: use a name such as America/Denver", own.Agency.Zone)
+	}
 	config := &site.Config{
 		Accounts: e.accounts, Pages: e.server, Issuer: c.issuer(), Name: own.Agency.Name, Contact: own.Agency.Contact, Policy: own.Agency.Policy,
 		Passwords: own.Login.Passwords, Demo: c.demo, Idle: own.Life.Idle, Absolute: own.Life.Session,
 		Member: func(ctx context.Context, patient string) (name, born string, err error) {
 			return memberNamed(ctx, st, patient)
 		},
-		Read: func(_ context.Context, _, client, patient string) (time.Time, map[string]int, error) {
-			last, counts := read.of(client, patient)
-			return last, counts, nil
+		Read: func(_ context.Context, user, client, patient string) (time.Time, map[string]int, error) {
+			return read.of(client, user, patient)
 		},
+		Notices: own.Agency.Notices, Zone: zone,
 		Events: site.Events{
 			SignedIn: func(user, level string) {
 				status.decided("login", "")
@@ -38,6 +45,9 @@ func (e *embedded) servePages(c *serveConfig, st store.Handle, read *readings, s
 			},
 			SignedOut: func(user string) { log.Info("signed out", zap.String("user", user)) },
 			Refused: func(reason string) {
+				if !slices.Contains([]string{"password", "locked", "csrf"}, reason) {
+					return // of the identity provider: upstream tells more
+				}
 				status.decided("login-refused", reason)
 				log.Info("refused a login", zap.String("reason", reason))
 			},
@@ -55,7 +65,7 @@ func (e *embedded) servePages(c *serveConfig, st store.Handle, read *readings, s
 	if config.Name == "" {
 		config.Name = "Patient Access"
 	}
-	login, err := c.upstream(e.accounts, st, read.log, log)
+	login, err := c.upstream(ctx, e.accounts, st, read.log, status, log)
 	if err != nil {
 		return err
 	}
@@ -75,7 +85,7 @@ func (e *embedded) servePages(c *serveConfig, st store.Handle, read *readings, s
 }
 
 // upstream makes the login at the identity provider, nil if there is none.
-func (c *serveConfig) upstream(a *accounts.Accounts, st store.Handle, l *audit.Log, log *zap.Logger) (*upstream.Login, error) {
+func (c *serveConfig) upstream(ctx context.Context, a *accounts.Accounts, st store.Handle, l *audit.Log, status *serveStatus, log *zap.Logger) (*upstream.Login, error) {
 	own := &c.Embedded.Login
 	if own.Issuer == "" {
 		return nil, nil
@@ -92,8 +102,11 @@ func (c *serveConfig) upstream(a *accounts.Accounts, st store.Handle, l *audit.L
 	config := c.upstreamConfig(rules)
 	config.Events = upstream.Events{
 		Refused: func(code, rule, user string) {
+			status.decided("login-refused", code)
 			log.Info("refused a login", zap.String("reason", code), zap.String("rule", rule), zap.String("user", user))
-			note(&audit.Record{Action: "login-refused", User: user, Note: strings.TrimSpace(code + " " + rule)})
+			if user != "" { // anybody can send an answer that no login waits for
+				note(&audit.Record{Action: "login-refused", User: user, Note: strings.TrimSpace(code + " " + rule)})
+			}
 		},
 		Linked: func(user, patient, role, rule string) {
 			note(&audit.Record{Action: "member-link", User: user, Members: []string{patient}, Note: role + " by the rule " + rule})
@@ -110,9 +123,13 @@ func (c *serveConfig) upstream(a *accounts.Accounts, st store.Handle, l *audit.L
 			}
 		},
 	}
-	login, err := upstream.New(config, a, &storeMembers{store: st})
+	members := &storeMembers{store: st, life: ctx}
+	login, err := upstream.New(config, a, members)
 	if err != nil {
 		return nil, usagef("authorization_server.login: %s", err)
+	}
+	if slices.ContainsFunc(rules, func(r upstream.Rule) bool { return r.Find.Identifier == "" }) {
+		go members.learn(ctx, log)
 	}
 	return login, nil
 }
@@ -173,42 +190,57 @@ func memberNamed(ctx context.Context, st store.Handle, patient string) (name, bo
 type readings struct {
 	log *audit.Log
 
-	mu sync.Mutex
-	by map[string]*reading // by app and member
+	mu     sync.Mutex
+	by     map[readBy]*reading // nil if nobody asks
+	ready  bool                // what was read before is counted
+	failed error               // why it cannot be
 }
+
+// readBy is who reads, by whose leave, of which member.
+type readBy struct{ client, user, patient string }
 
 // reading is what an app has read of a member.
 type reading struct {
 	last   time.Time
-	counts map[string]int // resources by type
+	counts map[string]int // resources by type, each time that they are read
 }
 
-// newReadings counts what the log in dir has until now, beside what comes; a large log takes a while, until
-// which the counts are too low. What other servers of the store answer meanwhile is counted at the next start.
+// readingsMax is how many are remembered, of some 300 bytes each. With more, nothing can be said.
+const readingsMax = 500_000
+
+var errReadings = errors.New("what apps have read is not counted: there are too many members and apps")
+
+// newReadings counts what the log in dir has until now, beside what comes; a large log takes a while, until which nothing is
+// said. What other servers of the store answer meanwhile is counted at the next start.
 func newReadings(ctx context.Context, l *audit.Log, dir string, shown bool, log *zap.Logger) *readings {
-	r := &readings{log: l, by: map[string]*reading{}}
+	r := &readings{log: l}
 	if !shown { // nobody would look
-		r.by = nil
 		return r
 	}
+	r.by = map[readBy]*reading{}
 	upTo, _ := l.Head()
 	go func() {
+		var failed error
 		for x, err := range audit.All(dir) {
 			if err != nil {
 				log.Warn("what apps have read before cannot be counted", zap.String("error", message(err)))
-				return
+				failed = errors.New("the audit log cannot be read")
+				break
 			}
 			if x.Number > upTo || ctx.Err() != nil {
-				return
+				break
 			}
 			r.add(x)
 		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.ready, r.failed = true, cmp.Or(r.failed, failed)
 	}()
 	return r
 }
 
 func (r *readings) add(x *audit.Record) {
-	if r.by == nil || x.Client == "" || x.Operator || x.Status != 200 || len(x.Resources) == 0 {
+	if x.Client == "" || x.Operator || x.Status != 200 || len(x.Resources) == 0 {
 		return
 	}
 	at, err := time.Parse(time.RFC3339Nano, x.At)
@@ -217,10 +249,17 @@ func (r *readings) add(x *audit.Record) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.by == nil || r.failed != nil {
+		return
+	}
 	for _, m := range x.Members {
-		key := x.Client + "\x00" + m
+		key := readBy{x.Client, x.User, m}
 		g := r.by[key]
 		if g == nil {
+			if len(r.by) >= readingsMax {
+				r.by, r.failed = map[readBy]*reading{}, errReadings
+				return
+			}
 			g = &reading{counts: map[string]int{}}
 			r.by[key] = g
 		}
@@ -234,17 +273,18 @@ func (r *readings) add(x *audit.Record) {
 	}
 }
 
-// of returns what an app has read of a member.
-func (r *readings) of(client, patient string) (last time.Time, counts map[string]int) {
+// of returns what an app has read of a member by somebody's leave.
+func (r *readings) of(client, user, patient string) (last time.Time, counts map[string]int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	g := r.by[client+"\x00"+patient]
-	if g == nil {
-		return time.Time{}, nil
+	switch g := r.by[readBy{client, user, patient}]; {
+	case r.failed != nil:
+		return last, nil, r.failed
+	case !r.ready:
+		return last, nil, errors.New("the audit log is still being read")
+	case g == nil:
+		return last, nil, nil
+	default:
+		return g.last, maps.Clone(g.counts), nil
 	}
-	counts = make(map[string]int, len(g.counts))
-	for name, n := range g.counts {
-		counts[name] = n
-	}
-	return g.last, counts
 }

@@ -45,6 +45,10 @@ type Options struct {
 	// Seal is the key that private keys and the answers for repeated refreshes are sealed with (AES-256-GCM).
 	Seal [32]byte
 
+	// Existing opens only what is there, with the schema of this program: nothing is made or brought up to date. It is for
+	// looking at the accounts of a server that another version runs.
+	Existing bool
+
 	// Now is the clock; nil is time.Now. Instants are kept in milliseconds.
 	Now func() time.Time
 }
@@ -98,14 +102,17 @@ func (a *Accounts) Check(ctx context.Context) error {
 }
 
 // Expire deletes what has expired long enough ago that nobody asks for it: requests, codes, access tokens,
-// assertions, sessions. Refresh tokens that were used stay as long as their grant: their reuse must be seen.
+// assertions, sessions, and apps that have registered themselves and were not approved for 60 days. Refresh tokens that were used stay as long as their grant: their reuse must be seen.
 func (a *Accounts) Expire(ctx context.Context) error {
 	now := a.now()
 	for _, e := range []struct {
 		table, key, where string
 		before            time.Time
 	}{
+		{"requests", "id_sum", "decided = 0 AND expires < $1", now.Add(-time.Minute)}, // anybody can make one
 		{"requests", "id_sum", "expires < $1", now.Add(-keepExpired)},
+		{"client_secrets", "client, secret_sum", "client IN (SELECT id FROM clients WHERE status = 'held' AND created < $1)", now.Add(-keepHeld)},
+		{"clients", "id", "status = 'held' AND created < $1", now.Add(-keepHeld)},
 		{"codes", "code_sum", "expires < $1", now.Add(-keepExpired)},
 		{"access_tokens", "token_sum", "expires < $1", now},
 		{"sessions", "id_sum", "expires < $1", now},
@@ -135,4 +142,5 @@ func (a *Accounts) Expire(ctx context.Context) error {
 const (
 	keepExpired    = 24 * time.Hour // so that a code that is replayed late still revokes
 	forgetFailures = 24 * time.Hour
+	keepHeld       = 60 * 24 * time.Hour // an app that has registered itself, and that nobody approves
 )

@@ -185,3 +185,21 @@ func (a *Accounts) UseAssertion(ctx context.Context, client, jti string, expires
 	}
 	return err
 }
+
+// RemoveClient removes a client that nobody has allowed anything. It fails with ErrUsed if somebody has: what members
+// have allowed stays on record, and the client can be disabled. It fails with ErrNotFound if there is none.
+func (a *Accounts) RemoveClient(ctx context.Context, id string) error {
+	return a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := change(ctx, tx, `DELETE FROM client_secrets WHERE client = $1 AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.client = client_secrets.client)`, id); err != nil {
+			return err
+		}
+		n, err := change(ctx, tx, `DELETE FROM clients WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.client = clients.id)`, id)
+		if err != nil || n == 1 {
+			return err
+		}
+		if err := tx.QueryRowContext(ctx, `SELECT id FROM clients WHERE id = $1`, id).Scan(new(string)); err != nil {
+			return fault(err)
+		}
+		return ErrUsed
+	})
+}

@@ -44,7 +44,7 @@ func open(ctx context.Context, address string, o *Options, wrap func(driver.Conn
 	if a.now == nil {
 		a.now = time.Now
 	}
-	connector, dialect, err := a.connector(address)
+	connector, dialect, err := a.connector(address, o.Existing)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func open(ctx context.Context, address string, o *Options, wrap func(driver.Conn
 	if dialect == goose.DialectPostgres {
 		a.db.SetConnMaxIdleTime(5 * time.Minute) // firewalls forget idle connections
 	}
-	if err := a.begin(ctx, dialect); err != nil {
+	if err := a.begin(ctx, dialect, o.Existing); err != nil {
 		_ = a.db.Close() // the first error is the cause
 		return nil, err
 	}
@@ -68,14 +68,17 @@ func open(ctx context.Context, address string, o *Options, wrap func(driver.Conn
 }
 
 // begin brings the schema up to date and prepares what is asked for often.
-func (a *Accounts) begin(ctx context.Context, dialect goose.Dialect) (err error) {
+func (a *Accounts) begin(ctx context.Context, dialect goose.Dialect, existing bool) (err error) {
 	if a.schema, err = a.provider(dialect); err != nil {
 		return fmt.Errorf("accounts: read migrations: %w", err)
 	}
-	if err := a.migrate(ctx); err != nil {
+	if existing {
+		if err := a.sameSchema(ctx); err != nil {
+			return err
+		}
+	} else if err := a.migrate(ctx); err != nil {
 		return err
-	}
-	if _, err := a.Secret(ctx, sealName); err != nil && !errors.Is(err, errSeal) { // Check says what is wrong with the seal
+	} else if _, err := a.Secret(ctx, sealName); err != nil && !errors.Is(err, errSeal) { // Check says what is wrong with the seal
 		return err
 	}
 	if a.find, err = a.db.PrepareContext(ctx, accessQuery); err != nil {
@@ -85,11 +88,11 @@ func (a *Accounts) begin(ctx context.Context, dialect goose.Dialect) (err error)
 }
 
 // connector says how connections are made.
-func (a *Accounts) connector(address string) (driver.Connector, goose.Dialect, error) {
+func (a *Accounts) connector(address string, existing bool) (driver.Connector, goose.Dialect, error) {
 	scheme, path, _ := strings.Cut(address, ":")
 	switch scheme {
 	case "sqlite":
-		c, err := sqliteConnector(path)
+		c, err := sqliteConnector(path, existing)
 		a.writer = make(chan struct{}, 1)
 		return c, goose.DialectSQLite3, err
 	case "postgres", "postgresql":
@@ -103,7 +106,7 @@ func (a *Accounts) connector(address string) (driver.Connector, goose.Dialect, e
 }
 
 // sqliteConnector makes the file, which only its owner may read: SQLite gives the files beside it the same mode.
-func sqliteConnector(path string) (driver.Connector, error) {
+func sqliteConnector(path string, existing bool) (driver.Connector, error) {
 	if path == "" {
 		return nil, errors.New("accounts: the URL of the database has no path")
 	}
@@ -111,7 +114,11 @@ func sqliteConnector(path string) (driver.Connector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("accounts: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	how := os.O_RDWR | os.O_CREATE
+	if existing {
+		how = os.O_RDWR
+	}
+	f, err := os.OpenFile(path, how, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("accounts: %w", err)
 	}

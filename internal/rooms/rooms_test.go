@@ -117,7 +117,7 @@ var confined = map[string][]string{
 	"github.com/spf13/cobra":           {"cmd/..."},
 	"github.com/vbauerster/mpb":        {"cmd/..."},
 	"go.uber.org/zap":                  {"cmd/..."},
-	"golang.org/x/time":                {"internal/api"},
+	"golang.org/x/time":                {"internal/api", "internal/smart/authserver"},
 	"github.com/go-jose/go-jose":       {"internal/smart/...", "internal/identity"},
 	"github.com/coreos/go-oidc":        {"internal/identity"},
 	"golang.org/x/oauth2":              {"internal/identity"},

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -158,8 +159,14 @@ func (a *Authorizer) Authorize(r *http.Request) (*api.Access, error) {
 func (a *Authorizer) remember(sum [sha256.Size]byte, k known) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.known) >= knownMax {
+	if len(a.known) >= knownMax { // made-up tokens must not push out those that count
+		maps.DeleteFunc(a.known, func(_ [sha256.Size]byte, x known) bool { return x.refused != "" })
+	}
+	if len(a.known) >= knownMax && k.refused == "" {
 		clear(a.known)
+	}
+	if len(a.known) >= knownMax {
+		return
 	}
 	a.known[sum] = k
 }

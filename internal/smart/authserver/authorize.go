@@ -17,7 +17,7 @@ import (
 const (
 	yearOfSeconds = 366 * 24 * 3600
 
-	stateMax    = 4 << 10 // bytes of state and of nonce
+	stateMax    = 2 << 10 // bytes of state and of nonce: they are kept until the request is decided
 	redirectMax = 2 << 10
 )
 
@@ -46,6 +46,10 @@ func (s *Server) authorize(utah bool) http.HandlerFunc {
 			if refused.cause != nil {
 				s.note(r.URL.Path, refused)
 			}
+			return
+		}
+		if err := s.limits.take("authorize "+client.ID, requestsRate, requestsBurst); err != nil {
+			s.explain(w, r, client.ID, http.StatusTooManyRequests, "temporarily_unavailable", "there were too many authorization requests of the client")
 			return
 		}
 		request, err := s.request(r.Context(), client, to, v, utah)
@@ -322,10 +326,32 @@ func (s *Server) Allow(ctx context.Context, request string, d *Decision) (string
 	if err := s.Accounts.Approve(ctx, request, g, code); err != nil {
 		return "", err
 	}
-	if err := s.happened(&Event{Action: "authorize", Client: r.Client, User: d.User, Patient: d.Patient, Grant: g.ID, Scopes: scopes, Utah: r.Utah}); err != nil {
-		return "", errors.Join(err, s.Accounts.RevokeGrant(ctx, g.ID)) // what cannot be recorded does not count
+	// What has changed meanwhile counts: a link that was ended before the grant was kept has not revoked it. And what cannot be
+	// recorded does not count. Nobody has the code yet.
+	err = s.stillMay(ctx, d, r.Client)
+	if err == nil {
+		err = s.happened(&Event{Action: "authorize", Client: r.Client, User: d.User, Patient: d.Patient, Grant: g.ID, Scopes: scopes, Utah: r.Utah})
+	}
+	if err != nil {
+		return "", errors.Join(err, s.Accounts.RevokeGrant(context.WithoutCancel(ctx), g.ID))
 	}
 	return s.answerTo(r.RedirectURI, url.Values{"code": {code.Secret}, "state": {r.State}}), nil
+}
+
+// stillMay fails if the user does not speak for the member any more, or the client was stopped.
+func (s *Server) stillMay(ctx context.Context, d *Decision, client string) error {
+	links, err := s.Accounts.Links(ctx, d.User, d.Patient)
+	if err != nil {
+		return err
+	}
+	c, err := s.Accounts.Client(ctx, client)
+	if err != nil {
+		return err
+	}
+	if len(links) == 0 || c.Status != accounts.Active {
+		return accounts.ErrNotFound
+	}
+	return nil
 }
 
 // Deny implements Pages.

@@ -53,7 +53,8 @@ func (s *Server) signing(ctx context.Context, algorithm string) (*accounts.Key, 
 	now := s.Now()
 	var newest *accounts.Key
 	for _, k := range keys {
-		if k.Algorithm == algorithm && !k.Active.After(now) && (newest == nil || k.Active.After(newest.Active)) {
+		retired := !k.Retired.IsZero() && !k.Retired.After(now)
+		if k.Algorithm == algorithm && !retired && !k.Active.After(now) && (newest == nil || k.Active.After(newest.Active)) {
 			newest = k
 		}
 	}

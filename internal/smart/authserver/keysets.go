@@ -42,6 +42,7 @@ type keySet struct {
 
 const (
 	keySetFresh = 5 * time.Minute
+	keySetOld   = time.Hour
 	keySetAgain = 20 * time.Second // between two fetches, whatever key ids are asked for
 	keySetMax   = 64 << 10         // bytes
 	keySetsMax  = 10_000
@@ -71,10 +72,14 @@ func (k *keySets) of(ctx context.Context, c *accounts.Client, id string) ([]jose
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	now := k.now()
+	if now.Sub(set.fetched) > keySetOld { // a key that the client has withdrawn ends, also if its URL cannot be reached
+		set.keys = nil
+	}
 	found := named(set.keys, id)
 	if (len(found) == 0 || now.Sub(set.fetched) > keySetFresh) && now.Sub(set.tried) > keySetAgain {
 		set.tried = now
-		keys, err := k.fetch(ctx, c.JWKSURI)
+		// Whoever asks may hang up: others wait for the keys too.
+		keys, err := k.fetch(context.WithoutCancel(ctx), c.JWKSURI)
 		switch {
 		case err == nil:
 			set.keys, set.fetched = keys, now

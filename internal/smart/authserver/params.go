@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"mime"
@@ -24,6 +25,27 @@ func repeated(v url.Values) string {
 		}
 	}
 	return ""
+}
+
+// members reads the texts of a JSON object, each as often as it comes.
+func members(text []byte) (url.Values, error) {
+	wrong := invalid("invalid_request", "the body is no JSON object")
+	d := json.NewDecoder(bytes.NewReader(text))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, wrong
+	}
+	v := url.Values{}
+	for d.More() {
+		name, err := d.Token()
+		var x any
+		if err != nil || d.Decode(&x) != nil {
+			return nil, wrong
+		}
+		if s, ok := x.(string); ok {
+			v.Add(name.(string), s)
+		}
+	}
+	return v, nil
 }
 
 // secretParams are what must not stand in a URL, which is kept in logs and histories (RFC 6749, 2.3.1).
@@ -52,20 +74,10 @@ func form(r *http.Request, dialect bool) (v url.Values, asJSON bool, err error) 
 	}
 	// Utah's pages show curl with a JSON content type and a form as its body, and with JSON: both are read.
 	if asJSON && json.Valid(text) {
-		members := map[string]json.RawMessage{}
-		if json.Unmarshal(text, &members) != nil {
-			return nil, false, invalid("invalid_request", "the body is no JSON object")
+		if v, err = members(text); err != nil {
+			return nil, false, err
 		}
-		v = url.Values{}
-		for name, x := range members {
-			var s string
-			if json.Unmarshal(x, &s) == nil {
-				v.Set(name, s)
-			}
-		}
-		return v, true, nil
-	}
-	if v, err = url.ParseQuery(string(text)); err != nil {
+	} else if v, err = url.ParseQuery(string(text)); err != nil {
 		return nil, false, invalid("invalid_request", "the body cannot be read as a form")
 	}
 	if name := repeated(v); name != "" {

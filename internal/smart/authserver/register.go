@@ -3,6 +3,7 @@ package authserver
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"mime"
 	"net/http"
 	"net/url"
@@ -48,6 +49,10 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 		return
 	case d.Decode(&in) != nil || d.More():
 		s.fail(w, r, invalid("invalid_client_metadata", "the metadata cannot be read"))
+		return
+	}
+	if err := s.limits.take("register", registerRate, registerBurst); err != nil {
+		s.fail(w, r, asFault(err))
 		return
 	}
 	c, err := in.client(s.Now())
@@ -166,7 +171,7 @@ func CheckClient(c *accounts.Client) error {
 	}
 	if c.JWKS != "" {
 		if err := CheckJWKS(c.JWKS); err != nil {
-			return errors.Join(errors.New("jwks"), err)
+			return fmt.Errorf("jwks: %w", err)
 		}
 	}
 	if c.JWKSURI != "" && !isWeb(c.JWKSURI, false) {

@@ -50,7 +50,10 @@ func known(c *accounts.Client, asked []string, service bool) (list []string) {
 		allowed = defaultScopes
 	}
 	for _, s := range asked {
+		s = reading(s)
 		switch {
+		case slices.Contains(list, s):
+			continue
 		case slices.Contains(launchScopes, s):
 			if service || !slices.Contains(allowed, s) || s == "offline_access" && !slices.Contains(c.Grants, "refresh_token") {
 				continue
@@ -64,6 +67,27 @@ func known(c *accounts.Client, asked []string, service bool) (list []string) {
 		list = slices.DeleteFunc(list, func(s string) bool { return s == "fhirUser" })
 	}
 	return list
+}
+
+// reading leaves of a scope what it grants about reading: the API is not written to, and what is granted should not say
+// that it is.
+func reading(scope string) string {
+	head, filter, narrowed := strings.Cut(scope, "?")
+	i := strings.LastIndexByte(head, '.')
+	if i < 0 || !strings.Contains(head, "/") || !ordered(head[i+1:]) {
+		return scope
+	}
+	rights := head[i+1:]
+	switch {
+	case rights == "*":
+		rights = "read"
+	case rights != "read":
+		rights = strings.NewReplacer("c", "", "u", "", "d", "").Replace(rights)
+	}
+	if head = head[:i+1] + rights; narrowed {
+		head += "?" + filter
+	}
+	return head
 }
 
 // covered reports whether a scope about resources grants nothing beyond what one of allowed grants.

@@ -7,8 +7,11 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"cpcds2fhir/internal/accounts"
 )
@@ -77,6 +80,7 @@ type Event struct {
 type Server struct {
 	Config
 	keySets *keySets
+	limits  *limits
 	mux     *http.ServeMux
 }
 
@@ -121,6 +125,7 @@ func New(c *Config) (*Server, error) {
 		s.KeySets = publicOnly()
 	}
 	s.keySets = newKeySets(s.KeySets, s.Now)
+	s.limits = &limits{of: map[string]*rate.Limiter{}, now: s.Now}
 	s.routes()
 	return s, nil
 }
@@ -221,6 +226,7 @@ type fault struct {
 	basic  bool // the client may try again with HTTP Basic
 	cause  error
 	client string // whose request it was, if that is known
+	retry  int    // seconds to wait, 0 if it is not known
 }
 
 func (f *fault) Error() string { return f.code + ": " + f.text }
@@ -247,8 +253,11 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, f *fault) {
 	if f.basic {
 		w.Header().Set("WWW-Authenticate", `Basic realm="oauth2"`)
 	}
-	if f.status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "5")
+	if f.status == http.StatusServiceUnavailable && f.retry == 0 {
+		f.retry = 5
+	}
+	if f.retry > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(f.retry))
 	}
 	reply(w, f.status, map[string]string{"error": f.code, "error_description": f.text})
 }

@@ -26,11 +26,14 @@ import (
 // bench is a server with a public client, and a user who may speak for two members.
 type bench struct {
 	*Server
-	client *accounts.Client
-	user   string
-	failed error // what Events.Happened returns
-	events []Event
+	client  *accounts.Client
+	user    string
+	failed  error  // what Events.Happened returns
+	onEvent func() // called by Events.Happened
+	events  []Event
 }
+
+var errFull = errors.New("the disk is full")
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
@@ -43,6 +46,9 @@ func newBench(t *testing.T) *bench {
 	b.Server, err = New(&Config{Accounts: a, Issuer: "https://api.example.gov", FHIRBase: "https://api.example.gov/fhir", Events: Events{
 		Happened: func(e *Event) error {
 			b.events = append(b.events, *e)
+			if b.onEvent != nil {
+				b.onEvent()
+			}
 			return b.failed
 		},
 	}})
@@ -295,6 +301,7 @@ func TestScopes(t *testing.T) {
 		{all, "patient/*.rs patient/Patient.read user/*.read system/*.rs", "patient/*.rs patient/Patient.read user/*.read", false},
 		{all, "patient/*.write patient/*.cud patient/Observation.rs patient/Patient.rs?birthdate=2000 practitioner/*.rs patient/*", "", false},
 		{all, "patient/Coverage.sr patient/Coverage.rr patient/Coverage.s patient/Coverage.RS", "patient/Coverage.s", false},
+		{all, "patient/Coverage.cruds user/*.* patient/Coverage.rs patient/Patient.cr?_id=1", "patient/Coverage.rs user/*.read", false}, // nothing is written
 		{all, "patient/ExplanationOfBenefit.rs?type=pharmacy", "patient/ExplanationOfBenefit.rs?type=pharmacy", false},
 		{few, "openid fhirUser offline_access patient/*.rs patient/Coverage.r patient/Patient.rs", "openid patient/Coverage.r", false},
 		{few, "patient/ExplanationOfBenefit.rs patient/ExplanationOfBenefit.rs?type=pharmacy patient/ExplanationOfBenefit.rs?type=oral", "patient/ExplanationOfBenefit.rs?type=pharmacy", false},

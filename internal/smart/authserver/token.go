@@ -112,7 +112,15 @@ func (s *Server) byCode(ctx context.Context, c *accounts.Client, v url.Values) (
 	case code.Challenge != "" && !verifies(verifier, code.Challenge):
 		return nil, refused("invalid_grant", "code_verifier does not fit code_challenge")
 	}
+	// All that may fail comes before the code is used, so that the app can try again.
 	t := s.make(g, g.Scopes)
+	answer, err := s.answer(ctx, c, g, t, code.Nonce)
+	if err == nil {
+		err = s.happened(&Event{Action: "token", Client: c.ID, User: g.User, Patient: g.Patient, Grant: g.ID, Scopes: g.Scopes, Utah: code.Utah})
+	}
+	if err != nil {
+		return nil, asFault(err)
+	}
 	switch err := s.Accounts.Redeem(ctx, secret, t); {
 	case errors.Is(err, accounts.ErrReused):
 		return nil, s.reused(c, g, "the code was used before; what it had opened is revoked")
@@ -121,10 +129,7 @@ func (s *Server) byCode(ctx context.Context, c *accounts.Client, v url.Values) (
 	case err != nil:
 		return nil, broken(err)
 	}
-	if err := s.happened(&Event{Action: "token", Client: c.ID, User: g.User, Patient: g.Patient, Grant: g.ID, Scopes: g.Scopes, Utah: code.Utah}); err != nil {
-		return nil, broken(err)
-	}
-	return s.answer(ctx, c, g, t, code.Nonce)
+	return answer, nil
 }
 
 // verifies reports whether a verifier is that of a challenge (RFC 7636, 4.6).
@@ -200,7 +205,18 @@ func (s *Server) byRefresh(ctx context.Context, c *accounts.Client, v url.Values
 		}
 		scopes = asked
 	}
-	t, err := s.Accounts.Rotate(ctx, secret, s.make(g, scopes), s.Grace)
+	if err := s.limits.take("refresh "+g.ID, refreshRate, refreshBurst); err != nil {
+		return nil, err
+	}
+	made := s.make(g, scopes)
+	answer, err := s.answer(ctx, c, g, made, "")
+	if err == nil {
+		err = s.happened(&Event{Action: "refresh", Client: c.ID, User: g.User, Patient: g.Patient, Grant: g.ID, Scopes: scopes})
+	}
+	if err != nil {
+		return nil, asFault(err)
+	}
+	t, err := s.Accounts.Rotate(ctx, secret, made, s.Grace)
 	switch {
 	case errors.Is(err, accounts.ErrReused):
 		return nil, s.reused(c, g, "the refresh token was used before; what it had opened is revoked")
@@ -209,10 +225,10 @@ func (s *Server) byRefresh(ctx context.Context, c *accounts.Client, v url.Values
 	case err != nil:
 		return nil, broken(err)
 	}
-	if err := s.happened(&Event{Action: "refresh", Client: c.ID, User: g.User, Patient: g.Patient, Grant: g.ID, Scopes: t.AccessScopes}); err != nil {
-		return nil, broken(err)
+	if t.Access == made.Access {
+		return answer, nil
 	}
-	return s.answer(ctx, c, g, t, "")
+	return s.answer(ctx, c, g, t, "") // of a call before this one, whose answer was lost
 }
 
 // answer is what the client gets. The scopes are written as it asked for them.

@@ -24,7 +24,7 @@ func (s *Server) caller(r *http.Request) (*accounts.Client, url.Values, error) {
 	case v.Get("token") == "":
 		return nil, nil, &fault{code: "invalid_request", text: "token is missing", client: c.ID}
 	}
-	return c, v, nil
+	return c, v, s.limits.take("tokens "+c.ID, revocationRate, revokingBurst)
 }
 
 // revoke ends a token (RFC 7009). A refresh token ends with its whole grant. Tokens that are unknown, or another
@@ -40,9 +40,11 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, broken(err))
 		return
 	}
-	if err := s.happened(&Event{Action: "revoke", Client: c.ID, Grant: grant}); err != nil {
-		s.fail(w, r, broken(err))
-		return
+	if grant != "" { // an unknown token has ended nothing, and is no record: anybody can send one
+		if err := s.happened(&Event{Action: "revoke", Client: c.ID, Grant: grant}); err != nil {
+			s.fail(w, r, broken(err))
+			return
+		}
 	}
 	w.WriteHeader(http.StatusOK)
 }
