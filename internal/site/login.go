@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"cpcds2fhir/internal/accounts"
 )
@@ -133,12 +134,16 @@ func (v *visit) startUpstream() error {
 	if v.Site.Upstream == nil {
 		return errMissing
 	}
-	if _, err := v.waiting(); err != nil {
-		return err
+	var after time.Time
+	if v.request != "" {
+		p, err := v.pending()
+		if err != nil {
+			return err
+		}
+		after = p.AuthAfter
 	}
 	v.headers()
-	err := v.Site.Upstream.Begin(v.w, v.r, v.request)
-	if err != nil {
+	if err := v.Site.Upstream.Begin(v.w, v.r, v.request, after); err != nil {
 		return v.refusal(err)
 	}
 	return nil

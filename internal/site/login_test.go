@@ -260,14 +260,15 @@ type provider struct {
 	level   string
 	at      time.Time
 	request string
+	after   time.Time
 	err     error
 }
 
-func (p *provider) Begin(w http.ResponseWriter, r *http.Request, request string) error {
+func (p *provider) Begin(w http.ResponseWriter, r *http.Request, request string, after time.Time) error {
 	if p.err != nil {
 		return p.err
 	}
-	p.request = request
+	p.request, p.after = request, after
 	http.Redirect(w, r, "https://login.state.example/authorize?state=s", http.StatusSeeOther)
 	return nil
 }
@@ -311,6 +312,19 @@ func TestUpstream(t *testing.T) {
 	if b.session() != id {
 		t.Error("a second tab of the same user ends the session of the first")
 	}
+
+	// An app that wants a login of now has it told to the provider, and goes on afterwards.
+	w.pass(time.Minute)
+	once := random()
+	w.must(w.accounts.AddRequest(t.Context(), &accounts.Request{ID: once, Client: "budget", RedirectURI: webRedirect, Scopes: []string{"patient/*.read"}, Challenge: "c", AuthAfter: w.now(),
+		Created: w.now(), Expires: w.now().Add(10 * time.Minute)}))
+	b.get("/consent?request="+once).goes(t, "/login?request="+once)
+	if b.get("/login/start?request="+once).goes(t, "https://login.state.example/"); !p.after.Equal(w.now()) {
+		t.Errorf("the provider may use a session of %s", p.after)
+	}
+	p.at = p.after
+	b.get("/login/callback?code=x&state=s").goes(t, "/consent?request="+once)
+	b.get("/consent?request="+once).want(t, http.StatusOK, "Bob Kanarie")
 	p.level = "higher"
 	b.get("/login/callback?code=x&state=s")
 	if b.session() == id {

@@ -66,11 +66,12 @@ type Login struct{ Login, Password, Note string }
 // Upstream signs people in elsewhere. Its methods are safe for concurrent use.
 type Upstream interface {
 	// Begin sends the browser to the provider. request is the authorization request that waits for the login, or
-	// "". If it fails it has written nothing.
-	Begin(w http.ResponseWriter, r *http.Request, request string) error
+	// "". after is when the person must have signed in at the earliest, so that a session of the provider does not
+	// do; zero is any time. If it fails it has written nothing.
+	Begin(w http.ResponseWriter, r *http.Request, request string, after time.Time) error
 
 	// Finish reads the provider's answer, and writes nothing but cookies. It returns who has signed in, the level of
-	// their identity (acr), when they did, and the request of Begin: that one also if it fails, as far as it is
+	// their identity (acr), when they did (not before Begin's after), and the request of Begin: that one also if it fails, as far as it is
 	// known. An error that has a method Reason() string is a refusal; the reason is one of Refusals or another word
 	// without a value of a member. Other errors are faults.
 	Finish(w http.ResponseWriter, r *http.Request) (user *accounts.User, level string, authTime time.Time, request string, err error)
