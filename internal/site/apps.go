@@ -110,7 +110,7 @@ func (v *visit) connection(g *accounts.Grant, names map[string]string) (*connect
 		c.Shared = append(c.Shared, v.text("apps.identity"))
 	}
 	used := g.LastUsed
-	if v.Site.Read != nil && !c.Others {
+	if v.Site.Read != nil {
 		last, counts, err := v.Site.Read(ctx, g.User, g.Client, g.Patient)
 		if err != nil {
 			c.ReadFails = true

@@ -47,7 +47,8 @@ type Config struct {
 	// FHIR date.
 	Member func(ctx context.Context, patient string) (name, born string, err error)
 
-	// Read says what an app has read of a member: when last, and how many resources by type. nil shows nothing.
+	// Read says what an app has read of a member by what a user has allowed: when last, and how often resources of each
+	// type were read. nil shows nothing.
 	Read func(ctx context.Context, user, client, patient string) (last time.Time, counts map[string]int, err error)
 
 	Idle     time.Duration   // after so long without a page a session ends; 0 is 15 minutes
@@ -73,7 +74,8 @@ type Upstream interface {
 	// Finish reads the provider's answer, and writes nothing but cookies. It returns who has signed in, the level of
 	// their identity (acr), when they did (not before Begin's after), and the request of Begin: that one also if it fails, as far as it is
 	// known. An error that has a method Reason() string is a refusal; the reason is one of Refusals or another word
-	// without a value of a member. Other errors are faults.
+	// without a value of a member. It may have a method Reference() string too: an id of the person here, by which the
+	// help desk finds them, "" if it is not known. Other errors are faults.
 	Finish(w http.ResponseWriter, r *http.Request) (user *accounts.User, level string, authTime time.Time, request string, err error)
 }
 
