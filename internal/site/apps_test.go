@@ -100,3 +100,26 @@ func TestOthers(t *testing.T) {
 	bob.share(bob.get("/consent?request="+w.ask("budget", webRedirect)), "allow")
 	her.get("/apps").want(t, http.StatusOK, "No app is connected.")
 }
+
+// TestWithoutOffline says of an app without refresh tokens that it can read for an hour, whatever was allowed, and lists
+// it no longer afterwards.
+func TestWithoutOffline(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Access = 30 * time.Minute })
+	b := w.browser()
+	b.signIn("bob", bobPassword, "")
+	page := b.get("/consent?request="+w.ask("budget", webRedirect)).want(t, http.StatusOK, "it can read for about 30 minutes and")
+	f := page.form(t, "/consent")
+	f.Del("offline")
+	f.Set("decision", "allow")
+	w.token(b.post("/consent", f).goes(t, webRedirect+"&code=").to)
+	list := b.get("/apps").want(t, http.StatusOK, "Health Budget", w.at.Add(30*time.Minute).UTC().Format("January 2, 2006"))
+	if year := w.at.Add(365 * day).UTC().Format("January 2, 2006"); strings.Contains(list.body, year) {
+		t.Errorf("the page says that the app can read until %s", year)
+	}
+	for range 3 {
+		w.pass(10 * time.Minute)
+		b.get("/apps").want(t, http.StatusOK, "Health Budget")
+	}
+	w.pass(11 * time.Minute)
+	b.get("/apps").want(t, http.StatusOK, "No app is connected.")
+}

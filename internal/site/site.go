@@ -54,6 +54,7 @@ type Config struct {
 	Idle     time.Duration   // after so long without a page a session ends; 0 is 15 minutes
 	Absolute time.Duration   // after so long it ends whatever happens; 0 is 8 hours
 	GrantFor []time.Duration // how long apps may be allowed, the shortest first; nil is a day, 90 days and a year
+	Access   time.Duration   // how long an access token is good for; 0 is an hour
 	GrantNow time.Duration   // which of them is chosen first; 0 is the longest
 
 	Zone   *time.Location   // in which dates are written; nil is UTC
@@ -136,6 +137,9 @@ func New(c *Config) (*Site, error) {
 	}
 	if s.GrantFor == nil {
 		s.GrantFor = []time.Duration{day, 90 * day, 365 * day}
+	}
+	if s.Access == 0 {
+		s.Access = time.Hour
 	}
 	if s.GrantNow == 0 {
 		s.GrantNow = s.GrantFor[len(s.GrantFor)-1]
