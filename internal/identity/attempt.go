@@ -30,20 +30,26 @@ type attempt struct {
 	Verifier string `json:"v"` // of PKCE
 	Request  string `json:"r"` // the authorization request that it is for
 	Began    int64  `json:"b"` // Unix time
+	After    int64  `json:"a"` // when the person must have authenticated at the earliest, in Unix milliseconds; 0 is any time
 }
 
 // attemptsMax is how many logins a browser may have under way.
 const attemptsMax = 8
 
 // Begin redirects the browser to the provider, and remembers in the browser which authorization request the login
-// is for; "" is none. If it fails, as with ErrAway, it has written nothing. The redirect leaves this origin, so a page
-// whose form leads here must allow the provider in form-action.
-func (l *Login) Begin(w http.ResponseWriter, r *http.Request, request string) error {
+// is for; "" is none. after is when the person must have authenticated at the earliest; zero is any time. With it the
+// provider is asked to authenticate the person again, although it may have a session of its own (OpenID Connect Core
+// 1.0, 3.1.2.1: prompt=login, max_age=0). If Begin fails, as with ErrAway, it has written nothing. The redirect leaves
+// this origin, so a page whose form leads here must allow the provider in form-action.
+func (l *Login) Begin(w http.ResponseWriter, r *http.Request, request string, after time.Time) error {
 	m, err := l.provider.discover(r.Context())
 	if err != nil {
 		return err
 	}
 	at := &attempt{State: random(), Nonce: random(), Verifier: oauth2.GenerateVerifier(), Request: request, Began: l.Now().Unix()}
+	if !after.IsZero() {
+		at.After = after.UnixMilli()
+	}
 	if err := l.remember(w, r, at); err != nil {
 		return err
 	}
@@ -66,9 +72,15 @@ func (l *Login) authorize(m *metadata, at *attempt) string {
 			options = append(options, oauth2.SetAuthURLParam(name, value))
 		}
 	}
-	set("prompt", l.Prompt)
-	if l.MaxAge > 0 {
+	switch {
+	case at.After != 0:
+		set("prompt", "login")
+		set("max_age", "0")
+	case l.MaxAge > 0:
+		set("prompt", l.Prompt)
 		set("max_age", strconv.Itoa(int(l.MaxAge/time.Second)))
+	default:
+		set("prompt", l.Prompt)
 	}
 	if l.LevelClaim == "acr" {
 		set("acr_values", strings.Join(l.Levels, " "))

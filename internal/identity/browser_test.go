@@ -134,7 +134,7 @@ func TestCookie(t *testing.T) {
 			t.Fatal(err)
 		}
 		rw := httptest.NewRecorder()
-		if err := l.Begin(rw, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/login", http.NoBody), "request-canary"); err != nil {
+		if err := l.Begin(rw, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/login", http.NoBody), "request-canary", time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 		set := rw.Result().Cookies()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"cpcds2fhir/internal/accounts"
 )
@@ -14,6 +16,7 @@ const byRule = "rule"
 // decision is what rules say of a person.
 type decision struct {
 	links   map[string]found // by patient
+	heard   map[string]bool  // roles of which the provider has said enough for a rule to decide
 	refused *RefusedError    // why there is no member that the person is; nil if there is one, or nobody asked
 }
 
@@ -41,11 +44,7 @@ func (l *Login) person(ctx context.Context, who *identified) (*accounts.User, er
 	if err != nil {
 		return nil, err
 	}
-	if len(byHand)+len(d.links) == 0 && d.refused != nil && d.refused.Code == CodeClaims {
-		// Nothing was learnt of the person, so what was known stays; it opens nothing without a login.
-		return nil, d.refused
-	}
-	if err := l.relink(ctx, user.ID, before, byHand, d.links); err != nil {
+	if err := l.relink(ctx, user.ID, before, byHand, d); err != nil {
 		return nil, err
 	}
 	if len(byHand)+len(d.links) > 0 {
@@ -58,14 +57,15 @@ func (l *Login) person(ctx context.Context, who *identified) (*accounts.User, er
 	return nil, d.refused
 }
 
-// relink removes links of rules that no longer hold, and adds those that are new. What people have linked stays.
-func (l *Login) relink(ctx context.Context, user string, before []*accounts.Link, byHand map[string]bool, now map[string]found) error {
+// relink removes links of rules that no longer hold, and adds those that are new. What people have linked stays, and
+// so do links of a role of which nothing was learnt: they open nothing without a login.
+func (l *Login) relink(ctx context.Context, user string, before []*accounts.Link, byHand map[string]bool, d *decision) error {
 	have := map[string]bool{}
 	for _, k := range before {
 		if byHand[k.Patient] {
 			continue
 		}
-		if now[k.Patient].role == k.Role {
+		if d.links[k.Patient].role == k.Role || !d.heard[k.Role] {
 			have[k.Patient] = true
 			continue
 		}
@@ -77,7 +77,8 @@ func (l *Login) relink(ctx context.Context, user string, before []*accounts.Link
 			l.Events.Unlinked(user, k.Patient)
 		}
 	}
-	for patient, f := range now {
+	for _, patient := range slices.Sorted(maps.Keys(d.links)) {
+		f := d.links[patient]
 		if have[patient] || byHand[patient] {
 			continue
 		}
@@ -93,7 +94,7 @@ func (l *Login) relink(ctx context.Context, user string, before []*accounts.Link
 
 // decide asks the rules in their order. known says that somebody has linked the person to the member that they are.
 func (l *Login) decide(ctx context.Context, c claims, known bool, user string) (*decision, error) {
-	d := &decision{links: map[string]found{}}
+	d := &decision{links: map[string]found{}, heard: map[string]bool{self: known}}
 	if !known {
 		d.refused = &RefusedError{Code: CodeClaims, User: user}
 	}
@@ -114,7 +115,8 @@ func (l *Login) decide(ctx context.Context, c claims, known bool, user string) (
 
 // oneself asks a rule which member the person is.
 func (l *Login) oneself(ctx context.Context, r *rule, c claims, d *decision) error {
-	w, ok := r.of(c)
+	w, heard, ok := r.of(c)
+	d.heard[self] = d.heard[self] || heard
 	if !ok {
 		return nil
 	}
@@ -140,6 +142,8 @@ func (l *Login) represented(ctx context.Context, r *rule, c claims, d *decision,
 		var ok bool
 		if entries, ok = c.find(r.each).([]any); !ok {
 			entries = []any{c.find(r.each)}
+		} else if len(entries) == 0 && r.asked(c) { // nobody, says the provider
+			d.heard[representative] = true
 		}
 	}
 	for _, e := range entries[:min(len(entries), entriesMax)] {
@@ -151,7 +155,8 @@ func (l *Login) represented(ctx context.Context, r *rule, c claims, d *decision,
 			}
 			own["each"] = e
 		}
-		w, ok := r.of(own)
+		w, heard, ok := r.of(own)
+		d.heard[representative] = d.heard[representative] || heard
 		if !ok {
 			continue
 		}

@@ -15,7 +15,7 @@ import (
 )
 
 // Finish takes the answer of the provider at RedirectURL. It returns who the person is, how well they are identified,
-// when they authenticated, and the authorization request that Begin was given, which is known also if the person is
+// when they authenticated (not before the instant that Begin was given), and the authorization request that Begin was given, which is known also if the person is
 // refused, unless the code is CodeState. It fails with *RefusedError if the person cannot be signed in; other errors
 // are faults, of which ErrAway is the provider's. The caller keeps the session, with a new id.
 func (l *Login) Finish(w http.ResponseWriter, r *http.Request) (user *accounts.User, level string, authTime time.Time, request string, err error) {
@@ -125,7 +125,7 @@ func (l *Login) redeem(ctx context.Context, code string, at *attempt) (*identifi
 		}
 	}
 	who := &identified{subject: c.subject(), claims: c}
-	if who.authTime, err = l.authenticated(c); err != nil {
+	if who.authTime, err = l.authenticated(c, at); err != nil {
 		return nil, err
 	}
 	if who.level, err = l.level(c); err != nil {
@@ -227,8 +227,9 @@ func (l *Login) verify(ctx context.Context, raw, access, nonce string) (claims, 
 	return c, nil
 }
 
-// authenticated is when the person authenticated: auth_time, or when the token was made.
-func (l *Login) authenticated(c claims) (time.Time, error) {
+// authenticated is when the person authenticated: auth_time, or when the token was made. If it had to be after some
+// instant, it is not before that: clocks differ, and auth_time has whole seconds.
+func (l *Login) authenticated(c claims, a *attempt) (time.Time, error) {
 	at, ok := c.time("auth_time")
 	now := l.Now()
 	if l.MaxAge > 0 && (!ok || at.Before(now.Add(-l.MaxAge-leeway))) {
@@ -239,6 +240,16 @@ func (l *Login) authenticated(c claims) (time.Time, error) {
 	}
 	if at.After(now) {
 		at = now
+	}
+	if a.After == 0 {
+		return at, nil
+	}
+	after := time.UnixMilli(a.After)
+	switch {
+	case at.Before(after.Add(-leeway)): // the provider has answered by a session of its own
+		return at, &RefusedError{Code: CodeAge}
+	case at.Before(after):
+		return after, nil
 	}
 	return at, nil
 }

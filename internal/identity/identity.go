@@ -117,6 +117,9 @@ func (r *RefusedError) Reason() string {
 	}
 }
 
+// Reference is User, for pages that tell it to the person.
+func (r *RefusedError) Reference() string { return r.User }
+
 // ErrAway says that the provider cannot be reached, or fails. It may work later.
 var ErrAway = errors.New("the identity provider does not answer")
 

@@ -69,6 +69,7 @@ type world struct {
 	events   []string
 	seen     []string // texts that people or logs see
 	last     outcome
+	after    time.Time // for Begin
 }
 
 // outcome is what Finish has returned.
@@ -128,7 +129,7 @@ func newWorld(t *testing.T, change func(c *identity.Config)) *world {
 		t.Fatal(err)
 	}
 	mux.HandleFunc("GET /login", func(rw http.ResponseWriter, r *http.Request) {
-		if err := w.login.Begin(rw, r, r.FormValue("request")); err != nil {
+		if err := w.login.Begin(rw, r, r.FormValue("request"), w.after); err != nil {
 			w.last = outcome{err: err}
 			http.Error(rw, "", http.StatusServiceUnavailable)
 		}

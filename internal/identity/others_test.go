@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"cpcds2fhir/internal/identity"
 )
@@ -131,4 +132,35 @@ func (w *world) visit(t *testing.T, b *http.Client, login string, cancel bool) o
 	}
 	t.Fatal("too many redirects")
 	return outcome{}
+}
+
+// TestAfter has a provider that keeps a session of its own: it must authenticate the person again if that is wanted,
+// and a provider that does not is refused, so that nobody goes in circles.
+func TestAfter(t *testing.T) {
+	w := newWorld(t, func(c *identity.Config) { c.Prompt, c.MaxAge = "select_account", time.Hour })
+	begun := w.clock.now().Add(-10 * time.Minute).Truncate(time.Second)
+	w.set(func() { w.since = begun })
+	got := w.signIn(t)
+	if got.code(t) != "" || !got.at.Equal(begun) || w.asked.Get("prompt") != "select_account" || w.asked.Get("max_age") != "3600" {
+		t.Errorf("by the session of the provider: %+v, asked %v", got, w.asked)
+	}
+	w.after = w.clock.now()
+	got = w.signIn(t)
+	if got.code(t) != "" || got.at.Before(w.after.Truncate(time.Millisecond)) || got.at.After(w.clock.now()) || w.asked.Get("prompt") != "login" || w.asked.Get("max_age") != "0" {
+		t.Errorf("after %s: %+v, asked %v", w.after, got, w.asked)
+	}
+	w.set(func() { w.since, w.stale = begun, true })
+	if got = w.signIn(t); got.code(t) != "age" || got.request != "request-1" {
+		t.Errorf("a provider that does not ask again: %+v", got)
+	}
+	w.set(func() { w.since = w.after.Add(-30 * time.Second) }) // clocks differ
+	if got = w.signIn(t); got.code(t) != "" || !got.at.Equal(w.after.Truncate(time.Millisecond)) {
+		t.Errorf("within the leeway: %+v", got)
+	}
+
+	none := newWorld(t, nil) // that says nothing of when
+	none.after = none.clock.now()
+	if got := none.signIn(t); got.code(t) != "" || got.at.Before(none.after.Truncate(time.Millisecond)) {
+		t.Errorf("without auth_time: %+v", got)
+	}
 }

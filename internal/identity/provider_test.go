@@ -48,6 +48,9 @@ type openID struct {
 	more      func(claims map[string]any) // of userinfo
 	instead   func(w http.ResponseWriter, r *http.Request) bool
 
+	since time.Time // of the session that the person has at the provider; zero is none, and no auth_time
+	stale bool      // the session counts whatever the request says
+
 	fetches atomic.Int64 // of keys
 	clients crypto.PublicKey
 }
@@ -122,6 +125,9 @@ func (o *openID) authorize(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the request is not as it should be", http.StatusBadRequest)
 		return
 	}
+	if !o.since.IsZero() && !o.stale && (q.Get("prompt") == "login" || q.Get("max_age") == "0") {
+		o.since = o.clock.now()
+	}
 	code := "code-" + strconv.Itoa(len(o.codes))
 	o.codes[code] = &grant{challenge: q.Get("code_challenge"), nonce: q.Get("nonce"), redirect: q.Get("redirect_uri")}
 	a := url.Values{"code": {code}, "state": {q.Get("state")}, "iss": {o.URL}}
@@ -166,6 +172,9 @@ func (o *openID) redeem(w http.ResponseWriter, r *http.Request) {
 		hash = sum384[:24]
 	}
 	c := map[string]any{"iss": o.URL, "aud": clientID, "exp": now + 300, "iat": now, "nonce": g.nonce, "acr": levelTwo, "at_hash": base64.RawURLEncoding.EncodeToString(hash)}
+	if !o.since.IsZero() {
+		c["auth_time"] = o.since.Unix()
+	}
 	maps.Copy(c, o.claims)
 	if o.token != nil {
 		o.token(c)

@@ -232,13 +232,15 @@ type wanted struct {
 	identifier, family, given, born, ends string
 }
 
-// of returns what a rule wants of a person's claims; it fails if the rule does not apply.
-func (r *rule) of(c claims) (*wanted, bool) {
-	for name, v := range r.require {
-		if c.text(name) != v {
-			return nil, false
-		}
-	}
+// of returns what a rule wants of a person's claims; ok is false if the rule does not apply. heard says that all claims
+// of the rule were there, if not with the values that it requires: then it has decided.
+func (r *rule) of(c claims) (w *wanted, heard, ok bool) {
+	w, ok = r.fill(c)
+	return w, ok && r.asked(c), ok && r.required(c)
+}
+
+// fill puts the claims of a person into what a rule finds by.
+func (r *rule) fill(c claims) (*wanted, bool) {
 	w := &wanted{rule: r}
 	for _, x := range []struct {
 		t    template
@@ -261,6 +263,26 @@ func (r *rule) of(c claims) (*wanted, bool) {
 	_, err := time.Parse(time.DateOnly, w.born)
 	ok := (r.family == nil || w.family != "") && (r.given == nil || w.given != "") && (r.born == nil || err == nil) && (r.ends == nil || len(w.ends) >= endsMin)
 	return w, ok
+}
+
+// required reports whether all claims that a rule requires have the values that it requires.
+func (r *rule) required(c claims) bool {
+	for name, v := range r.require {
+		if c.text(name) != v {
+			return false
+		}
+	}
+	return true
+}
+
+// asked reports whether all claims that a rule requires are there, with whatever value.
+func (r *rule) asked(c claims) bool {
+	for name := range r.require {
+		if c.text(name) == "" {
+			return false
+		}
+	}
+	return true
 }
 
 // query is the search that finds the member, and maybe others.

@@ -26,7 +26,7 @@ type connection struct {
 }
 
 // grants are those that the user has given, and those that others have given for the user's own data: it may end
-// both.
+// both. Those without refresh tokens whose access token has ended open nothing any more, and are left out.
 func (v *visit) grants() ([]*accounts.Grant, error) {
 	ctx := v.r.Context()
 	list, err := v.Accounts.Grants(ctx, accounts.GrantFilter{User: v.session.User})
@@ -51,8 +51,22 @@ func (v *visit) grants() ([]*accounts.Grant, error) {
 			}
 		}
 	}
+	now := v.Now()
+	list = slices.DeleteFunc(list, func(g *accounts.Grant) bool { return !v.ends(g).Add(codeLife).After(now) })
 	slices.SortStableFunc(list, func(a, b *accounts.Grant) int { return b.Created.Compare(a.Created) })
 	return list, nil
+}
+
+// codeLife is how long an app may take, at most, from the consent to its token: until then it is not sure that a grant
+// has ended.
+const codeLife = 10 * time.Minute
+
+// ends is when an app can read no longer: without refresh tokens that is as soon as its access token ends.
+func (v *visit) ends(g *accounts.Grant) time.Time {
+	if at := g.Created.Add(v.Access); !g.Offline && at.Before(g.Expires) {
+		return at
+	}
+	return g.Expires
 }
 
 // showApps lists the apps that are connected.
@@ -97,7 +111,7 @@ func (v *visit) connection(g *accounts.Grant, names map[string]string) (*connect
 		name = plain(name, 80)
 		names[g.Patient] = name
 	}
-	c := &connection{Grant: g.ID, App: newApp(client), Of: name, Offline: g.Offline, Others: g.User != v.session.User, Since: v.date(g.Created), Until: v.date(g.Expires), Used: v.text("apps.never")}
+	c := &connection{Grant: g.ID, App: newApp(client), Of: name, Offline: g.Offline, Others: g.User != v.session.User, Since: v.date(g.Created), Until: v.date(v.ends(g)), Used: v.text("apps.never")}
 	a := read(g.Scopes)
 	for _, k := range a.kinds {
 		text := v.text(k.title)
@@ -110,7 +124,7 @@ func (v *visit) connection(g *accounts.Grant, names map[string]string) (*connect
 		c.Shared = append(c.Shared, v.text("apps.identity"))
 	}
 	used := g.LastUsed
-	if v.Site.Read != nil && !c.Others {
+	if v.Site.Read != nil {
 		last, counts, err := v.Site.Read(ctx, g.User, g.Client, g.Patient)
 		if err != nil {
 			c.ReadFails = true

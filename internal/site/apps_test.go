@@ -32,8 +32,8 @@ func TestApps(t *testing.T) {
 	key := memberKey(t, b.get("/consent?request="+request), "Leo Canario López")
 	token := w.token(b.share(b.get("/consent?request="+request+"&member="+key), "allow").to)
 	today := w.at.UTC().Format("January 2, 2006")
-	page := b.get("/apps").want(t, http.StatusOK, "Health Budget", "Reads the information of Leo Canario López", "Claims and costs", "Personal details", "Also while you are not using it", "12 claims", "1 coverage record",
-		"5 records of doctors", "<dd>"+today+"</dd>", w.at.UTC().Add(365*day).Format("January 2, 2006"), "A number that stands for you")
+	page := b.get("/apps").want(t, http.StatusOK, "Health Budget", "Reads the information of Leo Canario López", "Claims and costs", "Personal details", "Also while you are not using it", "Claims, read 12 times", "Coverage records, read once",
+		"Records of doctors, clinics and plans, read 5 times", "<dd>"+today+"</dd>", w.at.UTC().Add(365*day).Format("January 2, 2006"), "A number that stands for you")
 	if strings.Contains(page.body, "pat-leo") {
 		t.Error("the page has the id of a member")
 	}
@@ -74,14 +74,23 @@ func TestApps(t *testing.T) {
 
 // TestOthers shows a member what somebody has allowed who acts for it, and lets it end that.
 func TestOthers(t *testing.T) {
-	w := newWorld(t)
-	w.must(w.accounts.AddLink(t.Context(), &accounts.Link{User: w.user("ana"), Patient: "pat-bob", Role: "representative", Source: "operator", Created: w.at}))
-	ana, bob := w.browser(), w.browser()
-	ana.signIn("ana", anaPassword, "")
+	var ana string
+	w := newWorld(t, func(c *Config) {
+		c.Read = func(_ context.Context, user, _, _ string) (time.Time, map[string]int, error) {
+			if user != ana {
+				return time.Time{}, nil, errors.New("another one")
+			}
+			return time.Time{}, map[string]int{"Coverage": 7}, nil
+		}
+	})
+	ana = w.user("ana")
+	w.must(w.accounts.AddLink(t.Context(), &accounts.Link{User: ana, Patient: "pat-bob", Role: "representative", Source: "operator", Created: w.at}))
+	her, bob := w.browser(), w.browser()
+	her.signIn("ana", anaPassword, "")
 	request := w.ask("budget", webRedirect)
-	token := w.token(ana.share(ana.get("/consent?request="+request+"&member="+memberKey(t, ana.get("/consent?request="+request), "Bob Kanarie")), "allow").to)
+	token := w.token(her.share(her.get("/consent?request="+request+"&member="+memberKey(t, her.get("/consent?request="+request), "Bob Kanarie")), "allow").to)
 	bob.signIn("bob", bobPassword, "")
-	bob.get("/apps").want(t, http.StatusOK, "Health Budget", "Allowed by somebody who acts for you")
+	bob.get("/apps").want(t, http.StatusOK, "Health Budget", "Allowed by somebody who acts for you", "Coverage records, read 7 times")
 	bob.post("/apps/revoke", bob.get("/apps/revoke?grant="+w.grants("ana")[0].ID).form(t, "/apps/revoke")).goes(t, "/apps?ended=1")
 	if _, err := w.accounts.Access(t.Context(), token); !errors.Is(err, accounts.ErrNotFound) {
 		t.Errorf("the token afterwards: %v", err)
@@ -89,5 +98,28 @@ func TestOthers(t *testing.T) {
 
 	// A representative does not see what the member itself has allowed.
 	bob.share(bob.get("/consent?request="+w.ask("budget", webRedirect)), "allow")
-	ana.get("/apps").want(t, http.StatusOK, "No app is connected.")
+	her.get("/apps").want(t, http.StatusOK, "No app is connected.")
+}
+
+// TestWithoutOffline says of an app without refresh tokens that it can read for an hour, whatever was allowed, and lists
+// it no longer afterwards.
+func TestWithoutOffline(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Access = 30 * time.Minute })
+	b := w.browser()
+	b.signIn("bob", bobPassword, "")
+	page := b.get("/consent?request="+w.ask("budget", webRedirect)).want(t, http.StatusOK, "it can read for about 30 minutes and")
+	f := page.form(t, "/consent")
+	f.Del("offline")
+	f.Set("decision", "allow")
+	w.token(b.post("/consent", f).goes(t, webRedirect+"&code=").to)
+	list := b.get("/apps").want(t, http.StatusOK, "Health Budget", w.at.Add(30*time.Minute).UTC().Format("January 2, 2006"))
+	if year := w.at.Add(365 * day).UTC().Format("January 2, 2006"); strings.Contains(list.body, year) {
+		t.Errorf("the page says that the app can read until %s", year)
+	}
+	for range 3 {
+		w.pass(10 * time.Minute)
+		b.get("/apps").want(t, http.StatusOK, "Health Budget")
+	}
+	w.pass(11 * time.Minute)
+	b.get("/apps").want(t, http.StatusOK, "No app is connected.")
 }

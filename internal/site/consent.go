@@ -205,7 +205,7 @@ func (v *visit) consentForm(status int, p *authserver.Pending, a *asked, c *cons
 	}
 	c.Identity = a.identity
 	if a.offline {
-		c.Offline = &choice{ID: "offline", Checked: g.offline}
+		c.Offline = &choice{ID: "offline", Text: v.text("consent.offline.text", v.about(v.Access)), Checked: g.offline}
 	}
 	for _, d := range v.GrantFor {
 		c.Until = append(c.Until, choice{ID: "until-" + strconv.Itoa(int(d/day)), Value: strconv.Itoa(int(d / day)),

@@ -319,7 +319,7 @@ func TestSchemes(t *testing.T) {
 	b.signIn("bob", bobPassword, "")
 	for _, c := range []struct{ decision, text string }{{"allow", "You have allowed My Chart Pocket"}, {"deny", "You have shared nothing with My Chart Pocket"}} {
 		request := w.ask("chart", schemeRedirect)
-		page := b.get("/consent?request="+request).want(t, http.StatusOK, "go back to My Chart Pocket on this device", "This app gave no privacy policy.")
+		page := b.get("/consent?request="+request).want(t, http.StatusOK, "go back to My Chart Pocket on this device", "This app has not given a privacy policy.")
 		if csp := page.header.Get("Content-Security-Policy"); !strings.Contains(csp, "form-action 'self' org.example.chart:;") {
 			t.Errorf("the policy is %q", csp)
 		}

@@ -2,6 +2,7 @@ package site
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -55,6 +56,32 @@ func TestForms(t *testing.T) {
 	loginForm.Set("login", "bob")
 	loginForm.Set("password", bobPassword)
 	w.browser().post("/login", loginForm).want(t, http.StatusForbidden, "your browser does not keep cookies")
+
+	// A token of before the login counts for nothing but the login, also if its cookie is still there.
+	old := w.browser()
+	request = w.ask("budget", webRedirect)
+	before := old.get("/login?request=" + request)
+	u, err := url.Parse(w.server.URL)
+	w.must(err)
+	kept := old.http.Jar.Cookies(u)
+	old.signIn("bob", bobPassword, request)
+	for _, c := range old.http.Jar.Cookies(u) {
+		if c.Name == "__Host-form" {
+			t.Error("the cookie of forms stays after the login")
+		}
+	}
+	for _, c := range kept {
+		c.Path, c.Secure = "/", true
+	}
+	old.http.Jar.SetCookies(u, kept)
+	stale := old.get("/consent?request="+request).form(t, "/consent")
+	stale.Set("token", before.form(t, "/login").Get("token"))
+	stale.Set("decision", "allow")
+	old.post("/consent", stale).want(t, http.StatusForbidden)
+	old.post("/apps/revoke", stale).want(t, http.StatusForbidden)
+	old.post("/logout", stale).want(t, http.StatusForbidden)
+	stale.Set("decision", "deny")
+	old.post("/consent", stale).goes(t, webRedirect+"&error=access_denied")
 
 	// What browsers of today, and older ones, send.
 	for _, header := range [][]string{{"Origin", w.server.URL}, {"Origin", ""}, {"Sec-Fetch-Site", ""}, {"Sec-Fetch-Site", "none"}} {

@@ -84,6 +84,14 @@ func (v *visit) born(text string) string {
 	return plain(text, 20)
 }
 
+// about writes how long an access token is good for: in hours, or in minutes below two hours unless it is one hour.
+func (v *visit) about(d time.Duration) string {
+	if d < 2*time.Hour && d != time.Hour {
+		return v.count("minutes", max(1, int(d.Round(time.Minute)/time.Minute)))
+	}
+	return v.count("hours", int(d.Round(time.Hour)/time.Hour))
+}
+
 // howLong writes how long an app is allowed.
 func (v *visit) howLong(d time.Duration) string {
 	if d%(365*day) == 0 {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
+	"time"
 
 	"cpcds2fhir/internal/accounts"
 )
@@ -70,14 +72,27 @@ func (v *visit) waiting() (string, error) {
 func (v *visit) loginForm(status int, app string, p *page) error {
 	c := loginPage{App: app, Passwords: v.Passwords, Demo: v.Demo, Login: plain(v.r.PostForm.Get("login"), 200)}
 	if v.Site.Upstream != nil {
-		c.Upstream = "/login/start"
-		if v.request != "" {
-			c.Upstream += "?request=" + v.request // its characters need no escapes
-		}
+		c.Upstream = v.start(v.r.FormValue("switch") != "")
 	}
 	p.Title = v.text("login.title")
 	p.Content = c
-	return v.show(status, "login", p)
+	return v.show(status, "login", p, "switch")
+}
+
+// start is the link that signs in by the identity provider. other is for somebody who has signed in there with an
+// account that is not the right one.
+func (v *visit) start(other bool) string {
+	q := url.Values{}
+	if v.request != "" {
+		q.Set("request", v.request)
+	}
+	if other {
+		q.Set("switch", "1")
+	}
+	if len(q) == 0 {
+		return "/login/start"
+	}
+	return "/login/start?" + q.Encode()
 }
 
 // login takes an embedded login.
@@ -87,6 +102,9 @@ func (v *visit) login() error {
 	}
 	if err := v.checkForm(); err != nil {
 		v.refused("csrf")
+		if v.session != nil && v.form == "" { // the login in another tab has ended this form
+			return v.goOn()
+		}
 		return err
 	}
 	app, err := v.waiting()
@@ -133,12 +151,19 @@ func (v *visit) startUpstream() error {
 	if v.Site.Upstream == nil {
 		return errMissing
 	}
-	if _, err := v.waiting(); err != nil {
-		return err
+	var after time.Time
+	if v.request != "" {
+		p, err := v.pending()
+		if err != nil {
+			return err
+		}
+		after = p.AuthAfter
+	}
+	if v.r.URL.Query().Has("switch") { // whoever has a session at the provider could not choose another account
+		after = v.Now()
 	}
 	v.headers()
-	err := v.Site.Upstream.Begin(v.w, v.r, v.request)
-	if err != nil {
+	if err := v.Site.Upstream.Begin(v.w, v.r, v.request, after); err != nil {
 		return v.refusal(err)
 	}
 	return nil
@@ -173,6 +198,12 @@ func (v *visit) refusal(err error) error {
 		return errUnavailable
 	}
 	v.refused(r.Reason())
+	if x, ok := errors.AsType[interface {
+		error
+		Reference() string
+	}](err); ok {
+		v.reference = x.Reference()
+	}
 	switch r.Reason() {
 	case "cancelled":
 		return errCancelled
@@ -197,22 +228,24 @@ func (v *visit) showLogout() error {
 	return v.show(http.StatusOK, "logout", &page{Title: title, Content: v.Site.Upstream != nil})
 }
 
-// logout ends the session. Somebody else may go on with the request.
+// logout ends the session. Somebody else may go on with the request. If the session has ended by itself, its cookie is
+// gone with it (open), and nothing is left that a form of another site could do.
 func (v *visit) logout() error {
-	if err := v.checkForm(); err != nil {
-		return err
-	}
+	err := v.checkForm()
 	if v.session != nil {
+		if err != nil {
+			return err
+		}
 		if err := v.Accounts.EndSession(v.r.Context(), v.id); err != nil {
 			return fmt.Errorf("session: %w", err)
 		}
 		if v.Events.SignedOut != nil {
 			v.Events.SignedOut(v.session.User)
 		}
+		v.setCookie("session", "", -1)
 	}
-	v.setCookie("session", "", -1)
-	if v.request != "" {
-		return v.see("/login", "request", v.request)
+	if v.request != "" { // the identity provider must not sign the same account in again
+		return v.see("/login", "request", v.request, "switch", "1")
 	}
 	return v.see("/logout")
 }

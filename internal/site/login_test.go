@@ -57,6 +57,14 @@ func TestSignOut(t *testing.T) {
 	b.get("/logout").want(t, http.StatusOK, "Sign out?")
 	b.post("/logout", page.form(t, "/logout")).goes(t, "/logout")
 	b.get("/logout").want(t, http.StatusOK, "You are signed out")
+	// A session that has ended by itself: the page that was open signs out all the same.
+	b.signIn("bob", bobPassword, "")
+	page = b.get("/apps")
+	w.pass(16 * time.Minute)
+	b.post("/logout", page.form(t, "/logout")).goes(t, "/logout")
+	if b.session() != "" {
+		t.Error("the cookie stays")
+	}
 	copied := w.browser()
 	u, err := url.Parse(w.server.URL)
 	w.must(err)
@@ -125,7 +133,7 @@ func TestOnceMore(t *testing.T) {
 	w.must(w.accounts.AddRequest(t.Context(), &accounts.Request{ID: id, Client: "budget", RedirectURI: webRedirect, Scopes: []string{"patient/*.read"}, Challenge: "c", AuthAfter: w.now(),
 		Created: w.now(), Expires: w.now().Add(10 * time.Minute)}))
 	b.get("/consent?request="+id).goes(t, "/login?request="+id)
-	page := b.get("/login?request="+id).want(t, http.StatusOK, "The app wants you to sign in once more")
+	page := b.get("/login?request="+id).want(t, http.StatusOK, "The app asks you to sign in again")
 	f := page.form(t, "/consent")
 	f.Set("decision", "allow")
 	b.post("/consent", f).goes(t, "/login?request="+id)
@@ -149,7 +157,7 @@ func TestCookies(t *testing.T) {
 	f.Set("password", bobPassword)
 	a := b.post("/login", f)
 	cookies := append(page.header.Values("Set-Cookie"), a.header.Values("Set-Cookie")...)
-	if len(cookies) != 3 {
+	if len(cookies) != 4 { // the language, one for forms and its end, and the session
 		t.Fatalf("cookies %q", cookies)
 	}
 	for _, c := range cookies {
@@ -260,14 +268,15 @@ type provider struct {
 	level   string
 	at      time.Time
 	request string
+	after   time.Time
 	err     error
 }
 
-func (p *provider) Begin(w http.ResponseWriter, r *http.Request, request string) error {
+func (p *provider) Begin(w http.ResponseWriter, r *http.Request, request string, after time.Time) error {
 	if p.err != nil {
 		return p.err
 	}
-	p.request = request
+	p.request, p.after = request, after
 	http.Redirect(w, r, "https://login.state.example/authorize?state=s", http.StatusSeeOther)
 	return nil
 }
@@ -280,6 +289,12 @@ type refusal string
 
 func (r refusal) Error() string  { return "refused with a canary of a member: 123-45-6789" }
 func (r refusal) Reason() string { return string(r) }
+func (r refusal) Reference() string {
+	if r == "none" {
+		return "user-of-the-help-desk"
+	}
+	return ""
+}
 
 func TestUpstream(t *testing.T) {
 	p := &provider{}
@@ -311,6 +326,19 @@ func TestUpstream(t *testing.T) {
 	if b.session() != id {
 		t.Error("a second tab of the same user ends the session of the first")
 	}
+
+	// An app that wants a login of now has it told to the provider, and goes on afterwards.
+	w.pass(time.Minute)
+	once := random()
+	w.must(w.accounts.AddRequest(t.Context(), &accounts.Request{ID: once, Client: "budget", RedirectURI: webRedirect, Scopes: []string{"patient/*.read"}, Challenge: "c", AuthAfter: w.now(),
+		Created: w.now(), Expires: w.now().Add(10 * time.Minute)}))
+	b.get("/consent?request="+once).goes(t, "/login?request="+once)
+	if b.get("/login/start?request="+once).goes(t, "https://login.state.example/"); !p.after.Equal(w.now()) {
+		t.Errorf("the provider may use a session of %s", p.after)
+	}
+	p.at = p.after
+	b.get("/login/callback?code=x&state=s").goes(t, "/consent?request="+once)
+	b.get("/consent?request="+once).want(t, http.StatusOK, "Bob Kanarie")
 	p.level = "higher"
 	b.get("/login/callback?code=x&state=s")
 	if b.session() == id {
@@ -332,6 +360,17 @@ func TestUpstream(t *testing.T) {
 			t.Errorf("%s: the page shows the error, or somebody is signed in", reason)
 		}
 	}
+	// The help desk can find whom to link, and whoever has another account can use it.
+	p.err, p.request = refusal("none"), w.ask("budget", webRedirect)
+	out := w.browser()
+	out.get("/login/callback?error=x").want(t, http.StatusForbidden, "Reference for our support: user-of-the-help-desk", "/login/start?request="+p.request+"&switch=1")
+	p.err = nil
+	if out.get("/login/start?request="+p.request+"&switch=1").goes(t, "https://login.state.example/"); !p.after.Equal(w.now()) {
+		t.Errorf("the provider may use a session of %s", p.after)
+	}
+	request = w.ask("budget", webRedirect)
+	b.post("/logout", b.get("/consent?request="+request).form(t, "/logout")).goes(t, "/login?request="+request+"&switch=1")
+	b.get("/login?request="+request+"&switch=1").want(t, http.StatusOK, "/login/start?request="+request+"&switch=1")
 	p.err = errors.New("connection refused")
 	w.browser().get("/login/start").want(t, http.StatusServiceUnavailable, "Signing in does not work right now")
 	if all := strings.Join(w.events, ""); !strings.Contains(all, "refused ambiguous") || strings.Contains(all, "123-45") {

@@ -47,12 +47,14 @@ type Config struct {
 	// FHIR date.
 	Member func(ctx context.Context, patient string) (name, born string, err error)
 
-	// Read says what an app has read of a member: when last, and how many resources by type. nil shows nothing.
+	// Read says what an app has read of a member by what a user has allowed: when last, and how often resources of each
+	// type were read. nil shows nothing.
 	Read func(ctx context.Context, user, client, patient string) (last time.Time, counts map[string]int, err error)
 
 	Idle     time.Duration   // after so long without a page a session ends; 0 is 15 minutes
 	Absolute time.Duration   // after so long it ends whatever happens; 0 is 8 hours
 	GrantFor []time.Duration // how long apps may be allowed, the shortest first; nil is a day, 90 days and a year
+	Access   time.Duration   // how long an access token is good for; 0 is an hour
 	GrantNow time.Duration   // which of them is chosen first; 0 is the longest
 
 	Zone   *time.Location   // in which dates are written; nil is UTC
@@ -66,13 +68,15 @@ type Login struct{ Login, Password, Note string }
 // Upstream signs people in elsewhere. Its methods are safe for concurrent use.
 type Upstream interface {
 	// Begin sends the browser to the provider. request is the authorization request that waits for the login, or
-	// "". If it fails it has written nothing.
-	Begin(w http.ResponseWriter, r *http.Request, request string) error
+	// "". after is when the person must have signed in at the earliest, so that a session of the provider does not
+	// do; zero is any time. If it fails it has written nothing.
+	Begin(w http.ResponseWriter, r *http.Request, request string, after time.Time) error
 
 	// Finish reads the provider's answer, and writes nothing but cookies. It returns who has signed in, the level of
-	// their identity (acr), when they did, and the request of Begin: that one also if it fails, as far as it is
+	// their identity (acr), when they did (not before Begin's after), and the request of Begin: that one also if it fails, as far as it is
 	// known. An error that has a method Reason() string is a refusal; the reason is one of Refusals or another word
-	// without a value of a member. Other errors are faults.
+	// without a value of a member. It may have a method Reference() string too: an id of the person here, by which the
+	// help desk finds them, "" if it is not known. Other errors are faults.
 	Finish(w http.ResponseWriter, r *http.Request) (user *accounts.User, level string, authTime time.Time, request string, err error)
 }
 
@@ -133,6 +137,9 @@ func New(c *Config) (*Site, error) {
 	}
 	if s.GrantFor == nil {
 		s.GrantFor = []time.Duration{day, 90 * day, 365 * day}
+	}
+	if s.Access == 0 {
+		s.Access = time.Hour
 	}
 	if s.GrantNow == 0 {
 		s.GrantNow = s.GrantFor[len(s.GrantFor)-1]

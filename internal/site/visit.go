@@ -30,7 +30,9 @@ type visit struct {
 	form    string            // id of a browser in which nobody has signed in yet, for the login form
 	request string            // authorization request that the page is about, "" if none
 
-	self   string // link to the page, if it is not the path with the parameters that are kept
+	self      string // link to the page, if it is not the path with the parameters that are kept
+	reference string // id of whoever could not be matched to a member, for the help desk
+
 	target string // origin or scheme that forms of the page may lead to, besides the own origin
 }
 
@@ -149,6 +151,10 @@ func (v *visit) setCookie(name, value string, age int) {
 // signIn begins a session with a new id, so that an id that somebody has planted is worth nothing. If the same user
 // has signed in meanwhile in another tab, that session stays: forms of the other tab go on working.
 func (v *visit) signIn(user, level string, at time.Time) error {
+	if v.form != "" { // forms of before are worth nothing any more
+		v.form = ""
+		v.setCookie("form", "", -1)
+	}
 	if v.session != nil && v.session.User == user && v.session.Level == level && !v.again() {
 		return nil
 	}
@@ -220,7 +226,11 @@ func (v *visit) checkForm() error {
 	if err != nil {
 		return errForm
 	}
-	for _, of := range []string{v.id, v.form} {
+	list := []string{v.id}
+	if v.id == "" || v.r.URL.Path == "/login" || v.r.PostForm.Get("decision") == "deny" {
+		list = append(list, v.form) // it may be older than the session, or of somebody else
+	}
+	for _, of := range list {
 		if of != "" && hmac.Equal(got, v.mac("form", of, salt)) {
 			return nil
 		}
@@ -387,9 +397,23 @@ func (v *visit) show(status int, name string, p *page, keep ...string) error {
 // showProblem writes the page of a problem. code is for the support of an app, "" for none.
 func (v *visit) showProblem(p *problemError, code string) {
 	q := struct {
-		Text, Next, Code, Retry string
-		Deny                    bool
-	}{v.text(p.key + ".text"), v.text(p.key + ".next"), "", "", false}
+		Text, Next, Code, Retry, Other, Reference string
+		Deny, Leave                               bool
+	}{Text: v.text(p.key + ".text"), Next: v.text(p.key + ".next")}
+	if p == errNobody {
+		if v.session != nil {
+			v.reference = v.session.User
+		}
+		switch {
+		case v.Site.Upstream != nil:
+			q.Other = v.start(true)
+		case v.session != nil:
+			q.Leave = true
+		}
+	}
+	if v.reference != "" {
+		q.Reference = v.text("problem.reference", plain(v.reference, 80))
+	}
 	if code != "" {
 		q.Code = v.text("problem.code", plain(code, 60))
 	}

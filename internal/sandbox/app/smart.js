@@ -14,12 +14,14 @@ export class Problem extends Error {
   }
 }
 
+const away = detail => new Problem("away", "Your plan’s server does not answer.", detail);
+
 // ask is fetch, with a Problem if nobody answers.
 export async function ask(url, options = {}) {
   try {
     return await fetch(url, {cache: "no-store", credentials: "omit", referrerPolicy: "no-referrer", ...options});
   } catch {
-    throw new Problem("away", "Your plan’s server does not answer.", "It may be restarting, or you may be offline.");
+    throw away("It may be restarting, or you may be offline.");
   }
 }
 
@@ -77,6 +79,9 @@ async function token(config, fields) {
   const response = await ask(token_endpoint, {
     method: "POST", headers: {Accept: "application/json"}, body: new URLSearchParams({client_id: config.client_id, ...fields}),
   });
+  if (response.status === 429 || response.status >= 500) { // it has not said no
+    throw away(`It has too much to do, or is being repaired. Try again in a minute. Status ${response.status}`);
+  }
   const answer = await json(response);
   if (!response.ok) throw new Problem("failed", "Your plan did not let the app in.", answer.error_description || answer.error || `Status ${response.status}`);
   return answer;
