@@ -37,7 +37,7 @@ func (e *embedded) servePages(ctx context.Context, c *serveConfig, st store.Hand
 		Read: func(_ context.Context, user, client, patient string) (time.Time, map[string]int, error) {
 			return read.of(client, user, patient)
 		},
-		Notices: own.Agency.Notices, Zone: zone,
+		Access: own.Life.Access, Notices: own.Agency.Notices, Zone: zone,
 		Events: site.Events{
 			SignedIn: func(user, level string) {
 				status.decided("login", "")
