@@ -94,7 +94,7 @@ func TestSandbox(t *testing.T) {
 	for path, want := range map[string]int{f.ExampleApp: 200, f.Apps: 303, f.FHIRBase + "/metadata": 200, f.FHIRBase + "/Patient/" + f.Members[0].Patient: 401,
 		f.Issuer + "/.well-known/openid-configuration": 200, f.Issuer + "/brands.json": 200, f.Issuer + "/nothing": 404, f.Issuer + "//oauth2//token": 404} {
 		client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-		resp, err := client.Get(path) //nolint:noctx // of a process of ours
+		resp, err := client.Get(path)
 		if err != nil {
 			t.Fatal(err)
 		}
