@@ -41,6 +41,10 @@ func newSMART(t *testing.T, more string) *smartBench {
 	s.config, s.store = filepath.Join(dir, "serve.yaml"), store
 	text := "store: " + store + "\nlisten: 127.0.0.1:0\nlog: json\nlimits: {client: 0, member: 0}\nauthorization_server:\n  enabled: true\n  registration: true\n  login: {passwords: true}\n" +
 		"  life: {code: 3s, grace: 2s, access: 8s}\n" + more
+	if os.Getenv("ACCOUNTS_POSTGRES") != "" { // an empty database
+		s.env = append(s.env, "ACCOUNTS_SEAL="+strings.Repeat("5e", 32))
+		text += "  accounts: {database: env:ACCOUNTS_POSTGRES, seal: env:ACCOUNTS_SEAL}\n"
+	}
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -304,7 +304,8 @@ func (a *Accounts) change(ctx context.Context, query string, values ...any) (n i
 
 // fault turns what a query for one row says into what callers are told.
 func fault(err error) error {
-	if errors.Is(err, sql.ErrNoRows) {
+	var pg *pgconn.PgError
+	if errors.Is(err, sql.ErrNoRows) || errors.As(err, &pg) && pg.Code == "22021" { // no row has a text that is not UTF-8, or has a NUL
 		return ErrNotFound
 	}
 	if err == nil || ours(err) {
