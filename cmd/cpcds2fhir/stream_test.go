@@ -1218,6 +1218,7 @@ func TestStreamFaults(t *testing.T) {
 	time.Sleep(1100 * time.Millisecond)
 	d.stop()
 	d = s.stream()
+	d.says("reading") // a busy machine takes its time to start it
 	time.Sleep(1500 * time.Millisecond)
 	d.stop()
 	s.same()

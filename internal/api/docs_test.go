@@ -61,14 +61,17 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestFieldPage proves that docs/api-field.md has each entry once, and that the tests that it names exist.
+// TestFieldPage proves that docs/api-field.md has each entry once, and that the tests and the groups of checks that it names
+// exist. Tests of other packages have the package's name in front.
 func TestFieldPage(t *testing.T) {
 	text, err := os.ReadFile("../../docs/api-field.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var tests strings.Builder
-	for _, pattern := range []string{"*_test.go", "../verify/strict/*_test.go", "../../cmd/cpcds2fhir/serve*_test.go"} {
+	tests := map[string]string{}
+	for pattern, of := range map[string]string{"*_test.go": "", "../verify/strict/*_test.go": "", "../../cmd/cpcds2fhir/serve*_test.go": "", "../smart/*_test.go": "smart.",
+		"../smart/authserver/*_test.go": "authserver.", "../smart/blackbox/*.go": "blackbox.", "../accounts/*_test.go": "accounts.", "../identity/*_test.go": "identity.",
+		"../site/*_test.go": "site."} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatal(pattern, err)
@@ -78,28 +81,37 @@ func TestFieldPage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tests.Write(source)
+			tests[of] += string(source)
 		}
 	}
-	row, name, seen := regexp.MustCompile(`(?m)^\| ([0-9]+) \| .*$`), regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`"), map[string]int{}
+	tests["api."] = tests[""]
+	row, seen := regexp.MustCompile(`(?m)^\| ([0-9]+)(?:, ([0-9]+))? \| .*$`), map[string]int{}
+	name, group := regexp.MustCompile("`([a-z]+\\.)?((?:Test|Fuzz)[A-Za-z0-9]+)`"), regexp.MustCompile("blackbox ((?:`[a-z]+`(?:, )?)+)")
 	for _, m := range row.FindAllStringSubmatch(string(text), -1) {
 		seen[m[1]]++
-		if !name.MatchString(m[0]) && !strings.Contains(m[0], "comes with the authorization server") && !strings.Contains(m[0], "come with the authorization server") {
+		seen[m[2]]++
+		if !name.MatchString(m[0]) && !group.MatchString(m[0]) && !strings.HasSuffix(m[0], "| tests of `internal/sandbox` |") {
 			t.Errorf("entry %s has neither a test nor a reason", m[1])
 		}
 	}
 	for n := 1; n <= 90; n++ {
-		want := 0
-		if n <= 52 || n == 86 || n == 89 {
-			want = 1
-		}
-		if got := seen[strconv.Itoa(n)]; got != want {
+		if got := seen[strconv.Itoa(n)]; got != 1 {
 			t.Errorf("entry %d is there %d times", n, got)
 		}
 	}
 	for _, m := range name.FindAllStringSubmatch(string(text), -1) {
-		if !strings.Contains(tests.String(), "func "+m[1]+"(") {
-			t.Errorf("there is no %s", m[1])
+		if m[1] == "cmd." {
+			m[1] = ""
+		}
+		if !strings.Contains(tests[m[1]], "func "+m[2]+"(") {
+			t.Errorf("there is no %s%s", m[1], m[2])
+		}
+	}
+	for _, m := range group.FindAllStringSubmatch(string(text), -1) {
+		for g := range strings.SplitSeq(strings.NewReplacer("`", "", ",", "").Replace(m[1]), " ") {
+			if g != "" && !strings.Contains(tests["blackbox."], `{"`+g+`", `) {
+				t.Errorf("the black-box suite has no group %s", g)
+			}
 		}
 	}
 }
