@@ -208,13 +208,20 @@ func (d *desk) secretFor(c *cobra.Command, n *accounts.Client, until time.Time) 
 	return secret, d.AddSecret(c.Context(), n.ID, secret, until)
 }
 
-// client finds a client that somebody has named.
-func (d *desk) client(c *cobra.Command, id string) (*accounts.Client, error) {
+// openClient opens the accounts for a command about a client, and finds it.
+func (f *accountFlags) openClient(c *cobra.Command, id string, how accountsUse) (*desk, *accounts.Client, error) {
+	d, err := f.open(c, how)
+	if err != nil {
+		return nil, nil, err
+	}
 	n, err := d.Client(c.Context(), id)
 	if errors.Is(err, accounts.ErrNotFound) {
-		return nil, usagef("no client has the id %q; 'client list' shows them", id)
+		err = usagef("no client has the id %q; 'client list' shows them", id)
 	}
-	return n, err
+	if err != nil {
+		return nil, nil, errors.Join(err, d.Close())
+	}
+	return d, n, nil
 }
 
 // clientIDs completes ids of clients.
@@ -273,15 +280,11 @@ func newClientShow(f *accountFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use: "show ID", Short: "Show what an app is registered with", Args: needs("the id of a client", false), ValidArgsFunction: f.clientIDs,
 		RunE: func(c *cobra.Command, a []string) error {
-			d, err := f.open(c, toLook)
+			d, n, err := f.openClient(c, a[0], toLook)
 			if err != nil {
 				return err
 			}
 			defer d.Close()
-			n, err := d.client(c, a[0])
-			if err != nil {
-				return err
-			}
 			return outputOf(n, "").print(c.OutOrStdout(), output)
 		},
 	}
@@ -303,15 +306,11 @@ the app can change over without a refused request.`,
 			if keep < 0 {
 				return usagef("--keep must not be below 0")
 			}
-			d, err := f.open(c, toChange)
+			d, n, err := f.openClient(c, a[0], toChange)
 			if err != nil {
 				return err
 			}
 			defer d.Close()
-			n, err := d.client(c, a[0])
-			if err != nil {
-				return err
-			}
 			if n.Auth != "client_secret" {
 				return usagef("the client has no secret: its auth is %s", n.Auth)
 			}
@@ -338,15 +337,11 @@ func newClientStatus(f *accountFlags, name string, to accounts.Status) *cobra.Co
 	return &cobra.Command{
 		Use: name + " ID", Short: short, Long: long, Args: needs("the id of a client", false), ValidArgsFunction: f.clientIDs,
 		RunE: func(c *cobra.Command, a []string) error {
-			d, err := f.open(c, toChange)
+			d, n, err := f.openClient(c, a[0], toChange)
 			if err != nil {
 				return err
 			}
 			defer d.Close()
-			n, err := d.client(c, a[0])
-			if err != nil {
-				return err
-			}
 			if err := d.note(&audit.Record{Action: "client-" + name, Client: n.ID}); err != nil {
 				return err
 			}
@@ -366,15 +361,11 @@ func newClientRemove(f *accountFlags) *cobra.Command {
 is not wanted. An app that was allowed something stays on record; 'client disable' stops it.`,
 		Args: needs("the id of a client", false), ValidArgsFunction: f.clientIDs,
 		RunE: func(c *cobra.Command, a []string) error {
-			d, err := f.open(c, toChange)
+			d, n, err := f.openClient(c, a[0], toChange)
 			if err != nil {
 				return err
 			}
 			defer d.Close()
-			n, err := d.client(c, a[0])
-			if err != nil {
-				return err
-			}
 			if err := d.note(&audit.Record{Action: "client-remove", Client: n.ID}); err != nil {
 				return err
 			}
