@@ -179,16 +179,22 @@ func askFor(args []string) error {
 	return err
 }
 
-// apiMeasure measures the API against a handler that writes the same bytes, and beside a load.
-func apiMeasure(s *session) ([]result, error) {
-	extract, err := s.extract(min(s.claims, apiClaims))
-	if err != nil {
-		return nil, err
+// loadServed loads what the API is measured with into the store of a target.
+func (s *session) loadServed() (extract string, err error) {
+	if extract, err = s.extract(min(s.claims, apiClaims)); err != nil {
+		return "", err
 	}
 	if err := s.clear(); err != nil {
-		return nil, err
+		return "", err
 	}
-	if _, err := s.time(s.program, "load", "--quiet", "--to", "store:"+s.target(), extract); err != nil {
+	_, err = s.time(s.program, "load", "--quiet", "--to", "store:"+s.target(), extract)
+	return extract, err
+}
+
+// apiMeasure measures the API against a handler that writes the same bytes, and beside a load.
+func apiMeasure(s *session) ([]result, error) {
+	extract, err := s.loadServed()
+	if err != nil {
 		return nil, err
 	}
 	server, err := s.serve(s.target())

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -46,9 +45,7 @@ operators and with 'serve --open' do not count.`,
 			w := c.OutOrStdout()
 			switch output {
 			case "json":
-				e := json.NewEncoder(w)
-				e.SetIndent("", "  ")
-				return e.Encode(list)
+				return printJSON(w, list)
 			case "csv":
 				t := csv.NewWriter(w)
 				_ = t.Write([]string{"year", "members", "more_than_once", "several_apps", "apps"}) // t.Error says so

@@ -204,7 +204,7 @@ func (d *desk) secretFor(c *cobra.Command, n *accounts.Client, until time.Time) 
 	if n.Auth != "client_secret" {
 		return "", nil
 	}
-	secret := authserver.NewSecret()
+	secret := accounts.NewSecret()
 	return secret, d.AddSecret(c.Context(), n.ID, secret, until)
 }
 

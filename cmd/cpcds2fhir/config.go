@@ -188,21 +188,28 @@ func idKey(flag string) (*fhir.Identity, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make id key: %w", err)
 	}
-	key := []byte(rand.Text() + rand.Text() + "\n")
+	if err := makeKey(path); err != nil {
+		return nil, fmt.Errorf("make id key: %w", err)
+	}
+	if b, err = os.ReadFile(path); err != nil {
+		return nil, fmt.Errorf("read id key: %w", err)
+	}
+	return identity(b, path)
+}
+
+// makeKey makes a file with a random key of 32 bytes in hexadecimal, that only its owner can read, unless it is there.
+func makeKey(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, fs.ErrExist) { // another process was first
-		return idKey("")
+	if errors.Is(err, fs.ErrExist) { // another process may have been first
+		return nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make id key: %w", err)
+		return err
 	}
-	if _, err := f.Write(key); err != nil {
-		return nil, errors.Join(fmt.Errorf("make id key: %w", err), f.Close())
-	}
-	if err := f.Close(); err != nil {
-		return nil, fmt.Errorf("make id key: %w", err)
-	}
-	return identity(key, path)
+	var key [32]byte
+	_, _ = rand.Read(key[:]) // it never fails
+	_, err = fmt.Fprintf(f, "%x\n", key)
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // warnOpenKey warns of a key that other users can read: with it they can test whether an id belongs

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"cpcds2fhir/internal/sandbox"
 	"cpcds2fhir/internal/site"
 	"cpcds2fhir/internal/store"
+	"cpcds2fhir/pipeline/statefile"
 	"cpcds2fhir/schemas/carin"
 )
 
@@ -78,7 +80,7 @@ func runSandbox(ctx context.Context, w io.Writer, dir, listen string, reset bool
 	if err := sandbox.Extract(extract, time.Now()); err != nil {
 		return environmentf("%w", err)
 	}
-	if _, err := readOrMakeSeal(key); err != nil {
+	if err := makeKey(key); err != nil {
 		return environmentf("make the key of ids: %w", err)
 	}
 	f := &loadFlags{to: "store:" + storeDir, idKey: key, carin: "2.2.0", profiles: carin.Profiles[0], mode: "strict", workers: min(runtime.NumCPU(), mostWorkers),
@@ -96,7 +98,8 @@ func runSandbox(ctx context.Context, w io.Writer, dir, listen string, reset bool
 		if err != nil {
 			return err
 		}
-		if err := writeSecretFile(file, made); err != nil {
+		err = statefile.Replace(file, func(w *bufio.Writer) error { return printJSON(w, made) })
+		if err != nil {
 			return environmentf("write sandbox.json: %w", err)
 		}
 		made.print(w, dir)
@@ -238,19 +241,6 @@ func patientOf(ctx context.Context, st store.Handle, member string) (id string, 
 		err = errors.New("a member of the sandbox is not in its store; begin anew with --reset")
 	}
 	return id, err
-}
-
-// writeSecretFile writes JSON that only the owner can read, all of it or nothing.
-func writeSecretFile(path string, x any) error {
-	text, err := json.MarshalIndent(x, "", "  ")
-	if err != nil {
-		return err
-	}
-	temporary := path + ".tmp"
-	if err := os.WriteFile(temporary, append(text, '\n'), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temporary, path)
 }
 
 func (f *sandboxFile) print(w io.Writer, dir string) {

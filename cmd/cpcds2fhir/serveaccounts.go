@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"io/fs"
@@ -42,10 +41,8 @@ const (
 // openAccounts opens the accounts of a store.
 func (c *accountsConfig) openAccounts(ctx context.Context, store string, how accountsUse) (*accounts.Accounts, error) {
 	dir := accountsOf(store)
-	for _, err := range []error{c.Seal.check("authorization_server.accounts.seal"), c.checkDatabase()} {
-		if err != nil {
-			return nil, err
-		}
+	if err := c.check(); err != nil { // commands check nothing else of the configuration
+		return nil, err
 	}
 	at, err := c.database()
 	if err != nil {
@@ -74,8 +71,11 @@ func (c *accountsConfig) openAccounts(ctx context.Context, store string, how acc
 	return a, nil
 }
 
-// checkDatabase refuses a database whose seal would be in a file of this machine alone, and a password in the configuration.
-func (c *accountsConfig) checkDatabase() error {
+// check refuses secrets in the configuration, and a database whose seal would be in a file of this machine alone.
+func (c *accountsConfig) check() error {
+	if err := c.Seal.check("authorization_server.accounts.seal"); err != nil {
+		return err
+	}
 	at := string(c.Database)
 	switch {
 	case at != "" && c.Seal == "":
@@ -107,53 +107,28 @@ func (c *accountsConfig) database() (string, error) {
 }
 
 // sealKey reads the key that seals private keys in the database; without a setting it is a file in dir, which is
-// made if it is missing.
+// made if it may be and there is no database yet, which another seal would not fit.
 func (c *accountsConfig) sealKey(dir string, create bool) (seal [32]byte, err error) {
-	var text string
-	if c.Seal != "" {
-		if text, err = c.Seal.read(); err != nil {
-			return seal, environmentf("read the seal of the accounts: %w", err)
+	from := c.Seal
+	if from == "" {
+		path := filepath.Join(dir, "seal.key")
+		from = secret("file:" + path)
+		if _, missing := os.Stat(filepath.Join(dir, "accounts.db")); create && missing != nil {
+			err = makeKey(path)
 		}
-	} else if path := filepath.Join(dir, "seal.key"); create {
-		if _, err := os.Stat(filepath.Join(dir, "accounts.db")); err == nil { // another seal would not fit
-			create = false
-		}
-		if text, err = readSeal(path, create); err != nil {
-			return seal, environmentf("read the seal of the accounts: %w", err)
-		}
-	} else if text, err = readSeal(path, false); err != nil {
+	}
+	text := ""
+	if err == nil {
+		text, err = from.read()
+	}
+	if err != nil {
 		return seal, environmentf("read the seal of the accounts: %w", err)
 	}
-	b, err := hex.DecodeString(strings.TrimSpace(text))
+	b, err := hex.DecodeString(text)
 	if err != nil || len(b) != len(seal) {
 		return seal, usagef("the seal of the accounts is 32 bytes in hexadecimal, such as 'openssl rand -hex 32' prints")
 	}
 	return [32]byte(b), nil
-}
-
-// readSeal reads the seal from a file, which is made if it may be and is missing.
-func readSeal(path string, create bool) (string, error) {
-	if create {
-		return readOrMakeSeal(path)
-	}
-	text, err := os.ReadFile(path)
-	return string(text), err
-}
-
-// readOrMakeSeal reads a file, or makes it with a new key; of several processes that make it one does.
-func readOrMakeSeal(path string) (string, error) {
-	var b [32]byte
-	_, _ = rand.Read(b[:]) // it never fails
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err == nil {
-		_, err = f.WriteString(hex.EncodeToString(b[:]) + "\n")
-		return hex.EncodeToString(b[:]), errors.Join(err, f.Sync(), f.Close())
-	}
-	if !errors.Is(err, fs.ErrExist) {
-		return "", err
-	}
-	text, err := os.ReadFile(path)
-	return string(text), err
 }
 
 // accountFlags choose the accounts that a command works on.
@@ -171,8 +146,7 @@ func (f *accountFlags) on(c *cobra.Command) {
 // desk is what a command that changes accounts has: the accounts, and the audit that keeps what was changed.
 type desk struct {
 	*accounts.Accounts
-	server *serveConfig
-	audit  *audit.Log // nil if nothing is changed
+	audit *audit.Log // nil if nothing is changed
 }
 
 // open opens the accounts. The caller closes them.
@@ -188,7 +162,7 @@ func (f *accountFlags) open(c *cobra.Command, how accountsUse) (*desk, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &desk{Accounts: a, server: cfg}
+	d := &desk{Accounts: a}
 	if how != toLook {
 		if d.audit, err = audit.Open(auditOf(cfg.Store, cfg.Audit)); err != nil {
 			return nil, errors.Join(environmentf("%w", err), a.Close())

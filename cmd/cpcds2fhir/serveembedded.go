@@ -117,10 +117,7 @@ func (c *embeddedConfig) check(s *serveConfig) error {
 			return usagef(key+"life.%s: at most %s", x.name, x.at)
 		}
 	}
-	if err := c.Accounts.checkDatabase(); err != nil {
-		return err
-	}
-	if err := c.Accounts.Seal.check(key + "accounts.seal"); err != nil {
+	if err := c.Accounts.check(); err != nil {
 		return err
 	}
 	if err := c.Login.Key.check(key + "login.key"); err != nil {

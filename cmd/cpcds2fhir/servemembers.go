@@ -87,7 +87,7 @@ func (m *storeMembers) Find(ctx context.Context, query url.Values) (list []upstr
 		if err != nil {
 			return nil, fmt.Errorf("search members by birth date: %w", err)
 		}
-		if err := m.each(ctx, ids, add); err != nil {
+		if err := m.each(ctx, ids, func(_ string, text []byte) error { return add(text) }); err != nil {
 			return nil, fmt.Errorf("search members by birth date: %w", err)
 		}
 	default:
@@ -97,11 +97,11 @@ func (m *storeMembers) Find(ctx context.Context, query url.Values) (list []upstr
 }
 
 // each calls yield with the Patients of some ids that are there.
-func (m *storeMembers) each(ctx context.Context, ids []string, yield func(text []byte) error) error {
+func (m *storeMembers) each(ctx context.Context, ids []string, yield func(id string, text []byte) error) error {
 	for some := range slices.Chunk(ids, idsAtOnce) {
 		for e, err := range m.store.Search(ctx, &store.Query{Type: fhir.Patient, IDs: some}) {
 			if err == nil {
-				err = yield(e.JSON)
+				err = yield(e.ID, e.JSON)
 			}
 			if err != nil {
 				return err
@@ -158,17 +158,7 @@ func (m *storeMembers) follow(ctx context.Context) error {
 		changed = append(changed, c.ID)
 	}
 	slices.Sort(changed)
-	for some := range slices.Chunk(slices.Compact(changed), idsAtOnce) {
-		for e, err := range m.store.Search(ctx, &store.Query{Type: fhir.Patient, IDs: some}) {
-			if err == nil {
-				err = m.births.later(e.ID, e.JSON)
-			}
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return m.each(ctx, slices.Compact(changed), m.births.later)
 }
 
 // births are birth dates and ids.

@@ -30,6 +30,14 @@ func (a *Accounts) mac(purpose, value string) []byte {
 	return h.Sum(nil)
 }
 
+// NewSecret makes what somebody else must not guess: a code, a token, the id of a session, the secret of a client. It is random,
+// of 256 bits, in 43 characters that need no escaping anywhere.
+func NewSecret() string {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // it never fails
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
 // random makes an id of 128 bits.
 func random() string {
 	var b [16]byte

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"cpcds2fhir/internal/rates"
 	"cpcds2fhir/internal/store"
 	"cpcds2fhir/schemas/fhir"
 )
@@ -130,8 +131,8 @@ type Server struct {
 	cursors  cursors
 	busy     chan struct{}
 	answers  *semaphore.Weighted // their memory
-	clients  *rates
-	members  *rates
+	clients  *rates.Rates
+	members  *rates.Rates
 	metadata []byte
 	openAPI  []byte
 }

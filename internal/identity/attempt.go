@@ -46,7 +46,7 @@ func (l *Login) Begin(w http.ResponseWriter, r *http.Request, request string, af
 	if err != nil {
 		return err
 	}
-	at := &attempt{State: random(), Nonce: random(), Verifier: oauth2.GenerateVerifier(), Request: request, Began: l.Now().Unix()}
+	at := &attempt{State: accounts.NewSecret(), Nonce: accounts.NewSecret(), Verifier: oauth2.GenerateVerifier(), Request: request, Began: l.Now().Unix()}
 	if !after.IsZero() {
 		at.After = after.UnixMilli()
 	}
@@ -206,12 +206,6 @@ func (l *Login) sealer(ctx context.Context) (cipher.AEAD, error) {
 		return nil, fmt.Errorf("use the key of login cookies: %w", err)
 	}
 	return l.aead, nil
-}
-
-func random() string {
-	b := make([]byte, 32)
-	_, _ = rand.Read(b) // never fails
-	return base64.RawURLEncoding.EncodeToString(b)
 }
 
 // single returns the value of a parameter that is there once at most.

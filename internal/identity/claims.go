@@ -16,6 +16,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"cpcds2fhir/internal/accounts"
+
 	"github.com/go-jose/go-jose/v4"
 )
 
@@ -121,7 +123,7 @@ func (l *Login) assertion(audience string) (string, error) {
 		return "", errors.New("the key for the identity provider cannot sign")
 	}
 	now := l.Now().Unix()
-	body, err := json.Marshal(map[string]any{"iss": l.ClientID, "sub": l.ClientID, "aud": audience, "jti": random(), "iat": now, "exp": now + 60})
+	body, err := json.Marshal(map[string]any{"iss": l.ClientID, "sub": l.ClientID, "aud": audience, "jti": accounts.NewSecret(), "iat": now, "exp": now + 60})
 	if err != nil {
 		return "", fmt.Errorf("write an assertion: %w", err)
 	}

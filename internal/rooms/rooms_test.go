@@ -75,9 +75,10 @@ var rooms = []room{
 	{packages: "loaders/...", imports: []string{"pipeline", "schemas/fhir"}},
 	{packages: "internal/store", imports: []string{"schemas/fhir"}},
 	{packages: "internal/store/owner", imports: []string{"internal/store", "schemas/fhir"}},
-	{packages: "internal/api", imports: []string{"internal/store", "schemas/fhir"}}, // it knows no HTTP listener, and no token
-	{packages: "internal/smart", imports: []string{"internal/api"}},                 // it checks tokens, and knows no store
-	{packages: "internal/smart/authserver", imports: []string{"internal/accounts", "internal/api", "internal/smart"}},
+	{packages: "internal/rates"}, // knows nothing of the field
+	{packages: "internal/api", imports: []string{"internal/rates", "internal/store", "schemas/fhir"}}, // it knows no HTTP listener, and no token
+	{packages: "internal/smart", imports: []string{"internal/api"}},                                   // it checks tokens, and knows no store
+	{packages: "internal/smart/authserver", imports: []string{"internal/accounts", "internal/api", "internal/rates", "internal/smart"}},
 	{packages: "internal/smart/blackbox"}, // it knows servers by their URLs only
 	{packages: "internal/accounts"},       // it knows people and apps, and nothing of claims
 	{packages: "internal/identity", imports: []string{"internal/accounts"}},
@@ -117,7 +118,7 @@ var confined = map[string][]string{
 	"github.com/spf13/cobra":           {"cmd/..."},
 	"github.com/vbauerster/mpb":        {"cmd/..."},
 	"go.uber.org/zap":                  {"cmd/..."},
-	"golang.org/x/time":                {"internal/api", "internal/smart/authserver"},
+	"golang.org/x/time":                {"internal/rates"},
 	"github.com/go-jose/go-jose":       {"internal/smart/...", "internal/identity"},
 	"github.com/coreos/go-oidc":        {"internal/identity"},
 	"golang.org/x/oauth2":              {"internal/identity"},

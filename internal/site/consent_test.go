@@ -193,7 +193,7 @@ func TestExpired(t *testing.T) {
 	b.share(page, "allow").want(t, http.StatusGone, "This request has expired", "start again there")
 	b.share(page, "deny").want(t, http.StatusGone, "This request has expired")
 	b.get("/consent?request="+request).want(t, http.StatusGone, "This request has expired")
-	b.get("/consent?request="+random()).want(t, http.StatusGone)
+	b.get("/consent?request="+accounts.NewSecret()).want(t, http.StatusGone)
 	b.get("/consent").want(t, http.StatusBadRequest, "There is nothing to decide here")
 	w.browser().get("/login?request="+request).want(t, http.StatusGone, "This request has expired")
 	if n := len(w.grants("bob")); n != 0 {
@@ -348,7 +348,7 @@ func TestSchemes(t *testing.T) {
 func TestUtah(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
-	id := random()
+	id := accounts.NewSecret()
 	w.must(w.accounts.AddRequest(t.Context(), &accounts.Request{ID: id, Client: "budget", RedirectURI: webRedirect, Scopes: []string{"launch/patient", "patient/*.read", "offline_access"}, Utah: true,
 		Created: w.now(), Expires: w.now().Add(time.Minute)}))
 	b.signIn("bob", bobPassword, id)
@@ -377,7 +377,7 @@ func TestFromAuthorize(t *testing.T) {
 	w := newWorld(t)
 	w.must(w.accounts.EnsureKeys(t.Context()))
 	b := w.browser()
-	verifier := random()
+	verifier := accounts.NewSecret()
 	sum := sha256.Sum256([]byte(verifier))
 	q := url.Values{"response_type": {"code"}, "client_id": {"budget"}, "redirect_uri": {webRedirect}, "scope": {"openid fhirUser launch/patient patient/*.rs offline_access"}, "state": {"a b+c%"},
 		"aud": {w.server.URL + "/fhir"}, "code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"}}

@@ -96,7 +96,7 @@ func TestForms(t *testing.T) {
 func TestHeaders(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
-	request, expired := w.ask("budget", webRedirect), random()
+	request, expired := w.ask("budget", webRedirect), accounts.NewSecret()
 	answers := []*answer{b.get("/login"), b.get("/login?request=" + request), b.get("/login?request=" + expired), b.get("/consent?request=" + request), b.get("/apps"), b.get("/logout"), b.get("/nothing"),
 		b.do(http.MethodPut, "/login", ""), b.do(http.MethodPost, "/login", ""), b.get("/static/nothing"), b.get("/login/callback")}
 	b.signIn("bob", bobPassword, "")

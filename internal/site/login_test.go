@@ -18,7 +18,7 @@ import (
 func TestFixation(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
-	planted := random()
+	planted := accounts.NewSecret()
 	u, err := url.Parse(w.server.URL)
 	w.must(err)
 	b.http.Jar.SetCookies(u, []*http.Cookie{{Name: "__Host-session", Value: planted, Path: "/", Secure: true}})
@@ -118,7 +118,7 @@ func TestLapsed(t *testing.T) {
 	u, err := url.Parse(w.server.URL)
 	w.must(err)
 	stale := w.browser()
-	stale.http.Jar.SetCookies(u, []*http.Cookie{{Name: "__Host-session", Value: random(), Path: "/", Secure: true}})
+	stale.http.Jar.SetCookies(u, []*http.Cookie{{Name: "__Host-session", Value: accounts.NewSecret(), Path: "/", Secure: true}})
 	stale.get("/login").want(t, http.StatusOK, "You were signed out because there was no activity")
 }
 
@@ -129,7 +129,7 @@ func TestOnceMore(t *testing.T) {
 	b.signIn("bob", bobPassword, "")
 	first := b.session()
 	w.pass(time.Minute)
-	id := random()
+	id := accounts.NewSecret()
 	w.must(w.accounts.AddRequest(t.Context(), &accounts.Request{ID: id, Client: "budget", RedirectURI: webRedirect, Scopes: []string{"patient/*.read"}, Challenge: "c", AuthAfter: w.now(),
 		Created: w.now(), Expires: w.now().Add(10 * time.Minute)}))
 	b.get("/consent?request="+id).goes(t, "/login?request="+id)
@@ -219,7 +219,7 @@ func TestCanaries(t *testing.T) {
 	session := b.session()
 	b.post("/logout", page.form(t, "/logout"))
 	w.must(w.accounts.Close()) // faults from now on
-	fault := b.get("/login?request="+random()).want(t, http.StatusServiceUnavailable, "This does not work right now")
+	fault := b.get("/login?request="+accounts.NewSecret()).want(t, http.StatusServiceUnavailable, "This does not work right now")
 	to, err := url.Parse(a.to)
 	w.must(err)
 	for _, secret := range []string{anaPassword, "Canaria", "1984", session, to.Query().Get("code"), request, key, page.form(t, "/logout").Get("token")} {
@@ -254,7 +254,7 @@ func TestSpanish(t *testing.T) {
 	page := b.get("/consent?request="+request).want(t, http.StatusOK, "¿De quién es la información que quiere compartir?", "Fecha de nacimiento: 17 de mayo de 1984")
 	key := memberKey(t, page, "Mia Canaria López")
 	b.get("/consent?request="+request+"&member="+key).want(t, http.StatusOK, "¿Compartir la información del plan de salud de Mia Canaria López con Health Budget?", "Reclamaciones y costos", "1 año", "member="+key)
-	b.get("/consent?request="+random()).want(t, http.StatusGone, "Esta solicitud venció")
+	b.get("/consent?request="+accounts.NewSecret()).want(t, http.StatusGone, "Esta solicitud venció")
 	b.get("/consent?lang=en&member="+key+"&request="+request).want(t, http.StatusOK, `<html lang="en">`, "Share the health plan information of Mia")
 	b.get("/apps").want(t, http.StatusOK, "Connected apps") // the choice stays
 }
@@ -329,7 +329,7 @@ func TestUpstream(t *testing.T) {
 
 	// An app that wants a login of now has it told to the provider, and goes on afterwards.
 	w.pass(time.Minute)
-	once := random()
+	once := accounts.NewSecret()
 	w.must(w.accounts.AddRequest(t.Context(), &accounts.Request{ID: once, Client: "budget", RedirectURI: webRedirect, Scopes: []string{"patient/*.read"}, Challenge: "c", AuthAfter: w.now(),
 		Created: w.now(), Expires: w.now().Add(10 * time.Minute)}))
 	b.get("/consent?request="+once).goes(t, "/login?request="+once)

@@ -173,7 +173,7 @@ func (w *world) ask(client, redirect string, scopes ...string) string {
 	if len(scopes) == 0 {
 		scopes = []string{"openid", "fhirUser", "launch/patient", "patient/*.read", "offline_access"}
 	}
-	id := random()
+	id := accounts.NewSecret()
 	w.must(w.accounts.AddRequest(w.t.Context(), &accounts.Request{ID: id, Client: client, RedirectURI: redirect, Scopes: scopes, State: "st%2B+te", Challenge: "c", Audience: "a",
 		Created: w.now(), Expires: w.now().Add(10 * time.Minute)}))
 	return id

@@ -3,7 +3,6 @@ package site
 import (
 	"bytes"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -116,14 +115,8 @@ func (v *visit) open() error {
 	return nil
 }
 
-// randomID is how random makes ids.
+// randomID is how accounts.NewSecret makes ids.
 var randomID = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
-
-func random() string {
-	b := make([]byte, 32)
-	_, _ = rand.Read(b) // never fails
-	return base64.RawURLEncoding.EncodeToString(b)
-}
 
 var requestForm = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,256}$`)
 
@@ -159,7 +152,7 @@ func (v *visit) signIn(user, level string, at time.Time) error {
 		return nil
 	}
 	now := v.Now()
-	s := &accounts.Session{ID: random(), User: user, Level: level, AuthTime: at, Seen: now, Created: now, Expires: now.Add(v.Absolute)}
+	s := &accounts.Session{ID: accounts.NewSecret(), User: user, Level: level, AuthTime: at, Seen: now, Created: now, Expires: now.Add(v.Absolute)}
 	if err := v.Accounts.AddSession(v.r.Context(), s); err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
@@ -193,12 +186,12 @@ func (v *visit) token() string {
 	of := v.id
 	if of == "" {
 		if v.form == "" {
-			v.form = random()
+			v.form = accounts.NewSecret()
 			v.setCookie("form", v.form, 0)
 		}
 		of = v.form
 	}
-	salt := random()[:saltLen]
+	salt := accounts.NewSecret()[:saltLen]
 	return salt + base64.RawURLEncoding.EncodeToString(v.mac("form", of, salt))
 }
 

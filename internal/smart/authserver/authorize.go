@@ -37,19 +37,18 @@ func (s *Server) authorize(utah bool) http.HandlerFunc {
 			}
 		}
 		if err != nil {
-			s.explain(w, r, "", http.StatusBadRequest, "invalid_request", "the parameters cannot be read")
+			s.explain(w, r, &fault{status: http.StatusBadRequest, code: "invalid_request", text: "the parameters cannot be read"})
 			return
 		}
 		client, to, refused := s.requester(r.Context(), v)
 		if refused != nil {
-			s.explain(w, r, refused.client, refused.status, refused.code, refused.text)
-			if refused.cause != nil {
-				s.note(r.URL.Path, refused)
-			}
+			s.explain(w, r, refused)
 			return
 		}
-		if err := s.limits.take("authorize "+client.ID, requestsRate, requestsBurst); err != nil {
-			s.explain(w, r, client.ID, http.StatusTooManyRequests, "temporarily_unavailable", "there were too many authorization requests of the client")
+		if err := take(s.limits.requests, client.ID); err != nil {
+			f := asFault(err)
+			f.client = client.ID
+			s.explain(w, r, f)
 			return
 		}
 		request, err := s.request(r.Context(), client, to, v, utah)
@@ -68,11 +67,10 @@ func (s *Server) authorize(utah bool) http.HandlerFunc {
 	}
 }
 
-func (s *Server) explain(w http.ResponseWriter, r *http.Request, client string, status int, code, text string) {
-	if s.Events.Refused != nil {
-		s.Events.Refused(r.URL.Path, client, code, text)
-	}
-	s.Explain(w, r, status, code)
+// explain shows a person why a request has no answer, and reports it once: as a refusal, or as a fault.
+func (s *Server) explain(w http.ResponseWriter, r *http.Request, f *fault) {
+	s.note(r.URL.Path, f)
+	s.Explain(w, r, f.status, f.code)
 }
 
 // requester finds who asks and where the answer goes. Nothing may be sent to a redirect URI before it is known to
@@ -89,8 +87,7 @@ func (s *Server) requester(ctx context.Context, v url.Values) (*accounts.Client,
 	case id == "" || errors.Is(err, accounts.ErrNotFound):
 		return nil, "", &fault{status: http.StatusBadRequest, code: "unknown_client", text: "no client is registered with this client_id"}
 	case err != nil:
-		f := broken(err)
-		return nil, "", f
+		return nil, "", broken(err)
 	case c.Status == accounts.Held:
 		return nil, "", &fault{status: http.StatusForbidden, code: "held_client", text: "the client is not approved yet", client: id}
 	case c.Status != accounts.Active || !slices.Contains(c.Grants, "authorization_code"):
@@ -173,7 +170,7 @@ func (s *Server) request(ctx context.Context, c *accounts.Client, to string, v u
 	short := dialect(c) && !v.Has("scope") && !v.Has("code_challenge") && !v.Has("aud")
 	now := s.Now()
 	request := &accounts.Request{
-		ID: random(), Client: c.ID, RedirectURI: to, State: v.Get("state"), Nonce: v.Get("nonce"), Challenge: v.Get("code_challenge"),
+		ID: accounts.NewSecret(), Client: c.ID, RedirectURI: to, State: v.Get("state"), Nonce: v.Get("nonce"), Challenge: v.Get("code_challenge"),
 		Utah: short, Audience: v.Get("aud"), Created: now, Expires: now.Add(s.RequestFor),
 	}
 	switch {
@@ -316,11 +313,11 @@ func (s *Server) Allow(ctx context.Context, request string, d *Decision) (string
 		scopes = slices.DeleteFunc(scopes, func(x string) bool { return x == "fhirUser" })
 	}
 	g := &accounts.Grant{
-		ID: random(), Client: r.Client, User: d.User, Patient: d.Patient, Scopes: scopes, Offline: slices.Contains(scopes, "offline_access"),
+		ID: accounts.NewSecret(), Client: r.Client, User: d.User, Patient: d.Patient, Scopes: scopes, Offline: slices.Contains(scopes, "offline_access"),
 		AuthTime: d.AuthTime, Created: now, Expires: d.Until,
 	}
 	code := &accounts.Code{
-		Secret: random(), Grant: g.ID, Client: r.Client, RedirectURI: r.RedirectURI, Challenge: r.Challenge, Nonce: r.Nonce, Utah: r.Utah,
+		Secret: accounts.NewSecret(), Grant: g.ID, Client: r.Client, RedirectURI: r.RedirectURI, Challenge: r.Challenge, Nonce: r.Nonce, Utah: r.Utah,
 		Expires: now.Add(s.CodeFor),
 	}
 	if err := s.Accounts.Approve(ctx, request, g, code); err != nil {

@@ -177,8 +177,9 @@ func (s *Server) asserted(ctx context.Context, v url.Values) (*accounts.Client, 
 	return c, nil
 }
 
-// checkJWKS checks the public keys that somebody wants to register.
-func checkJWKS(text string) error {
+// CheckJWKS checks a key set that is to be registered for a client: it has public keys of RSA or P-384 with a kid,
+// and no private ones.
+func CheckJWKS(text string) error {
 	if strings.TrimSpace(text) == "" {
 		return errors.New("the key set is empty")
 	}
@@ -191,7 +192,3 @@ func checkJWKS(text string) error {
 	}
 	return nil
 }
-
-// CheckJWKS checks a key set that is to be registered for a client: it has public keys of RSA or P-384 with a kid,
-// and no private ones.
-func CheckJWKS(text string) error { return checkJWKS(text) }

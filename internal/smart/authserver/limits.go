@@ -3,47 +3,41 @@ package authserver
 import (
 	"math"
 	"net/http"
-	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
+	"cpcds2fhir/internal/rates"
 )
 
 // limits bound what callers who have proved nothing can make the server write, and how often one grant is refreshed.
-// Keys are ids of clients and grants that exist, so nobody makes new ones at will. It is safe for concurrent use.
+// They are by ids of clients and grants that exist, so nobody makes new ones at will. They are safe for concurrent use.
 type limits struct {
-	mu  sync.Mutex
-	of  map[string]*rate.Limiter
-	now func() time.Time
+	requests  *rates.Rates // authorization requests of a client
+	refreshes *rates.Rates // of a grant
+	tokens    *rates.Rates // revocations and introspections of a client
+	register  *rates.Rates // of everybody
 }
 
-// limitsMax is how many are remembered; then all begin anew.
-const limitsMax = 50_000
-
-// What a client may do, a second and at once. Registration is one for everybody.
+// How many at once.
 const (
-	requestsRate, requestsBurst   = 20, 300  // authorization requests of a client
-	refreshRate, refreshBurst     = 0.2, 300 // refreshes of a grant
-	registerRate, registerBurst   = 0.1, 20
-	revocationRate, revokingBurst = 50, 500 // revocations and introspections of a client
+	requestsBurst = 300
+	refreshBurst  = 300
+	revokingBurst = 500
+	registerBurst = 20
 )
 
-// take counts a call. It fails if there were too many.
-func (l *limits) take(key string, perSecond float64, burst int) error {
-	now := l.now()
-	l.mu.Lock()
-	x := l.of[key]
-	if x == nil {
-		if len(l.of) >= limitsMax {
-			clear(l.of)
-		}
-		x = rate.NewLimiter(rate.Limit(perSecond), burst)
-		l.of[key] = x
+func newLimits() *limits {
+	return &limits{rates.New(20, requestsBurst), rates.New(0.2, refreshBurst), rates.New(50, revokingBurst), rates.New(0.1, registerBurst)}
+}
+
+func (l *limits) clock(now func() time.Time) {
+	for _, r := range []*rates.Rates{l.requests, l.refreshes, l.tokens, l.register} {
+		r.Now = now
 	}
-	l.mu.Unlock()
-	r := x.ReserveN(now, 1)
-	if wait := r.DelayFrom(now); wait > 0 {
-		r.CancelAt(now)
+}
+
+// take counts a call. It fails if there were too many.
+func take(r *rates.Rates, who string) error {
+	if wait := r.Take(who); wait > 0 {
 		return &fault{status: http.StatusTooManyRequests, code: "temporarily_unavailable", text: "there were too many requests; wait as long as Retry-After says",
 			retry: int(math.Ceil(wait.Seconds()))}
 	}

@@ -17,7 +17,7 @@ import (
 func TestLimits(t *testing.T) {
 	b := newBench(t)
 	now := time.Now()
-	b.limits.now = func() time.Time { return now }
+	b.limits.clock(func() time.Time { return now })
 	other := *b.client
 	other.ID = "other"
 	if err := b.Accounts.AddClient(t.Context(), &other); err != nil {

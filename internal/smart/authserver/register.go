@@ -51,7 +51,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, invalid("invalid_client_metadata", "the metadata cannot be read"))
 		return
 	}
-	if err := s.limits.take("register", registerRate, registerBurst); err != nil {
+	if err := take(s.limits.register, ""); err != nil {
 		s.fail(w, r, asFault(err))
 		return
 	}
@@ -78,7 +78,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 	out := in
 	out.ClientID, out.IssuedAt, out.GrantTypes, out.ResponseTypes, out.AuthMethod = c.ID, c.Created.Unix(), c.Grants, []string{"code"}, in.method()
 	if c.Auth == "client_secret" {
-		out.ClientSecret, out.SecretExpires = NewSecret(), new(int64)
+		out.ClientSecret, out.SecretExpires = accounts.NewSecret(), new(int64)
 		if err := s.Accounts.AddSecret(r.Context(), c.ID, out.ClientSecret, time.Time{}); err != nil {
 			s.fail(w, r, broken(err))
 			return
@@ -136,10 +136,7 @@ func (in *registration) client(now time.Time) (*accounts.Client, error) {
 }
 
 // NewClientID makes an id for a client.
-func NewClientID() string { return "app-" + strings.ToLower(random()[:16]) }
-
-// NewSecret makes a secret for a client: it needs no encoding in HTTP Basic, nor anywhere else.
-func NewSecret() string { return random() }
+func NewClientID() string { return "app-" + strings.ToLower(accounts.NewSecret()[:16]) }
 
 var errRedirect = errors.New("redirect_uris")
 

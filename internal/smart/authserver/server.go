@@ -1,17 +1,14 @@
 package authserver
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"cpcds2fhir/internal/accounts"
 )
@@ -125,7 +122,8 @@ func New(c *Config) (*Server, error) {
 		s.KeySets = publicOnly()
 	}
 	s.keySets = newKeySets(s.KeySets, s.Now)
-	s.limits = &limits{of: map[string]*rate.Limiter{}, now: s.Now}
+	s.limits = newLimits()
+	s.limits.clock(s.Now)
 	s.routes()
 	return s, nil
 }
@@ -195,10 +193,7 @@ func (s *Server) guard(h http.HandlerFunc, call bool, methods []string) http.Han
 			header.Set("Access-Control-Allow-Origin", "*")
 			header.Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After")
 		}
-		allowed := r.Method == http.MethodHead && methods[0] == http.MethodGet
-		for _, m := range methods {
-			allowed = allowed || m == r.Method
-		}
+		allowed := slices.Contains(methods, r.Method) || r.Method == http.MethodHead && methods[0] == http.MethodGet
 		switch {
 		case r.Method == http.MethodOptions:
 			header.Set("Allow", allow)
@@ -290,13 +285,6 @@ func reply(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(text) // nobody could be told
-}
-
-// random is a new secret of 256 bits, in characters that need no escaping anywhere.
-func random() string {
-	b := make([]byte, 32)
-	_, _ = rand.Read(b) // it never fails
-	return base64.RawURLEncoding.EncodeToString(b)
 }
 
 // asFault keeps faults, and takes other errors as those of the server.

@@ -149,9 +149,9 @@ func (s *Server) reused(c *accounts.Client, g *accounts.Grant, text string) erro
 
 // make makes the tokens of a grant, which are not kept yet.
 func (s *Server) make(g *accounts.Grant, scopes []string) *accounts.Tokens {
-	t := &accounts.Tokens{Access: AccessPrefix + random(), AccessScopes: scopes, AccessExpires: sooner(s.Now().Add(s.AccessFor), g.Expires)}
+	t := &accounts.Tokens{Access: AccessPrefix + accounts.NewSecret(), AccessScopes: scopes, AccessExpires: sooner(s.Now().Add(s.AccessFor), g.Expires)}
 	if g.Offline {
-		t.Refresh, t.RefreshExpires = refreshPrefix+random(), g.Expires
+		t.Refresh, t.RefreshExpires = refreshPrefix+accounts.NewSecret(), g.Expires
 	}
 	return t
 }
@@ -205,7 +205,7 @@ func (s *Server) byRefresh(ctx context.Context, c *accounts.Client, v url.Values
 		}
 		scopes = asked
 	}
-	if err := s.limits.take("refresh "+g.ID, refreshRate, refreshBurst); err != nil {
+	if err := take(s.limits.refreshes, g.ID); err != nil {
 		return nil, err
 	}
 	made := s.make(g, scopes)
@@ -262,8 +262,8 @@ func (s *Server) service(ctx context.Context, c *accounts.Client, v url.Values) 
 		return nil, refused("invalid_scope", "none of the scopes can be granted; a service asks for system/ scopes that it is registered with")
 	}
 	now := s.Now()
-	g := &accounts.Grant{ID: random(), Client: c.ID, Scopes: scopes, Created: now, Expires: now.Add(s.ServiceFor)}
-	t := &accounts.Tokens{Access: AccessPrefix + random(), AccessScopes: scopes, AccessExpires: g.Expires}
+	g := &accounts.Grant{ID: accounts.NewSecret(), Client: c.ID, Scopes: scopes, Created: now, Expires: now.Add(s.ServiceFor)}
+	t := &accounts.Tokens{Access: AccessPrefix + accounts.NewSecret(), AccessScopes: scopes, AccessExpires: g.Expires}
 	if err := s.happened(&Event{Action: "service", Client: c.ID, Grant: g.ID, Scopes: scopes}); err != nil {
 		return nil, broken(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"cpcds2fhir/internal/accounts"
@@ -24,7 +25,7 @@ func (s *Server) caller(r *http.Request) (*accounts.Client, url.Values, error) {
 	case v.Get("token") == "":
 		return nil, nil, &fault{code: "invalid_request", text: "token is missing", client: c.ID}
 	}
-	return c, v, s.limits.take("tokens "+c.ID, revocationRate, revokingBurst)
+	return c, v, take(s.limits.tokens, c.ID)
 }
 
 // revoke ends a token (RFC 7009). A refresh token ends with its whole grant. Tokens that are unknown, or another
@@ -92,10 +93,8 @@ func (s *Server) describe(r *http.Request, c *accounts.Client, token string) (ma
 	}
 	if a.Patient != "" {
 		answer["patient"] = a.Patient
-		for _, x := range a.Scopes {
-			if x == "fhirUser" {
-				answer["fhirUser"] = s.FHIRBase + "/Patient/" + a.Patient
-			}
+		if slices.Contains(a.Scopes, "fhirUser") {
+			answer["fhirUser"] = s.FHIRBase + "/Patient/" + a.Patient
 		}
 	}
 	return answer, nil
