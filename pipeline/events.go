@@ -9,7 +9,8 @@ type Events struct {
 	// Progress says that a batch is durable: how many rows of an input it accounts
 	// for, and the claims and rejects among them.
 	Progress func(input int, rows, claims, rejects int64)
-	// Phase names the current phase of the run: "tables", "claims", "shuffle", "referenced", "finish", "rejects".
+	// Phase names the current phase of the run: "survey", "tables", "claims", "shuffle",
+	// "referenced", "finish", "rejects".
 	Phase func(name string)
 	// Warn reports something that the user should know but that does not stop the run.
 	Warn func(message string)

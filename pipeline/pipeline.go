@@ -120,22 +120,27 @@ var ErrOtherPatient = errors.New("the claim is another patient's")
 
 // Checkpoint says that everything of a lane before row Row is durable.
 type Checkpoint struct {
-	Row         int64   `json:"row"`            // rows of the lane, from its first, that are accounted for
-	Done        bool    `json:"done,omitempty"` // the lane is finished
-	Rejects     int64   `json:"rejects"`        // length in bytes of the lane's reject file
-	RejectCount int64   `json:"reject_count"`   // rejects in it
-	Referenced  int64   `json:"mentions"`       // length in bytes of the lane's file of referenced-only resources
-	Account     Account `json:"account"`        // what became of these rows
+	Row         int64 `json:"row"`            // rows of the lane, from its first, that are accounted for
+	Done        bool  `json:"done,omitempty"` // the lane is finished
+	Rejects     int64 `json:"rejects"`        // length in bytes of the lane's reject file
+	RejectCount int64 `json:"reject_count"`   // rejects in it
+	Referenced  int64 `json:"mentions"`       // length in bytes of the lane's file of referenced-only resources
+
+	// The same of the file of what the target refused; 0 if the loader is no Refuser.
+	Refused      int64 `json:"refused,omitempty"`
+	RefusedCount int64 `json:"refused_count,omitempty"`
+
+	Account Account `json:"account"` // what became of these rows
 }
 
-// Seal gets the outcome of each resource of a batch, in order, and returns the checkpoint of the
-// lane that accounts for them. An error of seal is the error of Load. outcomes is only valid during
-// the call.
+// Seal gets the outcome of each resource of a batch, in order, and why the target refused some of
+// them. It returns the checkpoint of the lane that accounts for them. An error of seal is the error of
+// Load. The arguments are only valid during the call.
 //
 // A loader calls seal once, unless its target is shared with other processes that change the
 // outcomes meanwhile: then it calls seal again with the new ones. Only the last call counts, so a
 // seal must not add to what an earlier call of it has left behind.
-type Seal func(outcomes []Outcome) (Checkpoint, error)
+type Seal func(outcomes []Outcome, refusals Refusals) (Checkpoint, error)
 
 // Outcome is what a target did with one resource.
 type Outcome uint8
@@ -152,6 +157,26 @@ const (
 
 	NumOutcomes
 )
+
+// Refusals are the reasons of the outcomes that are Refused, by the index of the resource in the batch.
+// A target that refuses everything of a kind, such as deletions, gives none. nil is no reason at all.
+type Refusals map[int]*Refusal
+
+// Refusal is why a target refused a resource. All of it but Text may be logged.
+type Refusal struct {
+	Rule      string   // of this package: RuleServerRefused, RuleServerChanged, …
+	Status    int      // of HTTP, 0 if there is none
+	Codes     []string // what the target calls the reason: OperationOutcome.issue.code and the codes of its details
+	Locations []string // elements at fault: OperationOutcome.issue.expression, without values
+	Text      string   // the target's own words. They may hold a member's values: only for files that nobody else can read
+}
+
+// Refuser is a loader whose target answers for each resource, and may refuse any of them. The engine
+// keeps the rows of a batch for it until the batch has landed, so that what is refused becomes a reject
+// that can be replayed, and loads what claims refer to before the claims.
+type Refuser interface {
+	Refuses() bool
+}
 
 // FormatError is a fault in the form of an input file. It names the place and
 // never holds a value.

@@ -30,6 +30,13 @@ type RejectProblem struct {
 	Part    string   `json:"part,omitempty"` // the fill, where a claim was split
 	Input   string   `json:"input,omitempty"`
 	Row     int64    `json:"row,omitempty"` // row of the input, from 1
+
+	// What a target said that refused a resource: see Refusal. Text may hold values.
+	Resource  string   `json:"resource,omitempty"` // Type/id
+	Status    int      `json:"status,omitempty"`
+	Codes     []string `json:"codes,omitempty"`
+	Locations []string `json:"locations,omitempty"`
+	Text      string   `json:"text,omitempty"`
 }
 
 // RejectRow is one raw row. Fields parallel the values; absent values are left out.
@@ -44,3 +51,8 @@ type RejectRow struct {
 // RejectField is the column of a replayed file that says which reject a row belongs to. Layouts
 // leave out unknown columns, so it never becomes an element.
 const RejectField = "_reject"
+
+// Problem is the problem of a reject whose resource was refused.
+func (r *Refusal) Problem(resource string) RejectProblem {
+	return RejectProblem{Rule: r.Rule, Resource: resource, Status: r.Status, Codes: r.Codes, Locations: r.Locations, Text: r.Text}
+}

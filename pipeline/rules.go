@@ -19,6 +19,12 @@ const (
 	RuleUnknownMember   = "coverages-unknown-member" // a coverage must name a member
 	RuleCannotChange    = "resource-cannot-change"   // a replay has other content for a resource of a target that can only be added to
 
+	// Rules of servers: why a resource did not get there.
+	RuleServerRefused = "server-refused"   // the server does not accept it
+	RuleServerChanged = "server-changed"   // somebody else has changed it there since it was loaded
+	RuleTooLarge      = "server-too-large" // it is larger than the server accepts
+	RuleReferenceGone = "server-reference" // what it refers to was refused, or is not there
+
 	// Warnings: counted, nothing is rejected.
 	RuleNoCode       = "entry-without-code"    // a diagnosis or procedure without a code, a care team entry without a role
 	RuleTextsDiffer  = "descriptions-differ"   // of one diagnosis
@@ -52,6 +58,10 @@ var EngineRules = map[string]string{
 	RuleOlderLine:       "a record of a claim replaces an older one completely; if the older one has a line that the newer one lacks, the layout must say what happens to it (claims: older_lines)",
 	RuleCannotChange:    "a resource in a folder of NDJSON files cannot be changed: a claim or row for which a replay makes different content stays rejected; load the extract again into another folder",
 	RuleUnknownMember:   "a coverage must name a member of the members table",
+	RuleServerRefused:   "the server must accept a resource; what it says is in the reject file, its codes and elements are in the list",
+	RuleServerChanged:   "a resource that somebody else has changed on the server is not overwritten, unless the load is told to",
+	RuleTooLarge:        "a resource must not be larger than the server accepts",
+	RuleReferenceGone:   "what a resource refers to must be on the server",
 }
 
 // EngineWarnings are the texts of what the engine counts without rejecting anything.

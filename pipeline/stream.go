@@ -52,9 +52,9 @@ type StreamLane interface {
 	Load(ctx context.Context, b *fhir.Batch, seal StreamSeal) error
 }
 
-// StreamSeal gets the outcome of each resource of a batch, in order, and returns what becomes durable
-// with them. outcomes is only valid during the call.
-type StreamSeal func(outcomes []Outcome) (StreamCommit, error)
+// StreamSeal gets the outcome of each resource of a batch, in order, and why the target refused some of
+// them, and returns what becomes durable with them. The arguments are only valid during the call.
+type StreamSeal func(outcomes []Outcome, refusals Refusals) (StreamCommit, error)
 
 // StreamCommit is what becomes durable with a batch of a stream.
 type StreamCommit struct {

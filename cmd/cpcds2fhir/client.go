@@ -16,6 +16,7 @@ import (
 	"cpcds2fhir/internal/accounts"
 	"cpcds2fhir/internal/audit"
 	"cpcds2fhir/internal/smart/authserver"
+	"cpcds2fhir/internal/smart/clientrules"
 )
 
 func newClient() *cobra.Command {
@@ -152,7 +153,7 @@ port of a loopback address differ, and allows schemes such as org.example.app:/c
 			if len(n.Grants) == 0 {
 				return usagef("give an app for members at least one --redirect, and a service --scopes with system/ scopes")
 			}
-			if err := authserver.CheckClient(n); err != nil {
+			if err := clientrules.Check(n); err != nil {
 				return usagef("%s", err)
 			}
 			d, err := f.open(c, toCreate)

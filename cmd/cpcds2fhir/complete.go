@@ -43,7 +43,7 @@ func completeLoadFlags(c *cobra.Command, f *loadFlags) {
 
 // completeTarget completes --to, and --state with folders.
 func completeTarget(c *cobra.Command) {
-	completeFlag(c, "to", cobra.FixedCompletions([]string{"store:", "ndjson:"}, cobra.ShellCompDirectiveNoSpace))
+	completeFlag(c, "to", cobra.FixedCompletions([]string{"store:", "ndjson:", "fhir:", "import:"}, cobra.ShellCompDirectiveNoSpace))
 	cobra.CheckErr(c.MarkFlagDirname("state"))
 }
 

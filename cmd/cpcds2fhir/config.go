@@ -8,91 +8,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
-	"cpcds2fhir/loaders/ndjson"
 	storeloader "cpcds2fhir/loaders/store"
 	"cpcds2fhir/pipeline/batchrun"
 	"cpcds2fhir/schemas/fhir"
+	"cpcds2fhir/schemas/layouts"
 )
-
-const defaultTarget = "store:./fhir-store"
-
-// target is where resources go: store:DIR or ndjson:DIR?compress=zstd.
-type target struct {
-	kind     string
-	dir      string
-	compress string
-}
-
-// parseTarget reads the target that a flag names.
-func parseTarget(s string) (target, error) {
-	return parseTargetOf("--to", s, "store:DIR or ndjson:DIR[?compress=zstd|gzip]")
-}
-
-// parseTargetOf reads a target. Its errors name the argument and the form it must have.
-func parseTargetOf(what, s, form string) (target, error) {
-	kind, rest, ok := strings.Cut(s, ":")
-	dir, query, _ := strings.Cut(rest, "?")
-	t := target{kind: kind, dir: dir}
-	if !ok || dir == "" || kind != "store" && kind != "ndjson" {
-		return t, usagef("%s %q: use %s", what, s, form)
-	}
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return t, usagef("%s %q: %s", what, s, err)
-	}
-	for k, v := range values {
-		if kind != "ndjson" || k != "compress" {
-			return t, usagef("%s %q: %s has no option %q", what, s, kind, k)
-		}
-		t.compress = v[len(v)-1]
-	}
-	switch t.compress {
-	case "", "zstd", "gzip":
-	default:
-		return t, usagef("%s %q: compress must be zstd or gzip", what, s)
-	}
-	return t, nil
-}
-
-func (t target) String() string {
-	if t.compress != "" {
-		return t.kind + ":" + t.dir + "?compress=" + t.compress
-	}
-	return t.kind + ":" + t.dir
-}
-
-// state is the folder that holds the program's state for a target.
-func (t target) state(flag string) string {
-	if flag != "" {
-		return flag
-	}
-	return filepath.Clean(t.dir) + ".state"
-}
-
-// check returns an error if the target or its state folder cannot be a folder.
-func (t target) check(state string) error {
-	if err := folder("target "+t.String(), t.dir); err != nil {
-		return err
-	}
-	return folder("state folder "+state, state)
-}
-
-// folder refuses a path that is a file or lies below one.
-func folder(what, path string) error {
-	for p := filepath.Clean(path); ; p = filepath.Dir(p) {
-		info, err := os.Stat(p)
-		if err == nil && !info.IsDir() {
-			return environmentf("%s: %s is a file, not a folder", what, p)
-		}
-		if err == nil || p == filepath.Dir(p) {
-			return nil
-		}
-	}
-}
 
 // storeMemory is how much of the process's memory the embedded store may take: its full need at the
 // default size, and the same share of anything smaller.
@@ -108,32 +31,11 @@ func batchPieces(memory int64, workers int) int {
 	return int(max(1, min(memory/int64(workers)>>27, 4)))
 }
 
-// foreign refuses an NDJSON folder that is not empty and was not written by a load. If a load wrote
-// it, run.json in the state folder says so.
-func (t target) foreign(state string) error {
-	entries, err := os.ReadDir(t.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if _, err := os.Stat(filepath.Join(state, "run.json")); err == nil {
-		return nil
-	}
-	foreign := slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return filepath.Join(t.dir, e.Name()) != filepath.Clean(state) })
-	if !foreign {
-		return nil
-	}
-	ours, err := ndjson.Wrote(t.dir)
-	if err != nil {
-		return err
-	}
-	if ours {
-		return &mismatch{fmt.Sprintf("folder %s has the output of a load that is missing from the state folder %s: the state was lost, or --state names another one", t.dir, state),
-			"renames the folder and loads from the beginning"}
-	}
-	return environmentf("folder %s is not empty and not from an earlier load; name an empty or new folder", t.dir)
+// serverPieces is how many 4 MB pieces a batch into a server can have. At the end of a batch a lane waits for
+// the last answers and for the index: the larger the batches, the less the server has nothing to do if there
+// is one lane. 32 MB are some 2,000 claims, in 20 bundles.
+func serverPieces(memory int64, workers int) int {
+	return int(max(1, min(memory/int64(workers)>>25, 8)))
 }
 
 // checkManifest checks before a load that its account can be written at the end.
@@ -315,5 +217,12 @@ func parseBudget(s string) (batchrun.Budget, error) {
 	return batchrun.Budget{Set: true, Count: n}, nil
 }
 
-// appends reports whether the target can only be added to.
-func (t *target) appends() bool { return t.kind == "ndjson" }
+// exampleSystem returns a system in an example domain, or "".
+func exampleSystem(s layouts.Systems) string {
+	for _, system := range []string{s.Claim, s.Member, s.UniqueMember, s.Provider, s.Organization, s.Payer, s.Coverage} {
+		if u, err := url.Parse(system); err == nil && (u.Host == "example.org" || strings.HasSuffix(u.Host, ".example.org") || u.Host == "example.com") {
+			return system
+		}
+	}
+	return ""
+}

@@ -9,9 +9,12 @@ import (
 	"strings"
 	"syscall"
 
+	"cpcds2fhir/internal/fhirclient"
 	"cpcds2fhir/internal/store"
 	"cpcds2fhir/internal/synth"
+	"cpcds2fhir/loaders/bulkimport"
 	"cpcds2fhir/loaders/ndjson"
+	"cpcds2fhir/loaders/remote"
 	storeloader "cpcds2fhir/loaders/store"
 	"cpcds2fhir/pipeline/csvio"
 	"cpcds2fhir/pipeline/kafkaio"
@@ -59,6 +62,13 @@ func exitCode(err error) int {
 	var topic *kafkaio.TopicError
 	var auth *kafkaio.AuthenticationError
 	var failed *store.FailedError
+	var serverConfig *fhirclient.ConfigError
+	var noTarget *fhirclient.NoTargetError
+	var otherServer *remote.ServerError
+	var request *fhirclient.Error
+	var importSetting *bulkimport.SettingError
+	var otherImport *bulkimport.OtherRunError
+	var importJob *bulkimport.JobError // the server cannot reach the files, or does not start the job
 	var environment environmentError
 	var path *fs.PathError
 	var link *os.LinkError
@@ -67,11 +77,14 @@ func exitCode(err error) int {
 		return exitEnvironment
 	case errors.As(err, &usage), errors.As(err, &synthetic), errors.As(err, &bind), errors.As(err, &layout),
 		errors.As(err, &csv), errors.As(err, &storeKey), errors.As(err, &key), errors.As(err, &otherRun),
+		errors.As(err, &serverConfig), errors.As(err, &noTarget), errors.As(err, &otherServer), errors.As(err, &importSetting),
 		strings.HasPrefix(err.Error(), "unknown command"):
 		return exitUsage
 	case errors.As(err, &failed), errors.As(err, &topic), errors.As(err, &auth), errors.As(err, &inUse), errors.As(err, &version), errors.As(err, &notStore), errors.As(err, &stateSchema), errors.As(err, &journalSchema), errors.As(err, &path), errors.As(err, &link),
 		errors.Is(err, ndjson.ErrLocked), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission),
-		errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, fhirclient.ErrAuthentication), errors.As(err, &otherImport), errors.As(err, &importJob):
+		return exitEnvironment
+	case errors.As(err, &request) && (request.Status == 0 || request.Retriable): // a server that is away or overloaded
 		return exitEnvironment
 	}
 	return exitFailed

@@ -43,13 +43,13 @@ func (x *extract) close() {
 }
 
 // openExtract finds and opens the files that args name, recognises or applies the
-// layout, and binds every file to its table.
-func openExtract(args []string, layoutName string, lenient bool, noRepair map[string]bool, room readerRoom) (*extract, error) {
+// layout, and binds every file to its table. kept is the layout itself, if it is not nil.
+func openExtract(args []string, kept *layouts.Layout, layoutName string, lenient bool, noRepair map[string]bool, room readerRoom) (*extract, error) {
 	x, err := findExtract(args)
 	if err != nil {
 		return nil, err
 	}
-	x.room = room
+	x.room, x.layout = room, kept
 	if layoutName != "" {
 		if x.layout, err = openLayout(layoutName); err != nil {
 			return nil, err

@@ -29,7 +29,7 @@ func (j *job) passGate(ctx context.Context, x *extract, run *batchrun.Config) er
 		return fmt.Errorf("empty %s: %w", dir, err)
 	}
 	defer os.RemoveAll(dir)
-	loader, err := j.comparer(run)
+	loader, err := j.target.compare(ctx, j, run)
 	if err != nil {
 		return err
 	}

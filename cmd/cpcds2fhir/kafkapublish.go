@@ -111,7 +111,7 @@ func (f *publishFlags) publish(ctx context.Context, args []string, out io.Writer
 	if f.format != "json" && f.grain == "line" {
 		return usagef("--grain line goes with --format json only")
 	}
-	x, err := openExtract(args, f.layout, false, nil, roomOf(512<<20, 1))
+	x, err := openExtract(args, nil, f.layout, false, nil, roomOf(512<<20, 1))
 	if err != nil {
 		return err
 	}

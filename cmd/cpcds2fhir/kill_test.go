@@ -29,7 +29,7 @@ import (
 func TestKill(t *testing.T) {
 	skipBuilt(t)
 	p := newProgram(t)
-	kills := 7
+	kills := 2
 	if s := os.Getenv("KILLS"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil {

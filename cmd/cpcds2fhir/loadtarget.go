@@ -2,81 +2,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
-	"time"
 
-	"cpcds2fhir/internal/store/owner"
-	"cpcds2fhir/loaders/ndjson"
-	storeloader "cpcds2fhir/loaders/store"
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/batchrun"
 	"cpcds2fhir/pipeline/manifest"
 	"cpcds2fhir/pipeline/rejects"
 	"cpcds2fhir/schemas/cpcds"
 )
-
-// openLoader opens the target. If it already holds exactly this load and cannot be compared again,
-// the earlier run's account is returned with everything unchanged.
-func (j *job) openLoader(run *batchrun.Config) (*manifest.Manifest, error) {
-	if err := j.checkBefore(); err != nil {
-		return nil, err
-	}
-	earlier, err := finishedRun(j.state, run.ID)
-	if err != nil {
-		return nil, err
-	}
-	if j.target.kind == "store" {
-		l, err := storeloader.Open(j.target.dir, storeloader.Options{Run: run.ID, KeyFingerprint: j.identity.Fingerprint(), Memory: j.storeMemory, Stages: run.Stages,
-			Owner: owner.Options{Program: toolVersion(), Events: owner.Events{Joined: func(uint64, int) { yieldToReaders() }}}})
-		if err != nil {
-			return nil, err
-		}
-		if j.forgetting {
-			err = l.SetAside()
-		}
-		if err == nil {
-			err = j.checkStore(l)
-		}
-		if err == nil && earlier != nil { // compare everything again
-			err = errors.Join(l.Forget(run.ID), batchrun.Forget(j.state, run.ID))
-		}
-		if err != nil {
-			return nil, errors.Join(err, l.Close())
-		}
-		run.Loader, run.Voider = l, l
-		return nil, nil
-	}
-	if run.Replay == nil {
-		if err := j.target.foreign(j.state); err != nil {
-			return nil, err
-		}
-	}
-	l, err := ndjson.Open(j.target.dir, j.ndjsonOptions(run))
-	if err != nil {
-		return nil, err
-	}
-	run.Loader = l
-	if _, done := l.Finished(); done && earlier != nil {
-		if err := j.stillGood(run, earlier); err != nil {
-			return nil, errors.Join(err, l.Close())
-		}
-		unchanged := *earlier
-		unchanged.Status = manifest.Complete
-		unchanged.Started, unchanged.Finished = stamp(j.started), stamp(time.Now())
-		unchanged.Claims.Unchanged += unchanged.Claims.Loaded
-		unchanged.Claims.Loaded = 0
-		for t, c := range unchanged.Resources {
-			c.Unchanged += c.Created + c.Updated
-			c.Created, c.Updated = 0, 0
-			unchanged.Resources[t] = c
-		}
-		return &unchanged, nil
-	}
-	return nil, nil
-}
 
 // stillGood checks a finished run that is not repeated as if it were: against the limit of rejects,
 // and that the rejects can be read.
@@ -104,17 +39,6 @@ func (j *job) stillGood(run *batchrun.Config, m *manifest.Manifest) error {
 	return nil
 }
 
-func (j *job) ndjsonOptions(run *batchrun.Config) ndjson.Options {
-	return ndjson.Options{
-		Compress: j.target.compress, Run: run.ID, KeyFingerprint: j.identity.Fingerprint(), State: j.state,
-		TransactionTime: transactionTime, Part: replayPart(run), Stages: run.Stages,
-	}
-}
-
-// transactionTime of NDJSON manifests: the bulk data guide requires one, and the current time would
-// make the folder differ from run to run.
-const transactionTime = "1970-01-01T00:00:00Z"
-
 // finishedRun returns the account of a finished run. It returns nil if the run has not finished, or
 // was started again and stopped.
 func finishedRun(state, id string) (*manifest.Manifest, error) {
@@ -137,6 +61,12 @@ func finishedRun(state, id string) (*manifest.Manifest, error) {
 type resumeCounter struct {
 	pipeline.Loader
 	claims *atomic.Int64
+}
+
+// Refuses implements pipeline.Refuser, if the loader does.
+func (l *resumeCounter) Refuses() bool {
+	r, ok := l.Loader.(pipeline.Refuser)
+	return ok && r.Refuses()
 }
 
 // Resume implements pipeline.Loader; a run calls it once for each lane.

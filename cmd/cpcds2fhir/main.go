@@ -41,8 +41,9 @@ func newRoot(out io.Writer) *cobra.Command {
 		Short: "Turn claim extracts into CARIN Blue Button FHIR",
 		Long: `cpcds2fhir turns claim extracts (CPCDS rows in Parquet, CSV or Arrow files) into
 FHIR resources of the CARIN Blue Button profiles and loads them into an embedded
-FHIR store or into NDJSON files. Every row is accounted for; what cannot become a
-valid resource is kept with the reason and can be replayed.
+FHIR store, into any FHIR R4 server, or into NDJSON files. Every row is accounted
+for; what cannot become a valid resource, or is refused by a server, is kept with
+the reason and can be replayed.
 
 Start with:
   cpcds2fhir demo                     load a synthetic extract and show the result
@@ -50,7 +51,8 @@ Start with:
   cpcds2fhir layout infer ./extract   propose a layout for a format it does not know
 
 Exit codes: 0 success; 1 the run failed or was stopped; 2 the command line or a layout
-is wrong; 3 the environment is at fault (a missing file, a full disk, a locked store).`,
+is wrong; 3 the environment is at fault (a missing file, a full disk, a locked store,
+a server that is away, overloaded, or does not accept the credentials).`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       toolVersion(),
@@ -59,7 +61,7 @@ is wrong; 3 the environment is at fault (a missing file, a full disk, a locked s
 	root.SetFlagErrorFunc(flagError)
 	root.SetVersionTemplate(versionLine())
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newLoad(), newRejects(), newReconcile(), newVerify(), newStore(), newLayout(), newRules(), newMapping(), newSynth(), newDemo(), newVersion(), newStream(), newKafka(), newServe(), newAudit(), newSandbox(), newClient(), newMember(), newGrant(), newKey())
+	root.AddCommand(newLoad(), newRejects(), newReconcile(), newVerify(), newStore(), newServer(), newLayout(), newRules(), newMapping(), newSynth(), newDemo(), newVersion(), newStream(), newKafka(), newServe(), newAudit(), newSandbox(), newClient(), newMember(), newGrant(), newKey(), newPortal())
 	addCompletion(root)
 	for _, c := range root.Commands() {
 		fixArgs(c)

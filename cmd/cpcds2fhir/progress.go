@@ -34,6 +34,7 @@ type progress struct {
 	rows     atomic.Int64
 	total    int64
 	start    time.Time
+	server   func() string // the pace of a target that is a server; nil of others
 
 	mu   sync.Mutex
 	last time.Time
@@ -42,8 +43,8 @@ type progress struct {
 // quietEvery is how often a line is printed where there is no terminal.
 const quietEvery = 10 * time.Second
 
-func newProgress(f *loadFlags, run *batchrun.Config) *progress {
-	p := &progress{run: run, quiet: f.quiet, unlogged: f.logLevel == "", log: newLog(f.logLevel), start: time.Now(), last: time.Now()}
+func newProgress(f *loadFlags, run *batchrun.Config, log *zap.Logger) *progress {
+	p := &progress{run: run, quiet: f.quiet, unlogged: f.logLevel == "", log: log, start: time.Now(), last: time.Now()}
 	if !f.quiet && f.logLevel == "" && term.IsTerminal(int(os.Stderr.Fd())) {
 		p.bars = mpb.New(mpb.WithOutput(os.Stderr), mpb.WithRefreshRate(200*time.Millisecond))
 	}
@@ -106,7 +107,7 @@ func (p *progress) addBar(i int, rows int64) {
 			decor.CountersNoUnit("%d/%d rows "),
 			decor.Any(func(decor.Statistics) string {
 				s := time.Since(p.start).Seconds()
-				return fmt.Sprintf("%s claims/s, %s rejects ", comma(int64(float64(p.claims.Load())/max(s, 0.1))), comma(p.rejects.Load()))
+				return fmt.Sprintf("%s claims/s, %s rejects %s", comma(int64(float64(p.claims.Load())/max(s, 0.1))), comma(p.rejects.Load()), p.pace("%s "))
 			}),
 			decor.AverageETA(decor.ET_STYLE_GO),
 		)))
@@ -122,15 +123,26 @@ func (p *progress) line() {
 	p.last = time.Now()
 	s := time.Since(p.start).Seconds()
 	rows, claims := p.rows.Load(), p.claims.Load()
-	p.log.Info("progress", zap.Int64("rows", rows), zap.Int64("of", p.total), zap.Int64("claims", claims), zap.Int64("rejects", p.rejects.Load()))
+	p.log.Info("progress", zap.Int64("rows", rows), zap.Int64("of", p.total), zap.Int64("claims", claims), zap.Int64("rejects", p.rejects.Load()), zap.String("server", p.pace("%s")))
 	if p.bars == nil && !p.quiet {
 		eta := ""
 		if rows > 0 && rows < p.total {
 			eta = fmt.Sprintf(", about %s to go", time.Duration(s*float64(p.total-rows)/float64(rows)*float64(time.Second)).Round(time.Second))
 		}
-		fmt.Fprintf(os.Stderr, "%s of %s, %s (%s a second), %s%s\n", comma(rows), many(p.total, "row"), many(claims, "claim"),
-			comma(int64(float64(claims)/s)), many(p.rejects.Load(), "reject"), eta)
+		fmt.Fprintf(os.Stderr, "%s of %s, %s (%s a second), %s%s%s\n", comma(rows), many(p.total, "row"), many(claims, "claim"),
+			comma(int64(float64(claims)/s)), many(p.rejects.Load(), "reject"), eta, p.pace("; %s"))
 	}
+}
+
+// pace describes how the server goes on, in a form, "" without a server.
+func (p *progress) pace(form string) string {
+	if p.server == nil {
+		return ""
+	}
+	if now := p.server(); now != "" {
+		return fmt.Sprintf(form, now)
+	}
+	return ""
 }
 
 // close ends the bars.

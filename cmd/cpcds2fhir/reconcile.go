@@ -24,33 +24,46 @@ import (
 )
 
 func newReconcile() *cobra.Command {
-	var to, state, output string
+	f := &reconcileFlags{}
 	c := &cobra.Command{
-		Use:   "reconcile",
+		Use:   "reconcile [EXTRACT...]",
 		Short: "Count the target again and compare it with the accounts of its loads",
 		Long: `Reconcile counts the resources in the target by type and compares them with what
 the accounts of all loads and replays into it say was created, less what was deleted
-by hand. It exits with 1 if they differ.`,
+by hand. It exits with 1 if they differ.
+
+Of a FHIR server it compares every resource with the index of what was loaded: what is
+missing there, different, or extra, read by id before it is said, and counted by the
+server as well. With an EXTRACT, or with --store, it also says what of that was never
+loaded. --repair loads just what is missing or different, and then compares again. An
+index that was lost is made again from what the server has.`,
 		Example: `  cpcds2fhir reconcile
   cpcds2fhir reconcile --to store:/data/fhir-store
-  cpcds2fhir reconcile --to ndjson:./out --output json`,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		Args:              noArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			t, err := parseTarget(to)
+  cpcds2fhir reconcile --to ndjson:./out --output json
+  cpcds2fhir reconcile --to fhir:https://server.example.org/fhir --server server.yaml --repair`,
+		RunE: func(c *cobra.Command, args []string) error {
+			t, err := parseTarget(f.to)
 			if err != nil {
 				return err
 			}
-			if err := t.check(t.state(state)); err != nil {
+			if s, ok := t.(serverTarget); ok {
+				return f.reconcileServer(c.Context(), s, args, c.OutOrStdout())
+			}
+			if err := f.serverOnly(c, args); err != nil {
 				return err
 			}
-			return reconcile(c.Context(), c.OutOrStdout(), t, t.state(state), output)
+			state := t.state(f.state)
+			if err := t.check(state); err != nil {
+				return err
+			}
+			return reconcile(c.Context(), c.OutOrStdout(), t, state, f.output)
 		},
 	}
-	c.Flags().StringVar(&to, "to", defaultTarget, "count this `TARGET`")
-	c.Flags().StringVar(&state, "state", "", "find the accounts in `DIR` (default: the target's name with .state)")
+	c.Flags().StringVar(&f.to, "to", defaultTarget, "count this `TARGET`")
+	c.Flags().StringVar(&f.state, "state", "", "find the index and accounts in `DIR` (default: the target's name with .state)")
 	completeTarget(c)
-	choiceFlag(c, &output, "output", "output format", "text", "json")
+	f.register(c)
+	choiceFlag(c, &f.output, "output", "output format", "text", "json")
 	return c
 }
 
@@ -67,29 +80,30 @@ func reconcile(ctx context.Context, w io.Writer, t target, state, output string)
 		return err
 	}
 	nothing := fmt.Errorf("there are no accounts of loads in %s: %w", state, os.ErrNotExist)
-	if _, err := os.Stat(t.dir); len(manifests) == 0 && err != nil {
+	if _, err := os.Stat(t.place()); len(manifests) == 0 && err != nil {
 		return nothing
 	}
 	var have [fhir.NumTypes]int64
 	var ledger, streams map[string]*pipeline.Account
 	corrected, corrections := map[string]store.Corrected{}, []string{}
-	switch {
-	case t.kind == "store":
+	dir := t.place()
+	switch _, isStore := t.(storeTarget); {
+	case isStore:
 		var n *counted
-		if n, err = countStore(ctx, t.dir); err == nil {
+		if n, err = countStore(ctx, dir); err == nil {
 			have, ledger, streams, corrected, corrections = n.resources, n.ledger, n.streams, n.corrected, n.corrections
 		}
-	case ndjson.Streamed(t.dir):
-		if ndjson.Written(t.dir) {
-			return fmt.Errorf("a stream has parts in %s that are not complete: stop it first, or start it and stop it if it was killed", t.dir)
+	case ndjson.Streamed(dir):
+		if ndjson.Written(dir) {
+			return fmt.Errorf("a stream has parts in %s that are not complete: stop it first, or start it and stop it if it was killed", dir)
 		}
 		var n *counted
 		if n, err = countStore(ctx, t.storeOfStreams(state)); err == nil {
 			streams = n.streams
-			have, err = countStreamed(t.dir)
+			have, err = countStreamed(dir)
 		}
 	default:
-		have, err = countNDJSON(t.dir)
+		have, err = countNDJSON(dir)
 	}
 	if err != nil {
 		return err

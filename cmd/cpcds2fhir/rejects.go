@@ -234,11 +234,15 @@ func (f *rejectFlags) list(w io.Writer, s *rejects.Store, runs []string) error {
 			under = run
 			fmt.Fprintln(w, s.Describe(run))
 		}
-		l := listed{run, r.ID, string(s.State(run, r.ID)), r.Table, r.Kind, r.Month, r.Input, r.Row, r.RowCount, r.Problems}
+		l := listed{run, r.ID, string(s.State(run, r.ID)), r.Table, r.Kind, r.Month, r.Input, r.Row, r.RowCount, withoutText(r.Problems)}
 		if f.output == "json" {
 			return json.NewEncoder(w).Encode(l)
 		}
-		fmt.Fprintf(w, "%s  %s  %s, row %d (%s)\n", l.ID, l.Status, l.Input, l.Row, many(int64(l.Rows), "row"))
+		if l.Rows == 0 {
+			fmt.Fprintf(w, "%s  %s  %s, no rows\n", l.ID, l.Status, strings.Join(r.Resources, ", "))
+		} else {
+			fmt.Fprintf(w, "%s  %s  %s, row %d (%s)\n", l.ID, l.Status, l.Input, l.Row, many(int64(l.Rows), "row"))
+		}
 		for _, p := range l.Problems {
 			fmt.Fprintf(w, "    %s%s\n", p.Rule, place(p, l.Input))
 		}
@@ -248,6 +252,15 @@ func (f *rejectFlags) list(w io.Writer, s *rejects.Store, runs []string) error {
 		fmt.Fprintln(w, "No rejects match.")
 	}
 	return err
+}
+
+// withoutText leaves out what servers said: it may hold values.
+func withoutText(problems []pipeline.RejectProblem) []pipeline.RejectProblem {
+	list := slices.Clone(problems)
+	for i := range list {
+		list[i].Text = ""
+	}
+	return list
 }
 
 // place says where a problem of a reject is. It leaves out the input if it is the given one, that
@@ -262,6 +275,18 @@ func place(p pipeline.RejectProblem, input string) string {
 	}
 	if p.Part != "" {
 		out += ", a part of a split claim"
+	}
+	if p.Resource != "" {
+		out += ": " + p.Resource
+	}
+	if p.Status != 0 {
+		out += fmt.Sprintf(", status %d", p.Status)
+	}
+	if len(p.Codes) > 0 {
+		out += ", " + strings.Join(p.Codes, " ")
+	}
+	if len(p.Locations) > 0 {
+		out += ", at " + strings.Join(p.Locations, ", ")
 	}
 	if p.Row > 0 {
 		out += fmt.Sprintf(", row %d", p.Row)
@@ -308,6 +333,10 @@ func (j *job) firstPlaces(r *pipeline.Reject) {
 			continue
 		}
 		input, row := r.Input, r.Row
+		if r.RowCount == 0 {
+			j.firsts[p.Rule] = "first" + place(p, "")
+			continue
+		}
 		if p.Row > 0 {
 			input, row, p.Row = cmp.Or(p.Input, input), p.Row, 0
 		}

@@ -62,6 +62,9 @@ func (f *loadFlags) replay(c *cobra.Command, onlyRun, rule string) error {
 	var open []*pipeline.Reject
 	var tags, of []string
 	err = choose.each(s, runs, func(run string, r *pipeline.Reject) error {
+		if len(r.Rows) == 0 {
+			return nil // it is loaded again with what refers to it
+		}
 		open, tags = append(open, r), append(tags, run+"/"+r.ID)
 		if !slices.Contains(of, run) {
 			of = append(of, run)
@@ -111,7 +114,7 @@ func (f *loadFlags) replay(c *cobra.Command, onlyRun, rule string) error {
 	run.ID = replayPrefix + run.ID
 	run.Replay = &batchrun.Replay{Appends: j.target.appends(), Present: map[string]bool{}}
 	if run.Replay.Appends {
-		if run.Replay.Present, err = presentOf(j.target.dir, open); err != nil {
+		if run.Replay.Present, err = presentOf(j.target.place(), open); err != nil {
 			return err
 		}
 	}
@@ -120,7 +123,7 @@ func (f *loadFlags) replay(c *cobra.Command, onlyRun, rule string) error {
 		return err
 	}
 	if !f.dryRun {
-		if err := j.closeReplay(s, run, m, tags); err != nil {
+		if err := j.closeReplay(run, m, tags); err != nil {
 			return err
 		}
 	}
@@ -149,7 +152,11 @@ func presentOf(dir string, open []*pipeline.Reject) (map[string]bool, error) {
 
 // closeReplay records what a replay did with the rejects. If a replay's own rejects are gone, it
 // was closed the first time it ran: what it left open is still open.
-func (j *job) closeReplay(s *rejects.Store, run *batchrun.Config, m *manifest.Manifest, tags []string) error {
+func (j *job) closeReplay(run *batchrun.Config, m *manifest.Manifest, tags []string) error {
+	s, err := rejects.OpenStore(j.state) // anew: the run has closed some of them
+	if err != nil {
+		return err
+	}
 	runs, err := s.Runs()
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -79,6 +80,11 @@ func (f *rejectFlags) show(w io.Writer, ids []string) error {
 	return nil
 }
 
+// oneLine makes text of a server harmless for a terminal.
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }), " ")
+}
+
 // writeReject prints the claim of a reject, the rules that it broke and its rows.
 func writeReject(w io.Writer, r *pipeline.Reject, texts map[string]string) {
 	if r.Claim != "" {
@@ -86,7 +92,10 @@ func writeReject(w io.Writer, r *pipeline.Reject, texts map[string]string) {
 	}
 	fmt.Fprintln(w)
 	for _, p := range r.Problems {
-		fmt.Fprintf(w, "  %s%s\n      %s\n", p.Rule, place(p, r.Rows[0].Input), texts[p.Rule])
+		fmt.Fprintf(w, "  %s%s\n      %s\n", p.Rule, place(p, r.Input), texts[p.Rule])
+		if p.Text != "" {
+			fmt.Fprintf(w, "      The server says: %s\n", oneLine(p.Text))
+		}
 	}
 	for _, row := range r.Rows {
 		fmt.Fprintf(w, "  %s, row %d\n", row.Input, row.Row)

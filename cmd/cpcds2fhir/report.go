@@ -63,14 +63,7 @@ func (j *job) writeAccount(w io.Writer, m *manifest.Manifest) {
 		fmt.Fprintf(w, "        of these, %s have a part that was rejected\n", comma(c.PartlyRejected))
 	}
 	fmt.Fprintln(w)
-	fmt.Fprint(t, "\tcreated\tupdated\tunchanged\tstale\trejected\t\n")
-	for typ := range fhir.NumTypes {
-		r := m.Resources[typ.String()]
-		if r != (pipeline.ResourceCount{}) {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t\n", typ, comma(r.Created), comma(r.Updated), comma(r.Unchanged), comma(r.Stale), comma(r.Rejected))
-		}
-	}
-	t.Flush()
+	writeResources(t, m.Resources)
 	counts(w, "Rejected, by rule (one claim or row may break several)", m.Rejects, j.firsts)
 	if n := m.Rejects["void-without-lines"]; n > 0 {
 		fmt.Fprintf(w, "\nOf these, %s a claim that was not found: if it was loaded elsewhere, members still see it as it was. See 'rejects list --rule void-without-lines'.\n", cancels(n))
@@ -93,12 +86,52 @@ func (j *job) writeAccount(w io.Writer, m *manifest.Manifest) {
 		fmt.Fprintf(w, ", %s a second", comma(int64(float64(fresh)/s)))
 	}
 	fmt.Fprintln(w, ".")
+	if j.server != nil {
+		fmt.Fprintln(w, j.server.summary())
+	}
 	if m.Stats != nil {
 		writeStats(w, m, fresh)
 	}
 	if len(m.Rejects) > 0 && !m.DryRun {
 		fmt.Fprintf(w, "To see what was rejected and why: %s\n", j.listRejects())
 	}
+}
+
+// writeResources prints what became of the resources, by type. Few targets refuse or delete any.
+func writeResources(t *tabwriter.Writer, resources map[string]pipeline.ResourceCount) {
+	var refused, deleted bool
+	for _, r := range resources {
+		refused, deleted = refused || r.Refused > 0, deleted || r.Deleted > 0
+	}
+	columns := []struct {
+		name  string
+		shown bool
+		of    func(r *pipeline.ResourceCount) int64
+	}{
+		{"created", true, func(r *pipeline.ResourceCount) int64 { return r.Created }},
+		{"updated", true, func(r *pipeline.ResourceCount) int64 { return r.Updated }},
+		{"unchanged", true, func(r *pipeline.ResourceCount) int64 { return r.Unchanged }},
+		{"stale", true, func(r *pipeline.ResourceCount) int64 { return r.Stale }},
+		{"deleted", deleted, func(r *pipeline.ResourceCount) int64 { return r.Deleted }},
+		{"refused", refused, func(r *pipeline.ResourceCount) int64 { return r.Refused }},
+		{"rejected", true, func(r *pipeline.ResourceCount) int64 { return r.Rejected }},
+	}
+	line := func(name string, cell func(i int) string) {
+		fmt.Fprintf(t, "%s\t", name)
+		for i := range columns {
+			if columns[i].shown {
+				fmt.Fprintf(t, "%s\t", cell(i))
+			}
+		}
+		fmt.Fprintln(t)
+	}
+	line("", func(i int) string { return columns[i].name })
+	for typ := range fhir.NumTypes {
+		if r := resources[typ.String()]; r != (pipeline.ResourceCount{}) {
+			line(typ.String(), func(i int) string { return comma(columns[i].of(&r)) })
+		}
+	}
+	t.Flush()
 }
 
 // writeStats prints where the time of a run went. Shares are of the total time of all lanes.

@@ -29,10 +29,10 @@ func newSandbox() *cobra.Command {
 	var reset bool
 	c := &cobra.Command{
 		Use:   "sandbox",
-		Short: "Try the Patient Access API: members, logins, apps and an example app in one command",
+		Short: "Try the Patient Access API: members, logins, apps, the developers' portal in one command",
 		Long: `Sandbox makes synthetic members with histories of all kinds of claims, loads them into a store,
-and serves the API with its authorization server, the pages for members and an example app.
-It prints the addresses and two logins. Ctrl-C ends it; the next start finds everything
+and serves the API with its authorization server, the pages for members, the developers'
+portal and an example app. It prints the addresses and some logins. Ctrl-C ends it; the next start finds everything
 again, also what apps were allowed.
 
 DIR/sandbox.json has all of it for scripts: addresses, logins, and apps that are registered
@@ -93,6 +93,7 @@ func runSandbox(ctx context.Context, w io.Writer, dir, listen string, reset bool
 	c.Embedded.Enabled, c.Embedded.Login.Passwords, c.Embedded.Registration = true, true, true
 	c.Embedded.Agency = agencyConfig{Name: "Sandbox Medicaid"}
 	c.demo = demoLogins()
+	c.portalOf()
 	c.ready = func(ctx context.Context, who *authorization, st store.Handle) error {
 		made, err := seedSandbox(ctx, who.embedded, st, c)
 		if err != nil {
@@ -149,6 +150,8 @@ type sandboxFile struct {
 	Issuer     string                   `json:"issuer"`
 	ExampleApp string                   `json:"example_app"`
 	Apps       string                   `json:"connected_apps"`
+	Portal     string                   `json:"portal"`
+	Developers []sandboxDeveloper       `json:"developers"`
 	Members    []sandboxMember          `json:"members"`
 	Clients    map[string]sandboxClient `json:"clients"`
 }
@@ -173,10 +176,10 @@ type sandboxClient struct {
 // seedSandbox registers the apps, the logins and whom they speak for, as far as they are not there.
 func seedSandbox(ctx context.Context, e *embedded, st store.Handle, c *serveConfig) (*sandboxFile, error) {
 	origin := c.issuer()
-	made := &sandboxFile{FHIRBase: c.Base, Issuer: origin, ExampleApp: origin + "/app/", Apps: origin + "/apps", Clients: map[string]sandboxClient{}}
+	made := &sandboxFile{FHIRBase: c.Base, Issuer: origin, ExampleApp: origin + "/app/", Apps: origin + "/apps", Portal: origin + "/", Clients: map[string]sandboxClient{}}
 	names := map[string]string{sandbox.PublicClient: "public", sandbox.ConfidentialClient: "confidential", sandbox.UtahClient: "utah", sandbox.ExampleClient: "example"}
 	for _, x := range sandbox.Clients(origin) {
-		if err := e.seedClient(ctx, &x); err != nil {
+		if err := seedClient(ctx, e.accounts, &x); err != nil {
 			return nil, err
 		}
 		made.Clients[names[x.ID]] = sandboxClient{x.ID, x.Secret, x.RedirectURIs, x.Native}
@@ -204,26 +207,32 @@ func seedSandbox(ctx context.Context, e *embedded, st store.Handle, c *serveConf
 		}
 		made.Members = append(made.Members, m)
 	}
+	e.portal.TestMembers = testMembers(made.Members) // nobody is served yet
+	var err error
+	if made.Developers, err = c.portal.seed(ctx, e.portal); err != nil {
+		return nil, err
+	}
 	e.pages["/app/"] = sandbox.App(sandbox.AppConfig{FHIRBase: c.Base, ClientID: sandbox.ExampleClient, RedirectURI: origin + "/app/"})
 	return made, nil
 }
 
-func (e *embedded) seedClient(ctx context.Context, x *sandbox.Client) error {
+// seedClient registers a client, or brings it up to date.
+func seedClient(ctx context.Context, a *accounts.Accounts, x *sandbox.Client) error {
 	x.Created, x.Changed = time.Now(), time.Now()
-	err := e.accounts.AddClient(ctx, &x.Client)
+	err := a.AddClient(ctx, &x.Client)
 	if errors.Is(err, accounts.ErrExists) { // the address may have changed
 		var before *accounts.Client
-		if before, err = e.accounts.Client(ctx, x.ID); err == nil {
+		if before, err = a.Client(ctx, x.ID); err == nil {
 			x.Status = before.Status
-			err = e.accounts.UpdateClient(ctx, &x.Client)
+			err = a.UpdateClient(ctx, &x.Client)
 		}
 	}
 	if err != nil || x.Secret == "" {
 		return err
 	}
-	there, err := e.accounts.CheckSecret(ctx, x.ID, x.Secret)
+	there, err := a.CheckSecret(ctx, x.ID, x.Secret)
 	if err == nil && !there {
-		err = e.accounts.AddSecret(ctx, x.ID, x.Secret, time.Time{})
+		err = a.AddSecret(ctx, x.ID, x.Secret, time.Time{})
 	}
 	return err
 }
@@ -248,13 +257,18 @@ func (f *sandboxFile) print(w io.Writer, dir string) {
 
   Example app      %s
   Connected apps   %s
+  Portal           %s
   FHIR base        %s
   SMART            %s/.well-known/smart-configuration
 
   Sign in as       password                 who
-`, f.ExampleApp, f.Apps, f.FHIRBase, f.FHIRBase)
+`, f.ExampleApp, f.Apps, f.Portal, f.FHIRBase, f.FHIRBase)
 	for _, m := range f.Members[:min(2, len(f.Members))] {
 		fmt.Fprintf(w, "  %-16s %-24s %s\n", m.Login, m.Password, m.Description)
+	}
+	fmt.Fprintf(w, "\n  At the portal            password         who\n")
+	for _, d := range f.Developers {
+		fmt.Fprintf(w, "  %-24s %-16s %s\n", d.Email, d.Password, d.Description)
 	}
 	fmt.Fprintf(w, "\nMore logins, and apps for your own program, are in %s. Ctrl-C ends the sandbox.\n\n", filepath.Join(dir, "sandbox.json"))
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -10,7 +13,11 @@ import (
 	"cpcds2fhir/internal/verify/strict"
 )
 
+// TestMain lets more tests run at the same time than there are CPUs: they start processes, and wait for them.
 func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)+1)); err != nil { // -parallel still decides
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){
 		"cpcds2fhir":        main,
 		"cpcds2fhir-verify": func() { os.Exit(strict.Main(os.Args[1:])) },
@@ -46,18 +53,26 @@ func TestScripts(t *testing.T) {
 		},
 		Condition: scriptCondition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"asked":      cmdAsked,
 			"capture":    cmdCapture,
 			"exits":      cmdExits,
 			"extract":    cmdExtract,
+			"fault":      cmdFault,
 			"hold":       cmdHold,
 			"json":       cmdJSON,
+			"mend":       cmdMend,
 			"private":    cmdPrivate,
+			"refuse":     cmdRefuse,
 			"release":    cmdRelease,
 			"same":       cmdSame,
+			"served":     cmdServed,
+			"server":     cmdServer,
+			"somebody":   cmdSomebody,
 			"stretch":    cmdStretch,
 			"substitute": cmdSubstitute,
 			"tmpfs":      cmdTmpfs,
 			"truncate":   cmdTruncate,
+			"written":    cmdWritten,
 		},
 	})
 }

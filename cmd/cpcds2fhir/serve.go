@@ -139,8 +139,14 @@ func runServe(ctx context.Context, c *serveConfig) error {
 		Limits: api.Limits{Rows: c.Limits.Rows, Included: c.Limits.Included, Time: c.Limits.Time, Parallel: c.Limits.Parallel,
 			Memory: memory / 4, Client: limit(c.Limits.Client), Member: limit(c.Limits.Member)},
 		Events: api.Events{
-			Answered: func(a *api.Answer) { status.answered(a); logAnswer(access, a) },
-			Audit:    func(a *api.Answer) error { return auditAnswer(auditLog, read, a) },
+			Answered: func(a *api.Answer) {
+				status.answered(a)
+				logAnswer(access, a)
+				if who.embedded != nil {
+					who.embedded.requests.answered(a)
+				}
+			},
+			Audit: func(a *api.Answer) error { return auditAnswer(auditLog, read, a) },
 			Failed: func(request string, err error) {
 				log.Error("failed", zap.String("request", request), zap.String("error", message(err)))
 			},
@@ -164,6 +170,11 @@ func runServe(ctx context.Context, c *serveConfig) error {
 				return err
 			}
 		}
+		if e.portal != nil {
+			if err := e.servePortal(c, status, log); err != nil {
+				return err
+			}
+		}
 		h = e.handler(server)
 	}
 	return c.serve(ctx, l, h, watch(ctx, st), status, log)
@@ -171,14 +182,15 @@ func runServe(ctx context.Context, c *serveConfig) error {
 
 // openServed opens the store, for reading and for the loads that come while it is served.
 func openServed(c *serveConfig, memory int64, status *serveStatus, log *zap.Logger) (store.Handle, error) {
-	dir, err := parseTargetOf("serve", "store:"+c.Store, "a folder")
+	t, err := parseTargetOf("serve", "store:"+c.Store, "a folder")
 	if err != nil {
 		return nil, err
 	}
-	_, missing := os.Stat(dir.dir)
-	st, err := storeloader.OpenHandle(dir.dir, &storeloader.Options{Memory: storeMemory(memory), Owner: ownership(log, status)})
+	dir := t.place()
+	_, missing := os.Stat(dir)
+	st, err := storeloader.OpenHandle(dir, &storeloader.Options{Memory: storeMemory(memory), Owner: ownership(log, status)})
 	if err == nil && missing != nil {
-		log.Warn("the store is new and empty; fill it with 'load' or 'stream'", zap.String("store", dir.dir))
+		log.Warn("the store is new and empty; fill it with 'load' or 'stream'", zap.String("store", dir))
 	}
 	return st, err
 }

@@ -243,7 +243,7 @@ func TestServeKilled(t *testing.T) {
 		t.Skip("runs processes")
 	}
 	b := newStreamBench(t, "--claims", "4000", "--seed", "8")
-	left := 3
+	left := 2
 	if n, err := strconv.Atoi(os.Getenv("KILLS")); err == nil {
 		left = n
 	}

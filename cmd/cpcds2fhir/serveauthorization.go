@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/url"
 	"time"
@@ -165,7 +166,8 @@ func (a *authorization) close(log *zap.Logger) {
 	if a.embedded == nil {
 		return
 	}
-	if err := a.embedded.accounts.Close(); err != nil {
+	a.embedded.requests.close()
+	if err := errors.Join(a.embedded.closed(), a.embedded.accounts.Close()); err != nil {
 		log.Error("close the accounts", zap.String("error", message(err)))
 	}
 }

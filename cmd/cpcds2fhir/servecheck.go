@@ -53,7 +53,7 @@ func (c *serveConfig) checkAll(ctx context.Context, out io.Writer) error {
 		name string
 		look func(ctx context.Context) (string, error)
 	}{
-		{"store", c.checkStore}, {"audit", c.checkAudit}, {"tls", c.checkTLS}, {"accounts", c.checkAccounts}, {"login", c.checkLogin}, {"tokens", c.checkIssuer},
+		{"store", c.checkStore}, {"audit", c.checkAudit}, {"tls", c.checkTLS}, {"accounts", c.checkAccounts}, {"login", c.checkLogin}, {"tokens", c.checkIssuer}, {"portal", c.checkPortal},
 	} {
 		found, err := x.look(ctx)
 		if err != nil {
@@ -162,7 +162,7 @@ func (c *serveConfig) checkLogin(ctx context.Context) (string, error) {
 			}
 		}
 	}
-	login, err := upstream.New(c.upstreamConfig(rules), nil, nil)
+	login, err := upstream.New(c.Embedded.Login.upstreamConfig(c.issuer()+"/login/callback", rules), nil, nil)
 	if err != nil {
 		return "", err
 	}

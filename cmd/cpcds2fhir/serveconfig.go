@@ -40,6 +40,7 @@ type serveConfig struct {
 	} `yaml:"limits"`
 	Authorization authorizationConfig `yaml:"authorization"`
 	Embedded      embeddedConfig      `yaml:"authorization_server"`
+	Portal        portalConfig        `yaml:"portal"`
 
 	Audit string        `yaml:"audit"`
 	Stop  time.Duration `yaml:"stop"`
@@ -50,6 +51,8 @@ type serveConfig struct {
 	// signing in shows.
 	ready func(ctx context.Context, who *authorization, st store.Handle) error
 	demo  []site.Login
+
+	portal *sandboxPortal // its people, nil but in a sandbox
 }
 
 // fullServeConfig is a serve.yaml with all settings.
@@ -75,7 +78,8 @@ authorization_server:         # an authorization server of this program, with pa
                               # empty: SQLite, in the store's name with .accounts
     seal: ""                  # env:NAME or file:PATH of the key that seals private keys: 32 bytes in hexadecimal; empty: a file beside SQLite's
   missing_audience: false     # true: apps may leave aud out, which SMART demands
-  registration: false         # true: apps may register themselves (RFC 7591); 'client' approves them
+  registration: false         # true: apps may register themselves (RFC 7591); 'client' or staff of the portal approve them
+  request_log: 0              # requests a minute of an app that its developers can read (route, status, time; no value); 0: none
   life:
     code: 1m
     request: 30m              # how long members may take to sign in and decide
@@ -84,7 +88,7 @@ authorization_server:         # an authorization server of this program, with pa
     grace: 45s                # how long a refresh that is repeated gets the same answer; 0s: not at all
     idle: 15m                 # of a member's session without a request
     session: 8h               # of a member's session
-  agency: {name: "", aliases: [], website: "", contact: "", policy: "", notices: "", zone: "", logo: "", state: ""}   # what members and apps read; zone is that of dates, such as America/Denver; empty: UTC
+  agency: {name: "", aliases: [], website: "", contact: "", phone: "", tty: "", policy: "", notices: "", zone: "", logo: "", state: ""}   # what members and apps read; zone is that of dates, such as America/Denver; empty: UTC
   login:
     passwords: false          # true: logins of this server, for sandboxes; 'member link' makes them
     issuer: ""                # the identity provider of the state (OpenID Connect)
@@ -101,7 +105,7 @@ authorization_server:         # an authorization server of this program, with pa
     userinfo: false           # true: ask the provider for further claims
     rules: ""                 # file that says which member a person is
 
-authorization:                # another authorization server whose tokens open the API
+` + fullPortalConfig + `authorization:                # another authorization server whose tokens open the API
   issuer: ""                  # the authorization server, exactly as it names itself, such as https://login.example.org/oauth2/default
   audience: []                # what tokens must be for; empty: base
   member_claims: [patient, fhirUser]   # claims that say whose data a token opens: ID, Patient/ID or a URL that ends so; the first that is there
@@ -135,6 +139,7 @@ func defaultServe() *serveConfig {
 	c := &serveConfig{Store: "./fhir-store", Listen: "127.0.0.1:8080", Path: "/fhir", Memory: "512MiB", CARIN: "2.2.0", Updated: "commit", Stop: 10 * time.Second, Admin: "127.0.0.1:0", Log: "console"}
 	c.Authorization = defaultAuthorization()
 	c.Embedded = defaultEmbedded()
+	c.Portal = defaultPortal()
 	c.Limits.Rows, c.Limits.Included, c.Limits.Time, c.Limits.Parallel = 20_000, 1_000, 30*time.Second, 256
 	c.Limits.Client, c.Limits.Member = 60_000, 1_200
 	return c
@@ -179,6 +184,9 @@ func (c *serveConfig) check() error {
 		return err
 	}
 	if err := c.Embedded.check(c); err != nil {
+		return err
+	}
+	if err := c.Portal.check(c); err != nil {
 		return err
 	}
 	for _, p := range append([]string{c.Path}, c.Aliases...) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"cpcds2fhir/internal/accounts"
 	"cpcds2fhir/internal/api"
 	"cpcds2fhir/internal/audit"
+	"cpcds2fhir/internal/portal"
+	"cpcds2fhir/internal/site/frame"
 	"cpcds2fhir/internal/smart/authserver"
 )
 
@@ -22,6 +25,7 @@ type embeddedConfig struct {
 	Accounts        accountsConfig `yaml:"accounts"`
 	MissingAudience bool           `yaml:"missing_audience"`
 	Registration    bool           `yaml:"registration"`
+	RequestLog      int            `yaml:"request_log"`
 
 	Life struct {
 		Code    time.Duration `yaml:"code"`
@@ -42,29 +46,13 @@ type agencyConfig struct {
 	Aliases []string `yaml:"aliases"`
 	Website string   `yaml:"website"`
 	Contact string   `yaml:"contact"`
+	Phone   string   `yaml:"phone"`
+	TTY     string   `yaml:"tty"`
 	Policy  string   `yaml:"policy"`
 	Logo    string   `yaml:"logo"`
 	State   string   `yaml:"state"`
 	Notices string   `yaml:"notices"`
 	Zone    string   `yaml:"zone"`
-}
-
-// loginConfig says how members sign in.
-type loginConfig struct {
-	Passwords  bool          `yaml:"passwords"`
-	Issuer     string        `yaml:"issuer"`
-	Client     string        `yaml:"client"`
-	Secret     secret        `yaml:"secret"`
-	Key        secret        `yaml:"key"`
-	KeyID      string        `yaml:"key_id"`
-	Scopes     []string      `yaml:"scopes"`
-	Prompt     string        `yaml:"prompt"`
-	MaxAge     time.Duration `yaml:"max_age"`
-	LevelClaim string        `yaml:"level_claim"`
-	Levels     []string      `yaml:"levels"`
-	AnyLevel   bool          `yaml:"any_level"`
-	UserInfo   bool          `yaml:"userinfo"`
-	Rules      string        `yaml:"rules"`
 }
 
 func defaultEmbedded() (c embeddedConfig) {
@@ -149,6 +137,10 @@ type embedded struct {
 	server   *authserver.Server
 	https    bool
 	pages    map[string]http.Handler // by path, those of a folder with a slash at the end
+	assets   *frame.Assets
+	requests *clientLog     // nil if none is kept
+	portal   *portal.Portal // nil if there is none
+	closed   func() error   // closes what only the portal uses
 }
 
 // startEmbedded makes the authorization server. Base must be set.
@@ -161,20 +153,37 @@ func (c *serveConfig) startEmbedded(ctx context.Context, l *audit.Log, status *s
 	if err := a.EnsureKeys(ctx); err != nil {
 		return nil, environmentf("make keys: %w", err)
 	}
-	e := &embedded{accounts: a, https: strings.HasPrefix(c.issuer(), "https:"), pages: map[string]http.Handler{}}
+	e := &embedded{accounts: a, https: strings.HasPrefix(c.issuer(), "https:"), pages: map[string]http.Handler{}, closed: func() error { return nil }}
+	if e.assets, err = c.look(); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	e.requests = newClientLog(ctx, a, own.RequestLog, log)
 	config := &authserver.Config{
 		Accounts: a, Issuer: c.issuer(), FHIRBase: strings.TrimSuffix(c.Base, "/"), MissingAudience: own.MissingAudience,
 		CodeFor: own.Life.Code, RequestFor: own.Life.Request, AccessFor: own.Life.Access, ServiceFor: own.Life.Service, Grace: own.Life.Grace,
-		Registration: own.Registration,
-		Brand:        authserver.Brand{Name: own.Agency.Name, Aliases: own.Agency.Aliases, Website: own.Agency.Website, Logo: own.Agency.Logo, State: own.Agency.State, Modified: time.Now()},
+		Registration: own.Registration, Production: c.Portal.Enabled && c.portal == nil,
+		Brand: authserver.Brand{Name: own.Agency.Name, Aliases: own.Agency.Aliases, Website: own.Agency.Website, Logo: own.Agency.Logo, State: own.Agency.State, Modified: time.Now()},
 		Events: authserver.Events{
 			Happened: func(x *authserver.Event) error {
 				status.decided(x.Action, "")
-				return auditEvent(l, x)
+				if err := auditEvent(l, x); err != nil {
+					return err
+				}
+				e.requests.happened(x.Client, x.Action)
+				return nil
 			},
 			Refused: func(endpoint, client, code, reason string) {
 				status.decided("refused", code)
+				e.requests.refused(client, endpoint, code, reason)
 				log.Info("refused", zap.String("endpoint", endpoint), zap.String("client", client), zap.String("code", code), zap.String("reason", reason))
+			},
+			Registered: func(client string) {
+				if e.portal == nil {
+					return
+				}
+				if err := e.portal.Registered(ctx, client); err != nil { // a job of the portal finds it too
+					log.Warn("an app has registered itself and is not in the queue yet", zap.String("client", client), zap.String("error", message(err)))
+				}
 			},
 			Failed: func(endpoint string, err error) {
 				log.Error("failed", zap.String("endpoint", endpoint), zap.String("error", message(err)))
@@ -189,6 +198,11 @@ func (c *serveConfig) startEmbedded(ctx context.Context, l *audit.Log, status *s
 	}
 	for _, path := range e.server.Paths() {
 		e.pages[path] = e.server
+	}
+	if c.Portal.Enabled {
+		if err := e.startPortal(ctx, c, l, status, log); err != nil {
+			return nil, errors.Join(err, a.Close())
+		}
 	}
 	go e.expire(ctx, log)
 	return e, nil

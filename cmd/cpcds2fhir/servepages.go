@@ -17,6 +17,7 @@ import (
 	"cpcds2fhir/internal/api"
 	"cpcds2fhir/internal/audit"
 	upstream "cpcds2fhir/internal/identity" // identity is this program's key of ids
+	"cpcds2fhir/internal/portal/forms"
 	"cpcds2fhir/internal/site"
 	"cpcds2fhir/internal/store"
 )
@@ -29,7 +30,7 @@ func (e *embedded) servePages(ctx context.Context, c *serveConfig, st store.Hand
 		return usagef("authorization_server.agency.zone %q: use a name such as America/Denver", own.Agency.Zone)
 	}
 	config := &site.Config{
-		Accounts: e.accounts, Pages: e.server, Issuer: c.issuer(), Name: own.Agency.Name, Contact: own.Agency.Contact, Policy: own.Agency.Policy,
+		Accounts: e.accounts, Pages: e.server, Issuer: c.issuer(), Name: c.agencyName(), Contact: own.Agency.Contact, Phone: own.Agency.Phone, TTY: own.Agency.TTY, Policy: own.Agency.Policy,
 		Passwords: own.Login.Passwords, Demo: c.demo, Idle: own.Life.Idle, Absolute: own.Life.Session,
 		Member: func(ctx context.Context, patient string) (name, born string, err error) {
 			return memberNamed(ctx, st, patient)
@@ -37,7 +38,7 @@ func (e *embedded) servePages(ctx context.Context, c *serveConfig, st store.Hand
 		Read: func(_ context.Context, user, client, patient string) (time.Time, map[string]int, error) {
 			return read.of(client, user, patient)
 		},
-		Access: own.Life.Access, Notices: own.Agency.Notices, Zone: zone,
+		Access: own.Life.Access, Notices: own.Agency.Notices, Zone: zone, Assets: e.assets,
 		Events: site.Events{
 			SignedIn: func(user, level string) {
 				status.decided("login", "")
@@ -62,8 +63,18 @@ func (e *embedded) servePages(ctx context.Context, c *serveConfig, st store.Hand
 			},
 		},
 	}
-	if config.Name == "" {
-		config.Name = "Patient Access"
+	if p := e.portal; p != nil {
+		config.Forms = p.Forms
+		config.Complain = func(ctx context.Context, client, _ string, answers map[string][]string, language string, confirmed bool) (string, error) {
+			t, err := p.File(ctx, forms.Complaint, answers, "", client, language, confirmed)
+			if err != nil {
+				return "", err
+			}
+			return t.ID, nil
+		}
+		if p.Rules.Directory {
+			config.Directory = "/apps-directory"
+		}
 	}
 	login, err := c.upstream(ctx, e.accounts, st, read.log, status, log)
 	if err != nil {
@@ -78,7 +89,7 @@ func (e *embedded) servePages(ctx context.Context, c *serveConfig, st store.Hand
 	}
 	e.server.Explain = s.Explain
 	pages := s.Handler()
-	for _, path := range []string{"/login", "/login/", "/consent", "/apps", "/apps/", "/logout", "/static/"} {
+	for _, path := range []string{"/login", "/login/", "/consent", "/apps", "/apps/", "/choose-an-app", "/logout", "/static/"} {
 		e.pages[path] = pages
 	}
 	return nil
@@ -99,7 +110,7 @@ func (c *serveConfig) upstream(ctx context.Context, a *accounts.Accounts, st sto
 			log.Error("audit", zap.String("error", message(err)))
 		}
 	}
-	config := c.upstreamConfig(rules)
+	config := own.upstreamConfig(c.issuer()+"/login/callback", rules)
 	config.Events = upstream.Events{
 		Refused: func(code, rule, user string) {
 			status.decided("login-refused", code)
@@ -132,25 +143,6 @@ func (c *serveConfig) upstream(ctx context.Context, a *accounts.Accounts, st sto
 		go members.learn(ctx, log)
 	}
 	return login, nil
-}
-
-// upstreamConfig is how the identity provider is reached.
-func (c *serveConfig) upstreamConfig(rules []upstream.Rule) *upstream.Config {
-	own := &c.Embedded.Login
-	config := &upstream.Config{
-		Issuer: own.Issuer, ClientID: own.Client, KeyID: own.KeyID, RedirectURL: c.issuer() + "/login/callback", Scopes: own.Scopes, Prompt: own.Prompt,
-		MaxAge: own.MaxAge, LevelClaim: own.LevelClaim, Levels: own.Levels, AnyLevel: own.AnyLevel, UserInfo: own.UserInfo, Rules: rules,
-	}
-	if own.Secret != "" {
-		config.Secret = own.Secret.read
-	}
-	if own.Key != "" {
-		config.Key = func() ([]byte, error) {
-			text, err := own.Key.read()
-			return []byte(text), err
-		}
-	}
-	return config
 }
 
 // memberNamed reads who a member is, as the API shows the Patient.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"strconv"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ type serveStatus struct {
 	bytes    prometheus.Counter
 	owner    prometheus.Gauge
 	accounts *prometheus.CounterVec
+	steps    *prometheus.CounterVec // of the portal
 
 	mu               sync.Mutex
 	accepts, stalled bool
@@ -36,7 +38,8 @@ func newServeStatus() *serveStatus {
 	}
 	s.accounts = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cpcds2fhir_authorization_events_total",
 		Help: "What the authorization server and its pages did, by event; for refusals with their code."}, []string{"event", "code"})
-	s.registry.MustRegister(s.accounts, s.requests, s.took, s.bytes, s.owner, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.steps = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cpcds2fhir_portal_events_total", Help: "Steps in the developers' portal, and mails, by action."}, []string{"action"})
+	s.registry.MustRegister(s.steps, s.accounts, s.requests, s.took, s.bytes, s.owner, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return s
 }
 
@@ -48,6 +51,36 @@ func (s *serveStatus) answered(a *api.Answer) {
 
 // decided counts an event of the authorization server. The code is "" but for refusals.
 func (s *serveStatus) decided(event, code string) { s.accounts.WithLabelValues(event, code).Inc() }
+
+// happened counts a step in the portal.
+func (s *serveStatus) happened(action string) { s.steps.WithLabelValues(action).Inc() }
+
+// portal lets metrics say what there is in the portal, as count says when they are asked for.
+func (s *serveStatus) portal(count func(context.Context) (map[string]int, error)) {
+	s.registry.MustRegister(&portalItems{count: count,
+		items: prometheus.NewDesc("cpcds2fhir_portal_items", "What there is in the developers' portal: applications by kind and state, overdue ones, open requests for support, mails.", []string{"kind"}, nil)})
+}
+
+// portalItems asks the portal what there is, each time that somebody asks for metrics.
+type portalItems struct {
+	count func(context.Context) (map[string]int, error)
+	items *prometheus.Desc
+}
+
+func (p *portalItems) Describe(to chan<- *prometheus.Desc) { to <- p.items }
+
+func (p *portalItems) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	counts, err := p.count(ctx)
+	if err != nil {
+		to <- prometheus.NewInvalidMetric(p.items, err)
+		return
+	}
+	for kind, n := range counts {
+		to <- prometheus.MustNewConstMetric(p.items, prometheus.GaugeValue, float64(n), kind)
+	}
+}
 
 // own notes whether this process owns the store, which answers then.
 func (s *serveStatus) own(is bool) {

@@ -53,27 +53,14 @@ func (m *mismatch) Error() string {
 }
 
 // stranger is the mismatch error for a state folder whose target is gone or was replaced.
-func (j *job) stranger(said string) error {
+func (j *job) stranger(said string) error { return strangerTo(j.target, said) }
+
+func strangerTo(t target, said string) error {
 	does := "renames that state folder, with its rejects, and loads from the beginning; --state DIR names another one"
-	if j.target.appends() {
+	if t.appends() {
 		does = "renames both and loads from the beginning"
 	}
 	return &mismatch{said, does}
-}
-
-// checkBefore detects a missing store before a new one is made in its place.
-func (j *job) checkBefore() error {
-	if j.target.kind != "store" {
-		return nil
-	}
-	note, err := readTargetNote(j.state)
-	if err != nil || note == nil {
-		return err
-	}
-	if _, err := os.Stat(j.target.dir); errors.Is(err, fs.ErrNotExist) {
-		return j.stranger(fmt.Sprintf("the store %s is gone, but its state folder %s is still there", j.target.dir, j.state))
-	}
-	return nil
 }
 
 // checkStore compares an open store with the state folder.
@@ -88,25 +75,29 @@ func (j *job) checkStore(l *storeloader.Loader) error {
 	}
 	switch {
 	case note != nil && note.Identity != l.Identity(), note == nil && finished && l.Fresh():
-		return j.stranger(fmt.Sprintf("the state folder %s belongs to a different store than %s", j.state, j.target.dir))
+		return j.stranger(fmt.Sprintf("the state folder %s belongs to a different store than %s", j.state, j.target.place()))
 	case note == nil && !begun && !j.forgetting:
 		there, err := l.Begun()
 		if err != nil {
 			return err
 		}
 		if there {
-			return &mismatch{fmt.Sprintf("the store %s has loads that are missing from the state folder %s: the state was lost, or --state names another one", j.target.dir, j.state),
+			return &mismatch{fmt.Sprintf("the store %s has loads that are missing from the state folder %s: the state was lost, or --state names another one", j.target.place(), j.state),
 				"reads the extract again from the beginning, which leaves what the store already has unchanged; rejects of earlier loads stay lost, and claims need the small tables again"}
 		}
 	}
 	if note != nil {
 		return nil
 	}
-	text, err := json.MarshalIndent(targetNote{j.target.String(), l.Identity()}, "", "  ")
+	return (&targetNote{j.target.String(), l.Identity()}).write(j.state)
+}
+
+func (n *targetNote) write(state string) error {
+	text, err := json.MarshalIndent(n, "", "  ")
 	if err != nil {
 		return err
 	}
-	return statefile.Write(filepath.Join(j.state, targetNoteFile), text)
+	return statefile.Write(filepath.Join(state, targetNoteFile), text)
 }
 
 // startOver makes target and state match again after a mismatch if the user asked for it, and
@@ -123,7 +114,7 @@ func (j *job) startOver(cause error, replay bool) error {
 	case errors.As(cause, &gone):
 		cause = j.stranger(gone.Error())
 	case errors.As(cause, &altered):
-		cause = j.stranger(fmt.Sprintf("%s was changed since it was written: %s", j.target.dir, altered))
+		cause = j.stranger(fmt.Sprintf("%s was changed since it was written: %s", j.target.place(), altered))
 	case !errors.As(cause, &m):
 		return cause
 	}
@@ -137,8 +128,8 @@ func (j *job) startOver(cause error, replay bool) error {
 	if err := setAside("state folder", j.state); err != nil {
 		return err
 	}
-	if j.target.appends() {
-		return setAside("folder", j.target.dir)
+	if t, ok := j.target.(ndjsonTarget); ok {
+		return setAside("folder", t.dir)
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -14,8 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"cpcds2fhir/internal/store"
-	"cpcds2fhir/loaders/ndjson"
-	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/fhir"
 )
 
@@ -157,93 +154,4 @@ func indented(w io.Writer, raw []byte) error {
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	return e.Encode(json.RawMessage(raw))
-}
-
-const exportForm = "ndjson:DIR[?compress=zstd|gzip]"
-
-func newStoreExport(dir *string) *cobra.Command {
-	return &cobra.Command{
-		Use:   "export ndjson:DIR[?compress=zstd|gzip]",
-		Short: "Write every current resource to NDJSON files, sorted by type and id",
-		Example: `  cpcds2fhir store export 'ndjson:./export?compress=zstd'
-  cpcds2fhir store export --store /data/fhir-store ndjson:/data/export`,
-		Args: needs("a folder as "+exportForm, false),
-
-		ValidArgsFunction: cobra.FixedCompletions([]string{"ndjson:"}, cobra.ShellCompDirectiveNoSpace),
-		RunE: func(c *cobra.Command, args []string) error {
-			t, err := parseTargetOf("export to", args[0], exportForm)
-			if err != nil {
-				return err
-			}
-			if t.kind != "ndjson" {
-				return usagef("export to %q: use %s", args[0], exportForm)
-			}
-			if err := folder("export to "+args[0], t.dir); err != nil {
-				return err
-			}
-			s, _, err := openNamed(*dir)
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			return export(c, s, t)
-		},
-	}
-}
-
-// export writes the store through the NDJSON loader, one lane per type.
-func export(c *cobra.Command, s store.Handle, t target) error {
-	switch entries, err := os.ReadDir(t.dir); {
-	case len(entries) > 0:
-		return environmentf("folder %s is not empty; export into an empty or new folder", t.dir)
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("read the folder of the export: %w", err)
-	}
-	state, err := os.MkdirTemp("", "cpcds2fhir-")
-	if err != nil {
-		return fmt.Errorf("create a folder for the export: %w", err)
-	}
-	defer os.RemoveAll(state)
-	l, err := ndjson.Open(t.dir, ndjson.Options{Compress: t.compress, Run: "export", State: state, TransactionTime: transactionTime})
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	ctx := c.Context()
-	total := new(pipeline.Account)
-	for typ := range fhir.NumTypes {
-		lane := "export-" + strings.ToLower(typ.String())
-		var b fhir.Batch
-		done := false // a lane that is done starts no further part
-		seal := func(outcomes []pipeline.Outcome) (pipeline.Checkpoint, error) {
-			total.Resources[typ].Created += int64(len(outcomes))
-			return pipeline.Checkpoint{Done: done}, nil
-		}
-		for e, err := range s.Export(c.Context(), typ) {
-			if err != nil {
-				return err
-			}
-			b.Add(&fhir.Resource{Type: typ, ID: e.ID, LastUpdated: e.LastUpdated, JSON: e.JSON})
-			if b.Size() > 4<<20 {
-				if err := l.Load(ctx, lane, &b, seal); err != nil {
-					return err
-				}
-				b.Reset()
-			}
-		}
-		if done = true; b.Len()+int(total.Resources[typ].Created) > 0 {
-			if err := l.Load(ctx, lane, &b, seal); err != nil {
-				return err
-			}
-		}
-	}
-	if err := l.Finish(ctx, total); err != nil {
-		return err
-	}
-	var n int64
-	for _, r := range total.Resources {
-		n += r.Created
-	}
-	fmt.Fprintf(c.OutOrStdout(), "%s written to %s\n", many(n, "resource"), t.dir)
-	return nil
 }

@@ -72,7 +72,7 @@ func wrote(ledger map[string]*pipeline.Account, run string) (n int64) {
 
 // rollback undoes a run.
 func (x *correction) rollback(ctx context.Context, run, output string) error {
-	t := target{kind: "store", dir: strings.TrimPrefix(*x.flags.store, "store:")}
+	t := storeTarget{strings.TrimPrefix(*x.flags.store, "store:")}
 	state := t.state(x.flags.state)
 	ledger, err := storeloader.Ledger(x.store)
 	if err != nil {

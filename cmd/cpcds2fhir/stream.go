@@ -90,7 +90,7 @@ type streamSetup struct {
 func (c *streamConfig) setUp() (*streamSetup, error) {
 	s := &streamSetup{streamConfig: c, log: newLog(c.Log), status: newStreamStatus()}
 	var err error
-	if s.target, err = parseTargetOf("to", c.To, "store:DIR or ndjson:DIR[?compress=zstd|gzip]"); err != nil {
+	if s.target, err = parseTargetOf("to", c.To, allTargets); err != nil {
 		return nil, err
 	}
 	s.state = c.streamState(s.target)
@@ -269,7 +269,7 @@ func runStream(ctx context.Context, c *streamConfig) (err error) {
 		return err
 	}
 	defer stopHTTP()
-	t, err := s.openTarget(ctx)
+	t, err := s.target.stream(ctx, s)
 	if err != nil {
 		return err
 	}

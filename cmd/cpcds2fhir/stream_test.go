@@ -46,6 +46,7 @@ func TestStream(t *testing.T) {
 		{"check", testStreamCheck},
 		{"refused", testStreamRefused},
 		{"files", testStreamFiles},
+		{"server", testStreamServer},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			switch tt.name {
@@ -1102,7 +1103,7 @@ func testStreamRefused(t *testing.T, b *streamBench) {
 		{"brokers: [a]\ntopics: [{name: cpcds, format: registry}]\ngroup: g\nto: store:st\n", "registry.url"},
 		{"brokers: [a]\ntopics: [{name: cpcds, table: invoices}]\ngroup: g\nto: store:st\n", "invoices"},
 		{"brokers: [a]\ntopics: [cpcds]\ngroup: a/b\nto: store:st\n", "slash"},
-		{"brokers: [a]\ntopics: [cpcds]\ngroup: g\nto: 'fhir:out'\n", "store:DIR or ndjson:DIR"},
+		{"brokers: [a]\ntopics: [cpcds]\ngroup: g\nto: 'fhir:out'\n", "use the base URL of the server"},
 		{"brokers: [a]\ntopics: [cpcds]\ngroup: g\nto: somewhere\n", "somewhere"},
 		{"brokers: [a\n", "1:"},
 	} {

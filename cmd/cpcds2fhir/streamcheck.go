@@ -63,6 +63,19 @@ func checkStream(ctx context.Context, c *streamConfig, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "layout    %s\n", s.layout.Name)
+	if t, ok := s.target.(serverTarget); ok {
+		server, err := s.serverWork(t).connect(ctx)
+		if err != nil {
+			return err
+		}
+		if t.bulk && server.Settings().Import == "" && s.Stage.Start["kind"] == "" {
+			return usagef("to: %s: the server has no bulk import; use fhir:%s", t, t.url)
+		}
+		fmt.Fprintf(out, "server    %s\n", describeSoftware(server.probe))
+		for _, n := range server.probe.Notes {
+			fmt.Fprintf(out, "          %s\n", n)
+		}
+	}
 	at, err := s.positions(ctx)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
 
+	"cpcds2fhir/internal/fhirclient"
 	"cpcds2fhir/pipeline/kafkaio"
 	"cpcds2fhir/schemas/cpcds"
 )
@@ -39,6 +41,13 @@ type streamConfig struct {
 	MaxRejects string        `yaml:"max_rejects"`
 	Recreated  string        `yaml:"recreated"`
 	Gap        string        `yaml:"gap"`
+
+	Server fhirclient.Config `yaml:"server"`
+	Stage  struct {
+		URL    string            `yaml:"url"`
+		Listen string            `yaml:"listen"`
+		Start  map[string]string `yaml:"start"`
+	} `yaml:"stage"`
 
 	DeadLetters struct {
 		Topic       string `yaml:"topic"`
@@ -149,6 +158,9 @@ func readStream(path string) (*streamConfig, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	if err := c.Server.Check(); err != nil {
+		return nil, usagef("%s", atSetting(path, text, "server", err))
+	}
 	return c, nil
 }
 
@@ -156,7 +168,7 @@ func readStream(path string) (*streamConfig, error) {
 // cannot read, and names Go's types.
 func describeYAML(text []byte, err error) string {
 	message := yaml.FormatError(err, false, false)
-	if !strings.Contains(message, "duration") && !strings.Contains(message, "streamConfig") {
+	if !strings.Contains(message, "duration") && !strings.Contains(message, "Go struct field") && !strings.Contains(message, "streamConfig") {
 		return message
 	}
 	if _, value, ok := strings.Cut(message, `invalid duration "`); ok {
@@ -168,7 +180,33 @@ func describeYAML(text []byte, err error) string {
 		}
 	}
 	position, _, _ := strings.Cut(message, "]")
-	return strings.TrimPrefix(position+"] ", "] ") + "a value has the wrong type: a duration needs a unit such as 30s or 24h"
+	return strings.TrimPrefix(position+"] ", "] ") + "a value has the wrong type: " + expected(message)
+}
+
+// expected says what a value should have been, from the Go type that a message of the parser names.
+func expected(message string) string {
+	at := strings.LastIndex(message, "of type ")
+	if at < 0 {
+		return "a duration needs a unit such as 30s or 24h"
+	}
+	name, _, _ := strings.Cut(message[at+len("of type "):], "\n")
+	switch name = strings.TrimSpace(name); {
+	case strings.HasPrefix(name, "int"), strings.HasPrefix(name, "uint"):
+		return "it must be a whole number"
+	case strings.HasPrefix(name, "float"):
+		return "it must be a number"
+	case name == "bool":
+		return "it must be true or false"
+	case name == "string":
+		return "it must be a text"
+	case strings.HasPrefix(name, "[]"):
+		return "it must be a list"
+	case strings.HasPrefix(name, "map["):
+		return "it must have keys and values"
+	case strings.HasSuffix(name, "Duration"):
+		return "a duration needs a unit such as 30s or 24h"
+	}
+	return "it must have keys of its own"
 }
 
 func (c *streamConfig) check() error {
@@ -244,8 +282,32 @@ func (c *streamConfig) check() error {
 			return usagef("%s must be more than 0", key)
 		}
 	}
+	if err := c.checkServer(); err != nil {
+		return err
+	}
 	return errors.Join(c.SASL.Username.check("sasl.username"), c.SASL.Password.check("sasl.password"), c.Registry.Username.check("registry.username"),
 		c.Registry.Password.check("registry.password"), c.Registry.Token.check("registry.token"))
+}
+
+// checkServer refuses settings of a server for a target that is none.
+func (c *streamConfig) checkServer() error {
+	t, err := parseTargetOf("to", c.To, allTargets)
+	if err != nil {
+		return err
+	}
+	s, ok := t.(serverTarget)
+	if ok {
+		if err := s.permitted(&c.Server); err != nil {
+			return err
+		}
+	}
+	if !ok && !reflect.DeepEqual(c.Server, fhirclient.Config{}) {
+		return usagef("server has settings, but to is %q, which is no server", c.To)
+	}
+	if !s.bulk && (c.Stage.URL != "" || c.Stage.Listen != "" || len(c.Stage.Start) > 0) {
+		return usagef("stage is for to: import:URL; to is %q", c.To)
+	}
+	return nil
 }
 
 // deadTopic is the topic of dead letters.
@@ -291,7 +353,7 @@ topics: [cpcds]               # names, or for example
                               # quiet: how long no line was published when the claim is complete, 2s
                               # format: json, or registry for Avro, Protobuf and JSON with the id of a schema
 group: cpcds2fhir             # consumer group; the target keeps a position for each group and partition
-to: store:./fhir-store        # the target: store:DIR or ndjson:DIR[?compress=zstd|gzip]
+to: store:./fhir-store        # the target: store:DIR, ndjson:DIR[?compress=zstd|gzip], fhir:URL or import:URL
 
 layout: cpcds                 # built-in name or file; it reads a message as it reads a row with these columns
 carin: 2.2.0                  # release of the CARIN guide: 2.2.0 or 2.0.0
@@ -310,6 +372,9 @@ window: 1h                    # accounts and manifests are kept for each window,
 max_rejects: ""               # N or P%: stop if more records of a window are rejected
 recreated: stop               # stop or restart if a topic was made anew under its name
 gap: stop                     # stop or skip if messages are gone that were never loaded
+
+server: {}                    # of fhir:URL and import:URL: the keys that 'cpcds2fhir server probe --print-config' prints
+stage: {url: "", listen: ""}  # of import:URL: where the server finds the files, as --stage and --listen of 'load'; start: as --import-with
 
 dead_letters:
   topic: ""                   # empty: the first topic with .dlq; it is created if it does not exist

@@ -13,18 +13,10 @@ import (
 	"cpcds2fhir/loaders/ndjson"
 )
 
-// testStreamFiles streams into NDJSON files. The process is killed now and then; the folder has what a
-// batch load writes, and agrees with the accounts.
-func testStreamFiles(t *testing.T, b *streamBench) {
-	s := b.test(t)
-	s.publish("--partitions", "3")
-	dir := filepath.Join(s.dir, "out")
-	s.store = dir // whose state folder has the manifests
-	text := fmt.Sprintf("brokers: [%s]\ntopics: [%s]\ngroup: %s\nto: ndjson:%s\n%s", s.addr, s.topic, s.group, dir, quick)
-	if err := os.WriteFile(s.yaml, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for i := range 4 {
+// killedNowAndThen runs the stream so many times, and kills it each time after more is committed.
+func (s *streamTest) killedNowAndThen(t *testing.T, times int) {
+	t.Helper()
+	for i := range times {
 		d := s.stream()
 		eventually(t, "something is committed", func() bool {
 			for _, at := range s.committed() {
@@ -36,6 +28,20 @@ func testStreamFiles(t *testing.T, b *streamBench) {
 		})
 		d.kill()
 	}
+}
+
+// testStreamFiles streams into NDJSON files. The process is killed now and then; the folder has what a
+// batch load writes, and agrees with the accounts.
+func testStreamFiles(t *testing.T, b *streamBench) {
+	s := b.test(t)
+	s.publish("--partitions", "3")
+	dir := filepath.Join(s.dir, "out")
+	s.store = dir // whose state folder has the manifests
+	text := fmt.Sprintf("brokers: [%s]\ntopics: [%s]\ngroup: %s\nto: ndjson:%s\n%s", s.addr, s.topic, s.group, dir, quick)
+	if err := os.WriteFile(s.yaml, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.killedNowAndThen(t, 4)
 	d := s.stream()
 	s.loaded(d)
 	if _, errs, code := s.do(t, "stream", "--config", s.yaml); code != exitEnvironment || !strings.Contains(errs, "another process is loading into this folder") {

@@ -102,14 +102,18 @@ which does the reading and is installed next to this one.`,
 // verifyInputs checks the targets before another program is started.
 func verifyInputs(args []string) ([]string, error) {
 	for _, arg := range args {
-		if !strings.HasPrefix(arg, "store:") && !strings.HasPrefix(arg, "ndjson:") {
+		kind, _, _ := strings.Cut(arg, ":")
+		if !slices.Contains([]string{"store", "ndjson", "fhir", "import"}, kind) || kind == arg {
 			continue
 		}
 		t, err := parseTargetOf("verify", arg, "store:DIR or ndjson:DIR, or name files")
 		if err != nil {
 			return nil, err
 		}
-		if err := folder("target "+arg, t.dir); err != nil {
+		if s, ok := t.(serverTarget); ok {
+			return nil, usagef("verify reads no servers; 'cpcds2fhir reconcile --to %s' compares one with what was loaded", s)
+		}
+		if err := folder("target "+arg, t.place()); err != nil {
 			return nil, err
 		}
 	}
@@ -120,7 +124,8 @@ func verifyInputs(args []string) ([]string, error) {
 func repeats(args []string) bool {
 	return slices.ContainsFunc(args, func(arg string) bool {
 		t, err := parseTarget(arg)
-		return err == nil && t.kind == "ndjson" && ndjson.Streamed(t.dir)
+		folder, ok := t.(ndjsonTarget)
+		return err == nil && ok && ndjson.Streamed(folder.dir)
 	})
 }
 

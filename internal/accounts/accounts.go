@@ -14,27 +14,28 @@ package accounts
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
+	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"time"
 
-	"github.com/pressly/goose/v3"
+	"cpcds2fhir/internal/database"
 )
 
 // Accounts is an open database. It is safe for concurrent use.
 type Accounts struct {
-	db     *sql.DB
-	seal   [32]byte
-	now    func() time.Time
-	schema *goose.Provider
-	find   *sql.Stmt     // an access token
-	writer chan struct{} // holds the one that writes (SQLite); nil for PostgreSQL
+	db   *database.DB
+	now  func() time.Time
+	find *sql.Stmt // an access token
 
-	mu    sync.Mutex
-	used  map[string]int64 // grants whose last use is not kept yet
-	stop  chan struct{}
-	ended sync.WaitGroup
+	mu          sync.Mutex
+	used        map[string]int64    // grants whose last use is not kept yet
+	secretsUsed map[secretKey]int64 // and secrets of clients
+	stop        chan struct{}
+	ended       sync.WaitGroup
 
 	closing sync.Once
 	closed  error
@@ -55,12 +56,18 @@ type Options struct {
 
 // Errors of this package that callers decide by. Others are faults of the database.
 var (
-	ErrNotFound = errors.New("there is no such record") // also if it has expired, was revoked or is disabled
-	ErrExists   = errors.New("there is one already")
-	ErrUsed     = errors.New("it was used before")                              // of what can be used once
+	ErrNotFound = database.ErrNotFound
+	ErrExists   = database.ErrExists
+	ErrUsed     = database.ErrUsed
+	ErrLocked   = database.ErrLocked
 	ErrReused   = errors.New("it was used again, so what it opened is revoked") // the revocation is committed
-	ErrLocked   = errors.New("it is locked for some time")
 )
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// schemaTable is where goose notes which migrations have run.
+const schemaTable = "accounts_schema"
 
 // Open opens a database and brings its schema up to date. The URL is sqlite:PATH (the file has mode 0600; it is
 // made if it is missing) or a postgres:// URL.
@@ -68,7 +75,48 @@ func Open(ctx context.Context, url string, o *Options) (*Accounts, error) {
 	return open(ctx, url, o, nil)
 }
 
-// Close closes the database, once what it has not yet kept of the use of grants is kept. An error says that it is
+// open opens a database. Tests wrap the connector, to make statements fail.
+func open(ctx context.Context, url string, o *Options, wrap func(driver.Connector) driver.Connector) (*Accounts, error) {
+	a := &Accounts{now: o.Now, used: map[string]int64{}, secretsUsed: map[secretKey]int64{}, stop: make(chan struct{})}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	var err error
+	if a.db, err = database.Open(url, &database.Options{Seal: o.Seal, Existing: o.Existing, Wrap: wrap}); err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
+	if err := a.begin(ctx, o.Existing); err != nil {
+		_ = a.db.Close() // the first error is the cause
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
+	a.ended.Add(1)
+	go a.noteUsed()
+	return a, nil
+}
+
+// begin brings the schema up to date and prepares what is asked for often.
+func (a *Accounts) begin(ctx context.Context, existing bool) error {
+	folder, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	if err := a.db.Migrate(ctx, folder, schemaTable); err != nil {
+		return err
+	}
+	if !existing {
+		if _, err := a.Secret(ctx, sealName); err != nil && !errors.Is(err, database.ErrSeal) { // Check says what is wrong with the seal
+			return err
+		}
+	}
+	a.find, err = a.db.PrepareContext(ctx, accessQuery)
+	return err
+}
+
+// Database is the database that the accounts are in, for packages that keep more in it, in tables of their own. It
+// is open as long as the accounts are.
+func (a *Accounts) Database() *database.DB { return a.db }
+
+// Close closes the database, once what it has not yet kept of the use of grants and secrets is kept. An error says that it is
 // not.
 func (a *Accounts) Close() error {
 	a.closing.Do(func() {
@@ -82,13 +130,10 @@ func (a *Accounts) Close() error {
 // Check fails if the database cannot be reached, or its schema is not that of this program, or Seal does not open
 // what is sealed in it.
 func (a *Accounts) Check(ctx context.Context) error {
-	if err := a.db.PingContext(ctx); err != nil {
-		return fmt.Errorf("accounts: %w", err)
-	}
-	if err := a.sameSchema(ctx); err != nil {
+	if err := a.db.Check(ctx); err != nil {
 		return err
 	}
-	names, err := column(ctx, a.db, `SELECT name FROM secrets ORDER BY name`)
+	names, err := database.Column(ctx, a.db, `SELECT name FROM secrets ORDER BY name`)
 	if err != nil {
 		return err
 	}
@@ -102,7 +147,8 @@ func (a *Accounts) Check(ctx context.Context) error {
 }
 
 // Expire deletes what has expired long enough ago that nobody asks for it: requests, codes, access tokens,
-// assertions, sessions, and apps that have registered themselves and were not approved for 60 days. Refresh tokens that were used stay as long as their grant: their reuse must be seen.
+// assertions, sessions, the log of apps' requests, and apps that have registered themselves and were not approved for
+// 60 days. Refresh tokens that were used stay as long as their grant: their reuse must be seen.
 func (a *Accounts) Expire(ctx context.Context) error {
 	now := a.now()
 	for _, e := range []struct {
@@ -117,6 +163,7 @@ func (a *Accounts) Expire(ctx context.Context) error {
 		{"access_tokens", "token_sum", "expires < $1", now},
 		{"sessions", "id_sum", "expires < $1", now},
 		{"assertions", "client, jti_sum", "expires < $1", now.Add(-time.Hour)}, // clocks of clients differ
+		{"client_requests", "client, at, id", "at < $1", now.Add(-KeepRequests)},
 		{"login_failures", "login", "last < $1", now.Add(-forgetFailures)},
 		{"signing_keys", "id", "removed <> 0 AND removed < $1", now.Add(-keepExpired)},
 
@@ -129,12 +176,15 @@ func (a *Accounts) Expire(ctx context.Context) error {
 		query := `DELETE FROM ` + e.table + ` WHERE (` + e.key + `) IN (SELECT ` + e.key + ` FROM ` + e.table + ` WHERE ` + e.where + ` LIMIT 1000)`
 		for n := int64(1000); n >= 1000; {
 			var err error
-			if n, err = a.change(ctx, query, millis(e.before)); err != nil {
+			if n, err = a.db.Change(ctx, query, database.Millis(e.before)); err != nil {
 				return err
 			}
 		}
 	}
-	_, err := a.change(ctx, `UPDATE refresh_tokens SET answer = '', repeats = 0 WHERE repeats > 0 AND repeats < $1`, millis(now))
+	if err := a.expireRequests(ctx); err != nil {
+		return err
+	}
+	_, err := a.db.Change(ctx, `UPDATE refresh_tokens SET answer = '', repeats = 0 WHERE repeats > 0 AND repeats < $1`, database.Millis(now))
 	return err
 }
 
@@ -144,3 +194,7 @@ const (
 	forgetFailures = 24 * time.Hour
 	keepHeld       = 60 * 24 * time.Hour // an app that has registered itself, and that nobody approves
 )
+
+// NewSecret makes what somebody else must not guess: a code, a token, the id of a session, the secret of a client. It is random,
+// of 256 bits, in 43 characters that need no escaping anywhere.
+func NewSecret() string { return database.NewSecret() }

@@ -3,66 +3,23 @@ package accounts
 import (
 	"context"
 	"crypto/rand"
-	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"cpcds2fhir/internal/database/databasetest"
+
 	"github.com/google/go-cmp/cmp"
 )
-
-// postgresEnv has the URL of a PostgreSQL server whose database this suite may make schemas in.
-const postgresEnv = "ACCOUNTS_POSTGRES"
 
 // each runs a test on a new database of each kind.
 func each(t *testing.T, test func(t *testing.T, address string)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) {
-		t.Parallel()
-		test(t, "sqlite:"+filepath.Join(t.TempDir(), "accounts #1?.db"))
-	})
-	t.Run("postgres", func(t *testing.T) {
-		t.Parallel()
-		test(t, postgresSchema(t))
-	})
-}
-
-// postgresSchema makes a schema, and drops it after the test.
-func postgresSchema(t *testing.T) string {
-	t.Helper()
-	server := os.Getenv(postgresEnv)
-	if server == "" {
-		t.Skip("set " + postgresEnv + " to the URL of a PostgreSQL server, or run .ci/postgres")
-	}
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := sql.Open("pgx", server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := "test_" + random()
-	if _, err := db.Exec("CREATE SCHEMA " + name); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if _, err := db.Exec("DROP SCHEMA " + name + " CASCADE"); err != nil {
-			t.Error(err)
-		}
-		db.Close()
-	})
-	q := u.Query()
-	q.Set("search_path", name)
-	u.RawQuery = q.Encode()
-	return u.String()
+	databasetest.Each(t, test)
 }
 
 // clock is one that stands still until it is told to go.
@@ -205,7 +162,7 @@ func (w *world) redeemed() (*Grant, *Tokens) {
 func (w *world) opens(token string) bool {
 	w.t.Helper()
 	_, err := w.Access(ctx, token)
-	if err != nil && err != ErrNotFound {
+	if err != nil && !errors.Is(err, ErrNotFound) {
 		w.t.Fatal(err)
 	}
 	return err == nil

@@ -10,16 +10,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cpcds2fhir/internal/database"
 )
 
 // tables are all of them.
 func tables(t testing.TB, a *Accounts) []string {
 	t.Helper()
 	query := `SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1`
-	if a.writer != nil {
+	if a.db.SQLite() {
 		query = `SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1`
 	}
-	names, err := column(ctx, a.db, query)
+	names, err := database.Column(ctx, a.db, query)
 	ok(t, err)
 	if len(names) < 15 {
 		t.Fatalf("there are %d tables", len(names))
@@ -32,7 +34,7 @@ func dump(t testing.TB, a *Accounts) string {
 	t.Helper()
 	var b strings.Builder
 	for _, table := range tables(t, a) {
-		rows, err := a.db.Query(`SELECT * FROM ` + table + ` ORDER BY 1, 2`)
+		rows, err := a.db.QueryContext(ctx, `SELECT * FROM `+table+` ORDER BY 1, 2`)
 		ok(t, err)
 		names, err := rows.Columns()
 		ok(t, err)
@@ -96,7 +98,7 @@ func TestNothingInTheDatabaseOpensAnything(t *testing.T) {
 		canary("seal", string(testSeal[:]))
 
 		places := map[string]string{"dump": dump(t, w.Accounts)}
-		if w.writer != nil {
+		if w.db.SQLite() {
 			path := strings.TrimPrefix(address, "sqlite:")
 			for _, end := range []string{"", "-wal"} {
 				b, err := os.ReadFile(path + end)
@@ -104,7 +106,7 @@ func TestNothingInTheDatabaseOpensAnything(t *testing.T) {
 				places["accounts.db"+end] = string(b)
 			}
 		}
-		if !strings.Contains(places["dump"], sum(second.Access)) || !strings.Contains(places["dump"], g.ID) {
+		if !strings.Contains(places["dump"], database.Sum(second.Access)) || !strings.Contains(places["dump"], g.ID) {
 			t.Fatal("the dump has not what it must have")
 		}
 		for name, value := range canaries {
@@ -133,7 +135,7 @@ func TestErrorsHaveNoValues(t *testing.T) {
 	ok(t, w.Redeem(ctx, c.Secret, k))
 	_, d := w.allow()
 	err := w.Redeem(ctx, d.Secret, k) // the same tokens twice are a fault of the caller
-	if err == nil || strings.Contains(err.Error(), k.Access) || strings.Contains(err.Error(), sum(k.Access)) {
+	if err == nil || strings.Contains(err.Error(), k.Access) || strings.Contains(err.Error(), database.Sum(k.Access)) {
 		t.Errorf("got %v", err)
 	}
 	ok(t, w.Redeem(ctx, d.Secret, w.tokens())) // the code was not used

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"cpcds2fhir/internal/database"
 )
 
 // Request is an authorization request that waits for somebody to sign in and decide.
@@ -39,6 +41,9 @@ type Grant struct {
 	Expires  time.Time // the member allowed it until then
 	Revoked  time.Time // zero if it is not
 	LastUsed time.Time // of a token of it, to the minute; zero if never
+
+	// Receipt is kept by Approve, unless it is nil. Other methods do not fill it: Accounts.Receipt reads it.
+	Receipt *Receipt
 }
 
 // Code is what an app redeems for tokens.
@@ -59,15 +64,15 @@ func (a *Accounts) AddRequest(ctx context.Context, r *Request) error {
 	if k.Created.IsZero() {
 		k.Created = a.now()
 	}
-	about, err := encode(requestAbout{
+	about, err := database.Encode(requestAbout{
 		Client: k.Client, RedirectURI: k.RedirectURI, Scopes: k.Scopes, State: []byte(k.State), Nonce: []byte(k.Nonce),
-		Challenge: k.Challenge, Utah: k.Utah, Audience: k.Audience, AuthAfter: millis(k.AuthAfter),
+		Challenge: k.Challenge, Utah: k.Utah, Audience: k.Audience, AuthAfter: database.Millis(k.AuthAfter),
 	})
 	if err != nil {
 		return err
 	}
-	n, err := a.change(ctx, `INSERT INTO requests (id_sum, user_id, decided, about, created, expires) VALUES ($1, $2, 0, $3, $4, $5)
-		ON CONFLICT (id_sum) DO NOTHING`, sum(k.ID), k.User, about, millis(k.Created), millis(k.Expires))
+	n, err := a.db.Change(ctx, `INSERT INTO requests (id_sum, user_id, decided, about, created, expires) VALUES ($1, $2, 0, $3, $4, $5)
+		ON CONFLICT (id_sum) DO NOTHING`, database.Sum(k.ID), k.User, about, database.Millis(k.Created), database.Millis(k.Expires))
 	if err == nil && n == 0 {
 		return ErrExists
 	}
@@ -93,32 +98,32 @@ type requestAbout struct {
 func (a *Accounts) Request(ctx context.Context, id string) (*Request, error) {
 	var user, about string
 	var decided, created, expires int64
-	if err := a.db.QueryRowContext(ctx, `SELECT user_id, decided, about, created, expires FROM requests WHERE id_sum = $1`, sum(id)).
+	if err := a.db.QueryRowContext(ctx, `SELECT user_id, decided, about, created, expires FROM requests WHERE id_sum = $1`, database.Sum(id)).
 		Scan(&user, &decided, &about, &created, &expires); err != nil {
-		return nil, fault(err)
+		return nil, database.Fault(err)
 	}
 	switch {
 	case decided != 0:
 		return nil, ErrUsed
-	case expires <= millis(a.now()):
+	case expires <= database.Millis(a.now()):
 		return nil, ErrNotFound
 	}
 	var k requestAbout
-	if err := decode(about, &k); err != nil {
+	if err := database.Decode(about, &k); err != nil {
 		return nil, err
 	}
 	return &Request{
 		ID: id, Client: k.Client, RedirectURI: k.RedirectURI, Scopes: k.Scopes, State: string(k.State), Nonce: string(k.Nonce),
-		Challenge: k.Challenge, Utah: k.Utah, Audience: k.Audience, AuthAfter: instant(k.AuthAfter), User: user, Created: instant(created), Expires: instant(expires),
+		Challenge: k.Challenge, Utah: k.Utah, Audience: k.Audience, AuthAfter: database.Instant(k.AuthAfter), User: user, Created: database.Instant(created), Expires: database.Instant(expires),
 	}, nil
 }
 
 // AssignRequest notes who decides a request: the first one who signed in for it. It fails with ErrUsed if
 // somebody else does, or it was decided, and with ErrNotFound if it is gone.
 func (a *Accounts) AssignRequest(ctx context.Context, id, user string) error {
-	return a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		n, err := change(ctx, tx, `UPDATE requests SET user_id = $1 WHERE id_sum = $2 AND decided = 0 AND expires > $3 AND (user_id = '' OR user_id = $1)`,
-			user, sum(id), millis(a.now()))
+	return a.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		n, err := database.Change(ctx, tx, `UPDATE requests SET user_id = $1 WHERE id_sum = $2 AND decided = 0 AND expires > $3 AND (user_id = '' OR user_id = $1)`,
+			user, database.Sum(id), database.Millis(a.now()))
 		if err != nil || n == 1 {
 			return err
 		}
@@ -129,10 +134,10 @@ func (a *Accounts) AssignRequest(ctx context.Context, id, user string) error {
 // whyNot says why a request cannot be decided.
 func (a *Accounts) whyNot(ctx context.Context, tx *sql.Tx, id string) error {
 	var decided, expires int64
-	if err := tx.QueryRowContext(ctx, `SELECT decided, expires FROM requests WHERE id_sum = $1`, sum(id)).Scan(&decided, &expires); err != nil {
-		return fault(err)
+	if err := tx.QueryRowContext(ctx, `SELECT decided, expires FROM requests WHERE id_sum = $1`, database.Sum(id)).Scan(&decided, &expires); err != nil {
+		return database.Fault(err)
 	}
-	if decided == 0 && expires <= millis(a.now()) {
+	if decided == 0 && expires <= database.Millis(a.now()) {
 		return ErrNotFound
 	}
 	return ErrUsed
@@ -140,8 +145,8 @@ func (a *Accounts) whyNot(ctx context.Context, tx *sql.Tx, id string) error {
 
 // decide decides a request once.
 func (a *Accounts) decide(ctx context.Context, tx *sql.Tx, id string) error {
-	now := millis(a.now())
-	n, err := change(ctx, tx, `UPDATE requests SET decided = $1 WHERE id_sum = $2 AND decided = 0 AND expires > $1`, now, sum(id))
+	now := database.Millis(a.now())
+	n, err := database.Change(ctx, tx, `UPDATE requests SET decided = $1 WHERE id_sum = $2 AND decided = 0 AND expires > $1`, now, database.Sum(id))
 	if err != nil || n == 1 {
 		return err
 	}
@@ -149,20 +154,20 @@ func (a *Accounts) decide(ctx context.Context, tx *sql.Tx, id string) error {
 }
 
 // Approve decides a request once: it keeps the grant and the code, and revokes earlier grants of the same client,
-// user and member that allow something that the new one does not. It fails with ErrUsed if the request was decided
+// user and member that allow something that the new one does not. A receipt of the grant is kept with it. It fails with ErrUsed if the request was decided
 // already, and with ErrNotFound if it is gone; nothing has changed then. Scopes are compared as they are written. A
 // grant or a code without an id of the grant gets one.
 func (a *Accounts) Approve(ctx context.Context, request string, g *Grant, c *Code) error {
 	if g.ID == "" {
-		g.ID = random()
+		g.ID = database.Random()
 	}
 	c.Grant = g.ID
-	return a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return a.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if err := a.decide(ctx, tx, request); err != nil {
 			return err
 		}
 		// Two consents of one user at the same time would not see each other's grants; this row lets one go first.
-		if _, err := change(ctx, tx, `UPDATE users SET created = created WHERE id = $1`, g.User); err != nil {
+		if _, err := database.Change(ctx, tx, `UPDATE users SET created = created WHERE id = $1`, g.User); err != nil {
 			return err
 		}
 		if err := a.revokeWider(ctx, tx, g); err != nil {
@@ -171,6 +176,11 @@ func (a *Accounts) Approve(ctx context.Context, request string, g *Grant, c *Cod
 		if err := a.addGrant(ctx, tx, g); err != nil {
 			return err
 		}
+		if g.Receipt != nil {
+			if err := a.addReceipt(ctx, tx, g); err != nil {
+				return err
+			}
+		}
 		return addCode(ctx, tx, c)
 	})
 }
@@ -178,7 +188,7 @@ func (a *Accounts) Approve(ctx context.Context, request string, g *Grant, c *Cod
 // revokeWider revokes grants of the same client, user and member that allow something that g does not: a scope, to
 // go on without the member, or a later time.
 func (a *Accounts) revokeWider(ctx context.Context, tx *sql.Tx, g *Grant) error {
-	now := millis(a.now())
+	now := database.Millis(a.now())
 	rows, err := tx.QueryContext(ctx, `SELECT id, scopes, offline, expires FROM grants
 		WHERE user_id = $1 AND patient = $2 AND client = $3 AND revoked = 0 AND expires > $4 ORDER BY id`, g.User, g.Patient, g.Client, now)
 	if err != nil {
@@ -193,11 +203,11 @@ func (a *Accounts) revokeWider(ctx context.Context, tx *sql.Tx, g *Grant) error 
 			return err
 		}
 		var scopes []string
-		if err := decode(text, &scopes); err != nil {
+		if err := database.Decode(text, &scopes); err != nil {
 			return err
 		}
 		more := slices.ContainsFunc(scopes, func(s string) bool { return !slices.Contains(g.Scopes, s) })
-		if more || offline > bit(g.Offline) || expires > millis(g.Expires) {
+		if more || offline > database.Bit(g.Offline) || expires > database.Millis(g.Expires) {
 			wider = append(wider, id)
 		}
 	}
@@ -217,7 +227,7 @@ func (a *Accounts) revokeWider(ctx context.Context, tx *sql.Tx, g *Grant) error 
 
 // revoke ends a grant that has not ended; ended says so.
 func (a *Accounts) revoke(ctx context.Context, tx *sql.Tx, id string) (ended bool, err error) {
-	n, err := change(ctx, tx, `UPDATE grants SET revoked = $1 WHERE id = $2 AND revoked = 0 AND expires > $1`, millis(a.now()), id)
+	n, err := database.Change(ctx, tx, `UPDATE grants SET revoked = $1 WHERE id = $2 AND revoked = 0 AND expires > $1`, database.Millis(a.now()), id)
 	return n == 1, err
 }
 
@@ -226,25 +236,25 @@ func (a *Accounts) addGrant(ctx context.Context, tx *sql.Tx, g *Grant) error {
 	if created.IsZero() {
 		created = a.now()
 	}
-	scopes, err := encode(g.Scopes)
+	scopes, err := database.Encode(g.Scopes)
 	if err != nil {
 		return err
 	}
-	_, err = change(ctx, tx, `INSERT INTO grants (id, client, user_id, patient, scopes, offline, auth_time, created, expires, revoked, last_used)
+	_, err = database.Change(ctx, tx, `INSERT INTO grants (id, client, user_id, patient, scopes, offline, auth_time, created, expires, revoked, last_used)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0)`,
-		g.ID, g.Client, g.User, g.Patient, scopes, bit(g.Offline), millis(g.AuthTime), millis(created), millis(g.Expires))
+		g.ID, g.Client, g.User, g.Patient, scopes, database.Bit(g.Offline), database.Millis(g.AuthTime), database.Millis(created), database.Millis(g.Expires))
 	return err
 }
 
 // Deny decides a request once, without a grant. Earlier grants stay. It fails as Approve does.
 func (a *Accounts) Deny(ctx context.Context, request string) error {
-	return a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error { return a.decide(ctx, tx, request) })
+	return a.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error { return a.decide(ctx, tx, request) })
 }
 
 // RevokeGrant ends a grant and all of its tokens at once. It fails with ErrNotFound if there is none; a grant that
 // has ended before is none.
 func (a *Accounts) RevokeGrant(ctx context.Context, id string) error {
-	return a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return a.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		ended, err := a.revoke(ctx, tx, id)
 		if err == nil && !ended {
 			return ErrNotFound
@@ -279,26 +289,26 @@ func (a *Accounts) Grants(ctx context.Context, f GrantFilter) ([]*Grant, error) 
 		and("patient = ?", f.Patient)
 	}
 	if !f.Ended {
-		and("revoked = 0 AND expires > ?", millis(a.now()))
+		and("revoked = 0 AND expires > ?", database.Millis(a.now()))
 	}
-	return list(ctx, a.db, readGrant, query+` ORDER BY created DESC, id DESC`, values...)
+	return database.List(ctx, a.db, readGrant, query+` ORDER BY created DESC, id DESC`, values...)
 }
 
 // grantColumns are the columns of grants g, as readGrant reads them.
 const grantColumns = `g.id, g.client, g.user_id, g.patient, g.scopes, g.offline, g.auth_time, g.created, g.expires, g.revoked, g.last_used`
 
 // readGrant reads grantColumns.
-func readGrant(row scanner) (*Grant, error) {
+func readGrant(row database.Row) (*Grant, error) {
 	g := &Grant{}
 	var scopes string
 	var offline, authTime, created, expires, revoked, used int64
 	if err := row.Scan(&g.ID, &g.Client, &g.User, &g.Patient, &scopes, &offline, &authTime, &created, &expires, &revoked, &used); err != nil {
 		return nil, err
 	}
-	if err := decode(scopes, &g.Scopes); err != nil {
+	if err := database.Decode(scopes, &g.Scopes); err != nil {
 		return nil, err
 	}
-	g.Offline, g.AuthTime, g.Created = offline != 0, instant(authTime), instant(created)
-	g.Expires, g.Revoked, g.LastUsed = instant(expires), instant(revoked), instant(used)
+	g.Offline, g.AuthTime, g.Created = offline != 0, database.Instant(authTime), database.Instant(created)
+	g.Expires, g.Revoked, g.LastUsed = database.Instant(expires), database.Instant(revoked), database.Instant(used)
 	return g, nil
 }

@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -13,6 +14,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"cpcds2fhir/internal/database"
 )
 
 // Key is a private key that ID tokens are signed with.
@@ -28,18 +31,18 @@ type Key struct {
 
 // Keys lists the keys that are published now: those that will sign, sign, or have signed what may still be read.
 func (a *Accounts) Keys(ctx context.Context) ([]*Key, error) {
-	return list(ctx, a.db, a.readKey, `SELECT id, algorithm, sealed, created, active, retired, removed FROM signing_keys
-		WHERE removed = 0 OR removed > $1 ORDER BY algorithm DESC, active, number`, millis(a.now()))
+	return database.List(ctx, a.db, a.readKey, `SELECT id, algorithm, sealed, created, active, retired, removed FROM signing_keys
+		WHERE removed = 0 OR removed > $1 ORDER BY algorithm DESC, active, number`, database.Millis(a.now()))
 }
 
-func (a *Accounts) readKey(row scanner) (*Key, error) {
+func (a *Accounts) readKey(row database.Row) (*Key, error) {
 	k := &Key{}
 	var sealed string
 	var created, active, retired, removed int64
 	if err := row.Scan(&k.ID, &k.Algorithm, &sealed, &created, &active, &retired, &removed); err != nil {
 		return nil, err
 	}
-	der, err := openWith(a.seal[:], "key "+k.ID, sealed)
+	der, err := a.db.Open("key "+k.ID, sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +54,7 @@ func (a *Accounts) readKey(row scanner) (*Key, error) {
 	if !is {
 		return nil, errors.New("accounts: a key does not sign")
 	}
-	k.Private, k.Created, k.Active, k.Retired, k.Removed = signer, instant(created), instant(active), instant(retired), instant(removed)
+	k.Private, k.Created, k.Active, k.Retired, k.Removed = signer, database.Instant(created), database.Instant(active), database.Instant(retired), database.Instant(removed)
 	return k, nil
 }
 
@@ -60,7 +63,7 @@ var algorithms = []string{"RS256", "ES384"}
 
 // newKey makes a key, and seals it.
 func (a *Accounts) newKey(algorithm string, active time.Time) (k *Key, sealed string, err error) {
-	k = &Key{ID: random(), Algorithm: algorithm, Created: instant(millis(a.now())), Active: instant(millis(active))}
+	k = &Key{ID: database.Random(), Algorithm: algorithm, Created: database.Instant(database.Millis(a.now())), Active: database.Instant(database.Millis(active))}
 	switch algorithm {
 	case "RS256":
 		k.Private, err = rsa.GenerateKey(rand.Reader, 3072)
@@ -74,21 +77,36 @@ func (a *Accounts) newKey(algorithm string, active time.Time) (k *Key, sealed st
 	if err != nil {
 		return nil, "", fmt.Errorf("accounts: make a key: %w", err)
 	}
-	sealed, err = sealWith(a.seal[:], "key "+k.ID, der)
+	sealed, err = a.db.Seal("key "+k.ID, der)
 	return k, sealed, err
 }
 
 // addKey keeps a key as the one of this number, unless another process did; added says so.
 func addKey(ctx context.Context, tx *sql.Tx, k *Key, sealed string, number int64) (added bool, err error) {
-	n, err := change(ctx, tx, `INSERT INTO signing_keys (id, algorithm, number, sealed, created, active, retired, removed)
+	n, err := database.Change(ctx, tx, `INSERT INTO signing_keys (id, algorithm, number, sealed, created, active, retired, removed)
 		VALUES ($1, $2, $3, $4, $5, $6, 0, 0) ON CONFLICT (algorithm, number) DO NOTHING`,
-		k.ID, k.Algorithm, number, sealed, millis(k.Created), millis(k.Active))
+		k.ID, k.Algorithm, number, sealed, database.Millis(k.Created), database.Millis(k.Active))
 	return n == 1, err
+}
+
+// replaceKey keeps a key under the next number of its algorithm, and retires those before it. The number is taken first:
+// whoever rotates at the same time either waits for it in vain, or sees the key under it and retires it.
+func replaceKey(ctx context.Context, tx *sql.Tx, k *Key, sealed string, retired, removed time.Time) (added bool, err error) {
+	var last int64
+	if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) FROM signing_keys WHERE algorithm = $1`, k.Algorithm).Scan(&last); err != nil {
+		return false, err
+	}
+	if added, err = addKey(ctx, tx, k, sealed, last+1); err != nil || !added {
+		return false, err
+	}
+	_, err = database.Change(ctx, tx, `UPDATE signing_keys SET retired = $1, removed = $2 WHERE algorithm = $3 AND number <= $4 AND (retired = 0 OR retired > $1)`,
+		database.Millis(retired), database.Millis(removed), k.Algorithm, last)
+	return err == nil, err
 }
 
 // EnsureKeys makes a first key of each algorithm that has none; several processes that do it at once make one.
 func (a *Accounts) EnsureKeys(ctx context.Context) error {
-	has, err := column(ctx, a.db, `SELECT DISTINCT algorithm FROM signing_keys WHERE retired = 0`)
+	has, err := database.Column(ctx, a.db, `SELECT DISTINCT algorithm FROM signing_keys WHERE retired = 0`)
 	if err != nil {
 		return err
 	}
@@ -100,7 +118,7 @@ func (a *Accounts) EnsureKeys(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if err := a.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 			_, err := addKey(ctx, tx, k, sealed, 1)
 			return err
 		}); err != nil {
@@ -120,22 +138,13 @@ func (a *Accounts) RotateKeys(ctx context.Context, announce, keep time.Duration)
 		if err != nil {
 			return nil, err
 		}
-		if err := a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-			if _, err := change(ctx, tx, `UPDATE signing_keys SET retired = $1, removed = $2 WHERE algorithm = $3 AND (retired = 0 OR retired > $1)`,
-				millis(from), millis(from.Add(keep)), algorithm); err != nil {
+		for added := false; !added; { // another process may take the number first
+			if err := a.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+				added, err = replaceKey(ctx, tx, k, sealed, from, from.Add(keep))
 				return err
+			}); err != nil {
+				return nil, err
 			}
-			var last int64
-			if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) FROM signing_keys WHERE algorithm = $1`, algorithm).Scan(&last); err != nil {
-				return err
-			}
-			added, err := addKey(ctx, tx, k, sealed, last+1)
-			if err == nil && !added {
-				return ErrExists // two made the first key at the same time
-			}
-			return err
-		}); err != nil {
-			return nil, err
 		}
 		made = append(made, k)
 	}
@@ -152,19 +161,32 @@ func (a *Accounts) Secret(ctx context.Context, name string) ([]byte, error) {
 	if errors.Is(err, sql.ErrNoRows) {
 		value := make([]byte, 32)
 		_, _ = rand.Read(value) // it never fails
-		if sealed, err = sealWith(a.seal[:], "secret "+name, value); err != nil {
+		if sealed, err = a.db.Seal("secret "+name, value); err != nil {
 			return nil, err
 		}
-		if _, err = a.change(ctx, `INSERT INTO secrets (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, sealed); err != nil {
+		if _, err = a.db.Change(ctx, `INSERT INTO secrets (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, sealed); err != nil {
 			return nil, err
 		}
 		sealed, err = find() // that of another process, if it was first
 	}
 	if err != nil {
-		return nil, fault(err)
+		return nil, database.Fault(err)
 	}
-	return openWith(a.seal[:], "secret "+name, sealed)
+	return a.db.Open("secret "+name, sealed)
 }
+
+// SameDatabase reports whether another Accounts has the same database open, whatever its URL says.
+func (a *Accounts) SameDatabase(ctx context.Context, other *Accounts) (bool, error) {
+	mine, err := a.Secret(ctx, databaseName)
+	if err != nil {
+		return false, err
+	}
+	theirs, err := other.Secret(ctx, databaseName)
+	return bytes.Equal(mine, theirs), err
+}
+
+// databaseName is a secret by which a database is known.
+const databaseName = "database"
 
 // sealName is a secret that nobody needs: it shows whether the seal is the right one.
 const sealName = "seal"

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"cpcds2fhir/internal/database"
 )
 
 func TestKeys(t *testing.T) {
@@ -130,10 +132,10 @@ func TestCheckSeesAnotherSeal(t *testing.T) {
 		ok(t, a.Check(ctx))
 		b, err := Open(ctx, address, &Options{Seal: [32]byte{9}})
 		ok(t, err)
-		if err := b.Check(ctx); !errors.Is(err, errSeal) {
+		if err := b.Check(ctx); !errors.Is(err, database.ErrSeal) {
 			t.Errorf("got %v", err)
 		}
-		if _, err := b.Keys(ctx); !errors.Is(err, errSeal) {
+		if _, err := b.Keys(ctx); !errors.Is(err, database.ErrSeal) {
 			t.Errorf("got %v", err)
 		}
 		ok(t, b.EnsureKeys(ctx)) // no second key
@@ -141,9 +143,9 @@ func TestCheckSeesAnotherSeal(t *testing.T) {
 		ok(t, a.Check(ctx))
 
 		// What is sealed for one place opens in no other.
-		_, err = a.db.Exec(`INSERT INTO secrets (name, sealed) SELECT 'moved', sealed FROM secrets WHERE name = $1`, sealName)
+		_, err = a.db.Change(ctx, `INSERT INTO secrets (name, sealed) SELECT 'moved', sealed FROM secrets WHERE name = $1`, sealName)
 		ok(t, err)
-		if err := a.Check(ctx); !errors.Is(err, errSeal) {
+		if err := a.Check(ctx); !errors.Is(err, database.ErrSeal) {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -13,13 +13,15 @@ import (
 	"strings"
 	"time"
 
+	"cpcds2fhir/internal/database"
+
 	"golang.org/x/crypto/argon2"
 )
 
 // SetPassword gives an embedded login (for sandboxes) a password; it is made if it is missing. The password is kept
 // with argon2id.
 func (a *Accounts) SetPassword(ctx context.Context, login, password string) (*User, error) {
-	kept, err := hashPassword(ctx, password)
+	kept, err := HashPassword(ctx, password)
 	if err != nil {
 		return nil, err
 	}
@@ -27,12 +29,12 @@ func (a *Accounts) SetPassword(ctx context.Context, login, password string) (*Us
 	if err != nil {
 		return nil, err
 	}
-	return u, a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := change(ctx, tx, `INSERT INTO logins (user_id, password) VALUES ($1, $2)
+	return u, a.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := database.Change(ctx, tx, `INSERT INTO logins (user_id, password) VALUES ($1, $2)
 			ON CONFLICT (user_id) DO UPDATE SET password = excluded.password`, u.ID, kept); err != nil {
 			return err
 		}
-		_, err := change(ctx, tx, `DELETE FROM login_failures WHERE login = $1`, a.loginKey(login))
+		_, err := database.Change(ctx, tx, `DELETE FROM login_failures WHERE login = $1`, a.failureKey(loginPurpose, login))
 		return err
 	})
 }
@@ -41,40 +43,56 @@ func (a *Accounts) SetPassword(ctx context.Context, login, password string) (*Us
 // the same time. After LoginTries failures in a row it is ErrLocked for LockFor, which doubles with each further
 // failure up to an hour, whatever the password; a login that does not exist is locked alike.
 func (a *Accounts) CheckPassword(ctx context.Context, login, password string) (*User, error) {
-	kept := noPassword
+	kept := NoPassword
 	u, err := readUser(after(a.db.QueryRowContext(ctx, `SELECT l.password, u.id, u.issuer, u.subject, u.created
 		FROM users u JOIN logins l ON l.user_id = u.id WHERE u.issuer = '' AND u.subject = $1`, login), &kept))
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return nil, fault(err)
+		return nil, database.Fault(err)
 	}
 	known := err == nil
 	// A try is counted as a failure before anybody knows whether it is one: a thousand at the same time are no more
 	// tries than a thousand in a row.
-	if err := a.countFailure(ctx, a.loginKey(login), known); err != nil {
+	if err := a.CountFailure(ctx, loginPurpose, login, known); err != nil {
 		return nil, err
 	}
-	same, err := samePassword(ctx, password, kept)
+	same, err := SamePassword(ctx, password, kept)
 	if err != nil {
 		return nil, err
 	}
 	if !known || !same {
 		return nil, ErrNotFound
 	}
-	if _, err := a.change(ctx, `DELETE FROM login_failures WHERE login = $1`, a.loginKey(login)); err != nil {
+	if err := a.ForgetFailures(ctx, loginPurpose, login); err != nil {
 		return nil, err
 	}
 	return u, nil
 }
 
-func (a *Accounts) loginKey(login string) string { return hex.EncodeToString(a.mac("login", login)) }
+// loginPurpose is that of the logins of members, whose failures are counted.
+const loginPurpose = "login"
 
-// countFailure counts a failure of a login, and locks it if it had too many. It fails with ErrLocked if it is locked.
-func (a *Accounts) countFailure(ctx context.Context, key string, known bool) error {
-	return a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		now := millis(a.now())
-		n, err := change(ctx, tx, `INSERT INTO login_failures (login, known, failures, last, locked) VALUES ($1, $2, 1, $3, 0)
+func (a *Accounts) failureKey(purpose, name string) string {
+	k := a.db.MAC(purpose, name)
+	return hex.EncodeToString(k[:])
+}
+
+// ForgetFailures ends the count of failures of a name, as somebody does who has signed in.
+func (a *Accounts) ForgetFailures(ctx context.Context, purpose, name string) error {
+	_, err := a.db.Change(ctx, `DELETE FROM login_failures WHERE login = $1`, a.failureKey(purpose, name))
+	return err
+}
+
+// CountFailure counts a try as a failure, before anybody knows whether it is one, and locks its name if it had too many:
+// after LoginTries in a row for LockFor, which doubles with each further failure up to an hour. It fails with ErrLocked
+// if it is locked. purpose keeps names of different logins apart. known says that there is somebody of that name: of
+// those that are not, the oldest failures are forgotten.
+func (a *Accounts) CountFailure(ctx context.Context, purpose, name string, known bool) error {
+	key := a.failureKey(purpose, name)
+	return a.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		now := database.Millis(a.now())
+		n, err := database.Change(ctx, tx, `INSERT INTO login_failures (login, known, failures, last, locked) VALUES ($1, $2, 1, $3, 0)
 			ON CONFLICT (login) DO UPDATE SET failures = login_failures.failures + 1, last = excluded.last, known = excluded.known
-			WHERE login_failures.locked <= $3`, key, bit(known), now)
+			WHERE login_failures.locked <= $3`, key, database.Bit(known), now)
 		if err != nil {
 			return err
 		}
@@ -87,7 +105,7 @@ func (a *Accounts) countFailure(ctx context.Context, key string, known bool) err
 		}
 		if failures >= LoginTries {
 			wait := min(LockFor<<min(failures-LoginTries, 10), lockMost)
-			if _, err := change(ctx, tx, `UPDATE login_failures SET locked = $1 WHERE login = $2`, now+wait.Milliseconds(), key); err != nil {
+			if _, err := database.Change(ctx, tx, `UPDATE login_failures SET locked = $1 WHERE login = $2`, now+wait.Milliseconds(), key); err != nil {
 				return err
 			}
 		}
@@ -95,7 +113,7 @@ func (a *Accounts) countFailure(ctx context.Context, key string, known bool) err
 			return nil
 		}
 		// Logins that do not exist are as many as somebody likes: the oldest failures go.
-		_, err = change(ctx, tx, `DELETE FROM login_failures WHERE login IN (SELECT login FROM login_failures WHERE known = 0
+		_, err = database.Change(ctx, tx, `DELETE FROM login_failures WHERE login IN (SELECT login FROM login_failures WHERE known = 0
 			ORDER BY last DESC, login LIMIT 1000 OFFSET $1)`, unknownMost)
 		return err
 	})
@@ -123,8 +141,8 @@ var errPassword = errors.New("accounts: a password was kept in a way that this p
 // hashing holds those that hash now: each takes 19 MiB.
 var hashing = make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))
 
-// noPassword is compared with where there is no login, so that it takes the same time.
-var noPassword = writePassword(make([]byte, argonSalt), make([]byte, argonSum))
+// NoPassword is compared with where there is no login, so that it takes the same time. No password matches it.
+var NoPassword = writePassword(make([]byte, argonSalt), make([]byte, argonSum))
 
 // writePassword writes a sum as the reference implementation of argon2 does.
 func writePassword(salt, sum []byte) string {
@@ -143,7 +161,9 @@ func slowSum(ctx context.Context, password string, salt []byte, passes, memory u
 	return argon2.IDKey([]byte(password), salt, passes, memory, lanes, length), nil
 }
 
-func hashPassword(ctx context.Context, password string) (string, error) {
+// HashPassword is how a password is kept: argon2id with a salt, as the reference implementation of argon2 writes it. It
+// waits until few enough others hash, as long as ctx allows.
+func HashPassword(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, argonSalt)
 	_, _ = rand.Read(salt) // it never fails
 	s, err := slowSum(ctx, password, salt, argonPasses, argonMemory, argonLanes, argonSum)
@@ -153,8 +173,8 @@ func hashPassword(ctx context.Context, password string) (string, error) {
 	return writePassword(salt, s), nil
 }
 
-// samePassword compares a password with what was kept, with the parameters of then.
-func samePassword(ctx context.Context, password, kept string) (bool, error) {
+// SamePassword compares a password with what HashPassword made, with the parameters of then.
+func SamePassword(ctx context.Context, password, kept string) (bool, error) {
 	var version int
 	var memory, passes uint32
 	var lanes uint8

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"time"
+
+	"cpcds2fhir/internal/database"
 )
 
 // User is a person who signs in: a subject of an identity provider, or a login of the sandbox. Names and addresses
@@ -30,13 +32,13 @@ func (a *Accounts) EnsureUser(ctx context.Context, issuer, subject string) (*Use
 	const query = userQuery + ` WHERE issuer = $1 AND subject = $2`
 	u, err := readUser(a.db.QueryRowContext(ctx, query, issuer, subject))
 	if errors.Is(err, sql.ErrNoRows) {
-		if _, err := a.change(ctx, userInsert, random(), issuer, subject, millis(a.now())); err != nil {
+		if _, err := a.db.Change(ctx, userInsert, database.Random(), issuer, subject, database.Millis(a.now())); err != nil {
 			return nil, err
 		}
 		u, err = readUser(a.db.QueryRowContext(ctx, query, issuer, subject))
 	}
 	if err != nil {
-		return nil, fault(err)
+		return nil, database.Fault(err)
 	}
 	return u, nil
 }
@@ -46,13 +48,13 @@ const (
 	userInsert = `INSERT INTO users (id, issuer, subject, created) VALUES ($1, $2, $3, $4) ON CONFLICT (issuer, subject) DO NOTHING`
 )
 
-func readUser(row scanner) (*User, error) {
+func readUser(row database.Row) (*User, error) {
 	u := &User{}
 	var created int64
 	if err := row.Scan(&u.ID, &u.Issuer, &u.Subject, &created); err != nil {
 		return nil, err
 	}
-	u.Created = instant(created)
+	u.Created = database.Instant(created)
 	return u, nil
 }
 
@@ -60,7 +62,7 @@ func readUser(row scanner) (*User, error) {
 func (a *Accounts) User(ctx context.Context, id string) (*User, error) {
 	u, err := readUser(a.db.QueryRowContext(ctx, userQuery+` WHERE id = $1`, id))
 	if err != nil {
-		return nil, fault(err)
+		return nil, database.Fault(err)
 	}
 	return u, nil
 }
@@ -72,22 +74,22 @@ func (a *Accounts) AddLink(ctx context.Context, l *Link) error {
 	if created.IsZero() {
 		created = a.now()
 	}
-	return a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return a.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var id string
 		if err := tx.QueryRowContext(ctx, `SELECT id FROM users WHERE id = $1`, l.User).Scan(&id); err != nil {
-			return fault(err)
+			return database.Fault(err)
 		}
-		_, err := change(ctx, tx, `INSERT INTO links (user_id, patient, role, source, created) VALUES ($1, $2, $3, $4, $5)
+		_, err := database.Change(ctx, tx, `INSERT INTO links (user_id, patient, role, source, created) VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT (user_id, patient) DO UPDATE SET role = excluded.role, source = excluded.source, created = excluded.created`,
-			l.User, l.Patient, l.Role, l.Source, millis(created))
+			l.User, l.Patient, l.Role, l.Source, database.Millis(created))
 		return err
 	})
 }
 
 // RemoveLink ends a link, and revokes the grants that the user gave for the member. It fails with ErrNotFound.
 func (a *Accounts) RemoveLink(ctx context.Context, user, patient string) error {
-	return a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		n, err := change(ctx, tx, `DELETE FROM links WHERE user_id = $1 AND patient = $2`, user, patient)
+	return a.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		n, err := database.Change(ctx, tx, `DELETE FROM links WHERE user_id = $1 AND patient = $2`, user, patient)
 		if err != nil {
 			return err
 		}
@@ -95,11 +97,11 @@ func (a *Accounts) RemoveLink(ctx context.Context, user, patient string) error {
 			return ErrNotFound
 		}
 		// A consent of this user that is being given goes first, or after.
-		if _, err := change(ctx, tx, `UPDATE users SET created = created WHERE id = $1`, user); err != nil {
+		if _, err := database.Change(ctx, tx, `UPDATE users SET created = created WHERE id = $1`, user); err != nil {
 			return err
 		}
-		_, err = change(ctx, tx, `UPDATE grants SET revoked = $1 WHERE user_id = $2 AND patient = $3 AND revoked = 0 AND expires > $1`,
-			millis(a.now()), user, patient)
+		_, err = database.Change(ctx, tx, `UPDATE grants SET revoked = $1 WHERE user_id = $2 AND patient = $3 AND revoked = 0 AND expires > $1`,
+			database.Millis(a.now()), user, patient)
 		return err
 	})
 }
@@ -116,13 +118,13 @@ func (a *Accounts) Links(ctx context.Context, user, patient string) ([]*Link, er
 		query, values = query+` WHERE patient = $1`, []any{patient}
 	}
 	query += ` ORDER BY CASE WHEN role = 'self' THEN 0 ELSE 1 END, created, user_id, patient`
-	return list(ctx, a.db, func(row scanner) (*Link, error) {
+	return database.List(ctx, a.db, func(row database.Row) (*Link, error) {
 		l := &Link{}
 		var created int64
 		if err := row.Scan(&l.User, &l.Patient, &l.Role, &l.Source, &created); err != nil {
 			return nil, err
 		}
-		l.Created = instant(created)
+		l.Created = database.Instant(created)
 		return l, nil
 	}, query, values...)
 }

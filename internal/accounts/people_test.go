@@ -2,11 +2,14 @@ package accounts
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"cpcds2fhir/internal/database"
 )
 
 func TestUsersAndLinks(t *testing.T) {
@@ -152,24 +155,25 @@ func TestGuessesAtTheSameTimeAreGuesses(t *testing.T) {
 func TestUnknownLoginsAreBounded(t *testing.T) {
 	each(t, func(t *testing.T, address string) {
 		w := newWorld(t, address)
-		tx, err := w.db.Begin()
-		ok(t, err)
-		for i := range unknownMost + 500 {
-			known := int64(0)
-			if i < 10 {
-				known = 1
+		ok(t, w.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			for i := range unknownMost + 500 {
+				known := int64(0)
+				if i < 10 {
+					known = 1
+				}
+				if _, err := database.Change(ctx, tx, `INSERT INTO login_failures (login, known, failures, last, locked) VALUES ($1, $2, 4, $3, 0)`,
+					fmt.Sprintf("login %06d", i), known, database.Millis(w.now())-1_000_000+int64(i)); err != nil {
+					return err
+				}
 			}
-			_, err := tx.Exec(`INSERT INTO login_failures (login, known, failures, last, locked) VALUES ($1, $2, 4, $3, 0)`,
-				fmt.Sprintf("login %06d", i), known, millis(w.now())-1_000_000+int64(i))
-			ok(t, err)
-		}
-		ok(t, tx.Commit())
-		_, err = w.CheckPassword(ctx, "the one more", "x")
+			return nil
+		}))
+		_, err := w.CheckPassword(ctx, "the one more", "x")
 		wants(t, err, ErrNotFound)
 		same(t, count(t, w.Accounts, `SELECT COUNT(*) FROM login_failures WHERE known = 0`), unknownMost)
 		same(t, count(t, w.Accounts, `SELECT COUNT(*) FROM login_failures WHERE known = 1`), 10)
 		same(t, count(t, w.Accounts, `SELECT COUNT(*) FROM login_failures WHERE login = 'login 000010'`), 0) // the oldest unknown one
-		same(t, count(t, w.Accounts, `SELECT COUNT(*) FROM login_failures WHERE login = $1`, w.loginKey("the one more")), 1)
+		same(t, count(t, w.Accounts, `SELECT COUNT(*) FROM login_failures WHERE login = $1`, w.failureKey(loginPurpose, "the one more")), 1)
 	})
 }
 
@@ -179,18 +183,18 @@ func TestPasswordTakesTheSameTimeForUnknownLogins(t *testing.T) {
 	ok(t, err)
 	// The same parameters are the same work; the clock of a busy machine proves nothing.
 	var kept string
-	ok(t, w.db.QueryRow(`SELECT password FROM logins`).Scan(&kept))
+	ok(t, w.db.QueryRowContext(ctx, `SELECT password FROM logins`).Scan(&kept))
 	parameters := func(s string) string { return strings.Join(strings.Split(s, "$")[:4], "$") }
-	same(t, parameters(kept), parameters(noPassword))
+	same(t, parameters(kept), parameters(NoPassword))
 	same(t, parameters(kept), "$argon2id$v=19$m=19456,t=2,p=1")
-	same(t, len(kept), len(noPassword))
-	if got, err := samePassword(ctx, "", noPassword); err != nil || got {
+	same(t, len(kept), len(NoPassword))
+	if got, err := SamePassword(ctx, "", NoPassword); err != nil || got {
 		t.Error("no password is one", err)
 	}
 
 	for _, bad := range []string{"", "$2b$10$abc", "$argon2id$v=18$m=1,t=1,p=1$AAAA$AAAA", "$argon2id$v=19$m=1,t=1,p=1$!$AAAA", "$argon2id$v=19$m=8,t=1,p=1$AAAA$",
-		strings.Replace(noPassword, "t=2", "t=0", 1), strings.Replace(noPassword, "p=1", "p=0", 1), strings.Replace(noPassword, "19456", "99999999", 1)} {
-		if got, err := samePassword(ctx, "", bad); err == nil || got {
+		strings.Replace(NoPassword, "t=2", "t=0", 1), strings.Replace(NoPassword, "p=1", "p=0", 1), strings.Replace(NoPassword, "19456", "99999999", 1)} {
+		if got, err := SamePassword(ctx, "", bad); err == nil || got {
 			t.Errorf("%q is a password", bad)
 		}
 	}

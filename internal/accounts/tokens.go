@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"cpcds2fhir/internal/database"
 )
 
 // Tokens are what a code or a refresh token is redeemed for. The caller makes the secrets; they are kept as sums.
@@ -28,12 +30,12 @@ type codeAbout struct {
 }
 
 func addCode(ctx context.Context, tx *sql.Tx, c *Code) error {
-	about, err := encode(codeAbout{Client: c.Client, RedirectURI: c.RedirectURI, Challenge: c.Challenge, Nonce: []byte(c.Nonce), Utah: c.Utah})
+	about, err := database.Encode(codeAbout{Client: c.Client, RedirectURI: c.RedirectURI, Challenge: c.Challenge, Nonce: []byte(c.Nonce), Utah: c.Utah})
 	if err != nil {
 		return err
 	}
-	_, err = change(ctx, tx, `INSERT INTO codes (code_sum, grant_id, used, about, expires) VALUES ($1, $2, 0, $3, $4)`,
-		sum(c.Secret), c.Grant, about, millis(c.Expires))
+	_, err = database.Change(ctx, tx, `INSERT INTO codes (code_sum, grant_id, used, about, expires) VALUES ($1, $2, 0, $3, $4)`,
+		database.Sum(c.Secret), c.Grant, about, database.Millis(c.Expires))
 	return err
 }
 
@@ -43,20 +45,20 @@ func (a *Accounts) FindCode(ctx context.Context, secret string) (*Code, *Grant, 
 	var about string
 	var used, expires int64
 	g, err := readGrant(after(a.db.QueryRowContext(ctx, `SELECT c.about, c.used, c.expires, `+grantColumns+`
-		FROM codes c JOIN grants g ON g.id = c.grant_id WHERE c.code_sum = $1`, sum(secret)), &about, &used, &expires))
+		FROM codes c JOIN grants g ON g.id = c.grant_id WHERE c.code_sum = $1`, database.Sum(secret)), &about, &used, &expires))
 	if err != nil {
-		return nil, nil, fault(err)
+		return nil, nil, database.Fault(err)
 	}
-	if used == 0 && expires <= millis(a.now()) {
+	if used == 0 && expires <= database.Millis(a.now()) {
 		return nil, nil, ErrNotFound
 	}
 	var k codeAbout
-	if err := decode(about, &k); err != nil {
+	if err := database.Decode(about, &k); err != nil {
 		return nil, nil, err
 	}
 	return &Code{
 		Secret: secret, Grant: g.ID, Client: k.Client, RedirectURI: k.RedirectURI, Challenge: k.Challenge,
-		Nonce: string(k.Nonce), Utah: k.Utah, Expires: instant(expires),
+		Nonce: string(k.Nonce), Utah: k.Utah, Expires: database.Instant(expires),
 	}, g, nil
 }
 
@@ -74,16 +76,16 @@ func (r rest) Scan(into ...any) error { return r.row.Scan(append(r.first, into..
 // ErrReused, and the grant and all of its tokens are revoked: that is committed. ErrNotFound is any other reason.
 // Of any number of calls at the same time one succeeds.
 func (a *Accounts) Redeem(ctx context.Context, code string, t *Tokens) error {
-	return a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		now, key := millis(a.now()), sum(code)
-		n, err := change(ctx, tx, `UPDATE codes SET used = $1 WHERE code_sum = $2 AND used = 0 AND expires > $1`, now, key)
+	return a.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		now, key := database.Millis(a.now()), database.Sum(code)
+		n, err := database.Change(ctx, tx, `UPDATE codes SET used = $1 WHERE code_sum = $2 AND used = 0 AND expires > $1`, now, key)
 		if err != nil {
 			return err
 		}
 		var grant string
 		var used int64
 		if err := tx.QueryRowContext(ctx, `SELECT grant_id, used FROM codes WHERE code_sum = $1`, key).Scan(&grant, &used); err != nil {
-			return fault(err)
+			return database.Fault(err)
 		}
 		switch {
 		case n == 1:
@@ -102,7 +104,7 @@ func (a *Accounts) Redeem(ctx context.Context, code string, t *Tokens) error {
 // standing finds a grant. It fails with ErrNotFound if it has ended, or its client may do nothing.
 func (a *Accounts) standing(ctx context.Context, tx *sql.Tx, id string) (*Grant, error) {
 	g, err := readGrant(tx.QueryRowContext(ctx, `SELECT `+grantColumns+` FROM grants g JOIN clients c ON c.id = g.client
-		WHERE g.id = $1 AND g.revoked = 0 AND g.expires > $2 AND c.status = $3`, id, millis(a.now()), string(Active)))
+		WHERE g.id = $1 AND g.revoked = 0 AND g.expires > $2 AND c.status = $3`, id, database.Millis(a.now()), string(Active)))
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrNotFound
 	}
@@ -114,7 +116,7 @@ func (a *Accounts) reused(ctx context.Context, tx *sql.Tx, grant string) error {
 	if _, err := a.revoke(ctx, tx, grant); err != nil {
 		return err
 	}
-	return outcomeError{ErrReused}
+	return database.OutcomeError{Err: ErrReused}
 }
 
 func (a *Accounts) addTokens(ctx context.Context, tx *sql.Tx, g *Grant, t *Tokens) error {
@@ -126,15 +128,15 @@ func (a *Accounts) addTokens(ctx context.Context, tx *sql.Tx, g *Grant, t *Token
 	if err != nil {
 		return err
 	}
-	if _, err := change(ctx, tx, `INSERT INTO access_tokens (token_sum, grant_id, about, expires) VALUES ($1, $2, $3, $4)`,
-		sum(t.Access), g.ID, about, millis(v.Expires)); err != nil {
+	if _, err := database.Change(ctx, tx, `INSERT INTO access_tokens (token_sum, grant_id, about, expires) VALUES ($1, $2, $3, $4)`,
+		database.Sum(t.Access), g.ID, about, database.Millis(v.Expires)); err != nil {
 		return err
 	}
 	if t.Refresh == "" {
 		return nil
 	}
-	_, err = change(ctx, tx, `INSERT INTO refresh_tokens (token_sum, grant_id, expires, used, successor, answer, repeats) VALUES ($1, $2, $3, 0, '', '', 0)`,
-		sum(t.Refresh), g.ID, millis(t.RefreshExpires))
+	_, err = database.Change(ctx, tx, `INSERT INTO refresh_tokens (token_sum, grant_id, expires, used, successor, answer, repeats) VALUES ($1, $2, $3, 0, '', '', 0)`,
+		database.Sum(t.Refresh), g.ID, database.Millis(t.RefreshExpires))
 	return err
 }
 
@@ -144,12 +146,12 @@ func (a *Accounts) FindRefresh(ctx context.Context, secret string) (g *Grant, us
 	var expires, usedAt int64
 	var status string
 	g, err = readGrant(after(a.db.QueryRowContext(ctx, `SELECT r.expires, r.used, c.status, `+grantColumns+` FROM refresh_tokens r
-		JOIN grants g ON g.id = r.grant_id JOIN clients c ON c.id = g.client WHERE r.token_sum = $1`, sum(secret)), &expires, &usedAt, &status))
+		JOIN grants g ON g.id = r.grant_id JOIN clients c ON c.id = g.client WHERE r.token_sum = $1`, database.Sum(secret)), &expires, &usedAt, &status))
 	if err != nil {
-		return nil, false, fault(err)
+		return nil, false, database.Fault(err)
 	}
 	now := a.now()
-	if !g.Revoked.IsZero() || !g.Expires.After(now) || Status(status) != Active || usedAt == 0 && expires <= millis(now) {
+	if !g.Revoked.IsZero() || !g.Expires.After(now) || Status(status) != Active || usedAt == 0 && expires <= database.Millis(now) {
 		return nil, false, ErrNotFound
 	}
 	return g, usedAt != 0, nil
@@ -169,19 +171,19 @@ func (a *Accounts) Rotate(ctx context.Context, refresh string, t *Tokens, grace 
 			return nil, fmt.Errorf("accounts: %w", err)
 		}
 		// Whoever repeats the call has the refresh token: the answer opens with it and the seal alone.
-		if answer, err = sealWith(a.mac("answer", refresh), sum(refresh), b); err != nil {
+		if answer, err = a.db.MAC("answer", refresh).Seal(database.Sum(refresh), b); err != nil {
 			return nil, err
 		}
-		repeats = millis(a.now().Add(grace))
+		repeats = database.Millis(a.now().Add(grace))
 	}
 	next := ""
 	if t.Refresh != "" {
-		next = sum(t.Refresh)
+		next = database.Sum(t.Refresh)
 	}
 	result := t
-	err := a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		now, key := millis(a.now()), sum(refresh)
-		n, err := change(ctx, tx, `UPDATE refresh_tokens SET used = $1, successor = $2, answer = $3, repeats = $4
+	err := a.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		now, key := database.Millis(a.now()), database.Sum(refresh)
+		n, err := database.Change(ctx, tx, `UPDATE refresh_tokens SET used = $1, successor = $2, answer = $3, repeats = $4
 			WHERE token_sum = $5 AND used = 0 AND expires > $1`, now, next, answer, repeats, key)
 		if err != nil {
 			return err
@@ -189,7 +191,7 @@ func (a *Accounts) Rotate(ctx context.Context, refresh string, t *Tokens, grace 
 		var r rotated
 		if err := tx.QueryRowContext(ctx, `SELECT grant_id, used, successor, answer, repeats FROM refresh_tokens WHERE token_sum = $1`, key).
 			Scan(&r.grant, &r.used, &r.successor, &r.answer, &r.repeats); err != nil {
-			return fault(err)
+			return database.Fault(err)
 		}
 		switch {
 		case n == 1:
@@ -236,20 +238,20 @@ func (a *Accounts) repeat(ctx context.Context, tx *sql.Tx, refresh string, r *ro
 	if _, err := a.standing(ctx, tx, r.grant); err != nil {
 		return nil, err
 	}
-	b, err := openWith(a.mac("answer", refresh), sum(refresh), r.answer)
+	b, err := a.db.MAC("answer", refresh).Open(database.Sum(refresh), r.answer)
 	if err != nil {
 		return nil, err
 	}
 	t := &Tokens{}
-	return t, decode(string(b), t)
+	return t, database.Decode(string(b), t)
 }
 
 // AddAccess keeps an access token of a client that acts for itself, and makes its grant.
 func (a *Accounts) AddAccess(ctx context.Context, g *Grant, t *Tokens) error {
 	if g.ID == "" {
-		g.ID = random()
+		g.ID = database.Random()
 	}
-	return a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return a.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if err := a.addGrant(ctx, tx, g); err != nil {
 			return err
 		}
@@ -260,16 +262,16 @@ func (a *Accounts) AddAccess(ctx context.Context, g *Grant, t *Tokens) error {
 // RevokeToken ends an access token or, for a refresh token, its grant, if the token is of this client. Unknown tokens
 // are no error (RFC 7009, 2.2). It returns the id of the grant that was ended, if any.
 func (a *Accounts) RevokeToken(ctx context.Context, client, token string) (grant string, err error) {
-	err = a.tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = a.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		grant = ""
-		n, err := change(ctx, tx, `DELETE FROM access_tokens WHERE token_sum = $1 AND grant_id IN (SELECT id FROM grants WHERE client = $2)`,
-			sum(token), client)
+		n, err := database.Change(ctx, tx, `DELETE FROM access_tokens WHERE token_sum = $1 AND grant_id IN (SELECT id FROM grants WHERE client = $2)`,
+			database.Sum(token), client)
 		if err != nil || n == 1 {
 			return err
 		}
 		var id string
 		err = tx.QueryRowContext(ctx, `SELECT g.id FROM refresh_tokens r JOIN grants g ON g.id = r.grant_id WHERE r.token_sum = $1 AND g.client = $2`,
-			sum(token), client).Scan(&id)
+			database.Sum(token), client).Scan(&id)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}

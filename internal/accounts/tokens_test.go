@@ -1,9 +1,13 @@
 package accounts
 
 import (
+	"context"
+	"database/sql"
 	"sync"
 	"testing"
 	"time"
+
+	"cpcds2fhir/internal/database"
 )
 
 func TestCodeBecomesTokensOnce(t *testing.T) {
@@ -267,7 +271,7 @@ func TestRaceForARefreshToken(t *testing.T) {
 
 func count(t testing.TB, a *Accounts, query string, values ...any) (n int) {
 	t.Helper()
-	ok(t, a.db.QueryRow(query, values...).Scan(&n))
+	ok(t, a.db.QueryRowContext(ctx, query, values...).Scan(&n))
 	return n
 }
 
@@ -340,7 +344,7 @@ func TestLastUseIsKept(t *testing.T) {
 		_, err = b.Access(ctx, k.Access)
 		ok(t, err)
 		ok(t, b.Close())
-		same(t, count(t, w.Accounts, `SELECT COUNT(*) FROM grants WHERE last_used = $1`, millis(w.now())), 1)
+		same(t, count(t, w.Accounts, `SELECT COUNT(*) FROM grants WHERE last_used = $1`, database.Millis(w.now())), 1)
 		same(t, lastUsed(w.Accounts), w.now()) // what w has not kept yet is older
 	})
 }
@@ -395,13 +399,14 @@ func TestExpire(t *testing.T) {
 func TestExpireInPieces(t *testing.T) {
 	each(t, func(t *testing.T, address string) {
 		w := newWorld(t, address)
-		tx, err := w.db.Begin()
-		ok(t, err)
-		for range 2500 {
-			_, err := tx.Exec(`INSERT INTO assertions (client, jti_sum, expires) VALUES ('app', $1, $2)`, secret(), millis(w.now()))
-			ok(t, err)
-		}
-		ok(t, tx.Commit())
+		ok(t, w.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			for range 2500 {
+				if _, err := database.Change(ctx, tx, `INSERT INTO assertions (client, jti_sum, expires) VALUES ('app', $1, $2)`, secret(), database.Millis(w.now())); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
 		w.pass(2 * time.Hour)
 		ok(t, w.Expire(ctx))
 		same(t, count(t, w.Accounts, `SELECT COUNT(*) FROM assertions`), 0)

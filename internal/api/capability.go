@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -9,6 +10,30 @@ import (
 )
 
 type object = map[string]any
+
+// Describe makes the documents at /metadata and /openapi.json of a server with this configuration, whose Base must be set.
+// It needs no store.
+func Describe(c *Config) (capability, openAPI []byte, err error) {
+	s := &Server{Config: *c}
+	if s.Release == "" {
+		s.Release = defaultRelease
+	}
+	if err := s.documents(); err != nil {
+		return nil, nil, err
+	}
+	at := func(text []byte) []byte {
+		return bytes.ReplaceAll(text, []byte(basePlace), []byte(strings.TrimRight(c.Base, "/")))
+	}
+	return at(s.metadata), at(s.openAPI), nil
+}
+
+// documents makes what is the same for all requests but for the base URL.
+func (s *Server) documents() (err error) {
+	if s.metadata, err = s.capabilities(); err == nil {
+		s.openAPI, err = s.describe()
+	}
+	return err
+}
 
 // capabilities makes the CapabilityStatement of the table.
 func (s *Server) capabilities() ([]byte, error) {

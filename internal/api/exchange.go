@@ -145,6 +145,7 @@ func (x *exchange) fail(err error) {
 	if e.Status >= 500 && x.Events.Failed != nil {
 		x.Events.Failed(x.answer.Request, err)
 	}
+	x.answer.Client = e.Client
 	h := x.w.Header()
 	for name, value := range e.Header {
 		h.Set(name, value)

@@ -19,6 +19,9 @@ type Error struct {
 	Retry  int               // seconds after which to try again; 0: none
 	Header map[string]string // to add to the answer
 
+	// Client is whose token was refused, "" if that is not known. It is for Answer; no answer has it.
+	Client string
+
 	always bool // also if the client wants what is unknown to be left out
 }
 

@@ -111,7 +111,9 @@ type Answer struct {
 	Bytes   int
 	Took    time.Duration
 	Access  *Access // nil if it was refused before that was known
+	Client  string  // whose token was refused, if that is known
 	Entries int     // resources in the answer
+	Later   bool    // it is a page after the first one
 
 	// For Events.Audit:
 	Params []string // names of the parameters that the server knows
@@ -148,18 +150,17 @@ func New(c *Config) (*Server, error) {
 		s.Path = "/fhir"
 	}
 	if s.Release == "" {
-		s.Release = "2.2.0"
+		s.Release = defaultRelease
 	}
 	s.Base = strings.TrimRight(s.Base, "/")
 	s.clients, s.members = newRates(s.Limits.Client), newRates(s.Limits.Member)
 	s.answers = semaphore.NewWeighted(s.Limits.Memory)
 	s.busy = make(chan struct{}, s.Limits.Parallel)
-	var err error
-	if s.metadata, err = s.capabilities(); err == nil {
-		s.openAPI, err = s.describe()
-	}
-	return s, err
+	return s, s.documents()
 }
+
+// defaultRelease of the CARIN guide.
+const defaultRelease = "2.2.0"
 
 // exchange is one request and its answer.
 type exchange struct {
@@ -264,6 +265,7 @@ func (x *exchange) serve() (err error) {
 	}
 	// FHIR says that a parameter without a value is no error, and is ignored.
 	x.params = slices.DeleteFunc(x.params, func(p pair) bool { return p.value == "" })
+	x.answer.Later = slices.ContainsFunc(x.params, func(p pair) bool { return p.name == cursorParam })
 	if x.plain = rt.plain; !rt.plain {
 		if err := x.negotiate(); err != nil {
 			return err

@@ -35,26 +35,59 @@ func (l *Login) Finish(w http.ResponseWriter, r *http.Request) (user *accounts.U
 }
 
 func (l *Login) finish(w http.ResponseWriter, r *http.Request) (user *accounts.User, level string, authTime time.Time, request string, err error) {
-	var when time.Time
+	who, request, err := l.identified(w, r)
+	if err != nil {
+		return nil, "", time.Time{}, request, err
+	}
+	user, err = l.person(r.Context(), who)
+	return user, who.level, who.authTime, request, err
+}
+
+// Subject is whom a provider has identified.
+type Subject struct {
+	Issuer, Subject string
+	Email           string // "" if the provider does not say
+	EmailVerified   bool   // by the provider
+	Name            string // "" if the provider does not say
+	Level           string // of the identification, by LevelClaim
+	AuthTime        time.Time
+}
+
+// Identify takes the answer of the provider like Finish, for people who are no members: no rule is asked, and nothing is
+// kept. It fails as Finish does.
+func (l *Login) Identify(w http.ResponseWriter, r *http.Request) (s *Subject, request string, err error) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Referrer-Policy", "no-referrer") // the URL has a code
+	who, request, err := l.identified(w, r)
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		return nil, request, l.refuse(refused)
+	}
+	if err != nil {
+		return nil, request, err
+	}
+	c := who.claims
+	return &Subject{Issuer: l.Issuer, Subject: who.subject, Email: c.text("email"), EmailVerified: c.text("email_verified") == "true",
+		Name: c.text("name"), Level: who.level, AuthTime: who.authTime}, request, nil
+}
+
+// identified takes the answer of the provider, up to what it says of the person. The request is known also if it fails,
+// unless the code is CodeState.
+func (l *Login) identified(w http.ResponseWriter, r *http.Request) (who *identified, request string, err error) {
 	q := r.URL.Query()
 	state, ok := single(q, "state")
 	if !ok || state == "" || len(state) > 200 || r.Method != http.MethodGet {
-		return nil, "", when, "", &RefusedError{Code: CodeState}
+		return nil, "", &RefusedError{Code: CodeState}
 	}
 	at, err := l.recall(w, r, state)
 	if err != nil {
-		return nil, "", when, "", err
+		return nil, "", err
 	}
 	code, err := l.answer(r.Context(), q)
 	if err != nil {
-		return nil, "", when, at.Request, err
+		return nil, at.Request, err
 	}
-	who, err := l.redeem(r.Context(), code, at)
-	if err != nil {
-		return nil, "", when, at.Request, err
-	}
-	user, err = l.person(r.Context(), who)
-	return user, who.level, who.authTime, at.Request, err
+	who, err = l.redeem(r.Context(), code, at)
+	return who, at.Request, err
 }
 
 // answer reads the parameters of the provider's answer (OAuth 2.0, 4.1.2), and returns the code.

@@ -6,6 +6,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"crypto/cipher"
 	"errors"
@@ -45,6 +46,10 @@ type Config struct {
 	LevelClaim string
 	Levels     []string
 	AnyLevel   bool
+
+	// Cookie begins the names of the cookies in which browsers keep logins that have begun; "" is login. Two Logins of
+	// one origin need two.
+	Cookie string
 
 	// UserInfo asks the provider for further claims. What the ID token has counts first.
 	UserInfo bool
@@ -197,9 +202,9 @@ func New(c *Config, a *accounts.Accounts, m Members) (*Login, error) {
 	}
 	l.client = bounded(c.HTTP)
 	l.provider.login = l
-	l.secure, l.cookie = redirect.Scheme == "https", "login_"
+	l.secure, l.cookie = redirect.Scheme == "https", cmp.Or(c.Cookie, "login")+"_"
 	if l.secure {
-		l.cookie = "__Host-login_"
+		l.cookie = "__Host-" + l.cookie
 	}
 	return l, nil
 }

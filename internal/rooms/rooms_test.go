@@ -72,24 +72,46 @@ var rooms = []room{
 
 	{packages: "pipeline/...", imports: []string{"pipeline", "pipeline/arrowmeta", "pipeline/columnar", "schemas/cpcds"}},
 	{packages: "loaders/store", imports: []string{"pipeline", "schemas/fhir", "internal/store", "internal/store/owner"}},
+	{packages: "loaders/remote", imports: []string{"pipeline", "schemas/fhir", "internal/fhirclient", "internal/store", "internal/store/owner", "loaders/store"}}, // its index is a store
+	{packages: "loaders/bundle", imports: []string{"pipeline", "schemas/fhir", "internal/fhirclient", "loaders/remote"}},
+	{packages: "loaders/bulkimport", imports: []string{"pipeline", "schemas/fhir", "internal/fhirclient", "loaders/ndjson", "loaders/remote"}},
+	{packages: "loaders/loadertest", imports: []string{"pipeline", "schemas/fhir", "internal/fhirtest"}},
 	{packages: "loaders/...", imports: []string{"pipeline", "schemas/fhir"}},
+	{packages: "internal/fhirclient", imports: []string{"internal/fhirclient/credentials"}}, // it knows servers, and nothing of loads
+	{packages: "internal/fhirclient/credentials"},
+	{packages: "internal/fhirtest"}, // a server for tests
 	{packages: "internal/store", imports: []string{"schemas/fhir"}},
 	{packages: "internal/store/owner", imports: []string{"internal/store", "schemas/fhir"}},
-	{packages: "internal/rates"}, // knows nothing of the field
+	{packages: "internal/rates"},                                                                      // knows nothing of the field
 	{packages: "internal/api", imports: []string{"internal/rates", "internal/store", "schemas/fhir"}}, // it knows no HTTP listener, and no token
 	{packages: "internal/smart", imports: []string{"internal/api"}},                                   // it checks tokens, and knows no store
-	{packages: "internal/smart/authserver", imports: []string{"internal/accounts", "internal/api", "internal/rates", "internal/smart"}},
+	{packages: "internal/outbound"},                                                                   // knows nothing of the field
+	{packages: "internal/smart/clientrules", imports: []string{"internal/accounts"}},                  // it speaks no OAuth
+	{packages: "internal/smart/authserver", imports: []string{"internal/accounts", "internal/api", "internal/outbound", "internal/rates", "internal/smart", "internal/smart/clientrules"}},
 	{packages: "internal/smart/blackbox"}, // it knows servers by their URLs only
-	{packages: "internal/accounts"},       // it knows people and apps, and nothing of claims
+	{packages: "internal/database"},       // it knows SQL, and nothing of what is kept
+	{packages: "internal/database/databasetest", imports: []string{"internal/database"}},
+	{packages: "internal/accounts", imports: []string{"internal/database"}}, // it knows people and apps, and nothing of claims
 	{packages: "internal/identity", imports: []string{"internal/accounts"}},
-	{packages: "internal/site", imports: []string{"internal/accounts", "internal/identity", "internal/smart/authserver"}}, // it reads no claims but through the API
+	{packages: "internal/site/frame"}, // it knows pages, and nothing of what they are about
+	{packages: "internal/site/desk", imports: []string{"internal/accounts", "internal/portal", "internal/portal/...", "internal/rates", "internal/site/frame"}}, // what pages of developers and of staff share
+	{packages: "internal/site/developers", imports: []string{"internal/accounts", "internal/portal", "internal/portal/...", "internal/site/desk", "internal/site/frame"}},
+	{packages: "internal/site/docs", imports: []string{"internal/site/frame", "internal/smart/authserver"}}, // it knows the API by its description
+	{packages: "internal/site/staff", imports: []string{"internal/accounts", "internal/portal", "internal/portal/...", "internal/site/desk", "internal/site/frame"}},
+	{packages: "internal/site", imports: []string{"internal/accounts", "internal/identity", "internal/portal/forms", "internal/rates", "internal/site/frame", "internal/smart/authserver"}}, // it reads no claims but through the API
+	{packages: "internal/portal/forms", never: []string{"net/http", "database/sql"}},                                                                                                        // it knows neither pages nor databases
+	{packages: "internal/portal", imports: []string{"internal/accounts", "internal/database", "internal/outbound", "internal/portal/forms", "internal/portal/lifecycle",
+		"internal/smart/clientrules"}}, // it knows no pages, and nothing of claims
+	{packages: "internal/portal/lifecycle", never: pure},
+	{packages: "internal/portal/mail", imports: []string{"internal/portal"}},         // it speaks SMTP
+	{packages: "internal/portal/forms", never: []string{"net/http", "database/sql"}}, // it knows neither pages nor databases
 	{packages: "internal/sandbox", imports: []string{"internal/accounts", "internal/synth", "schemas/cpcds"}},
 	{packages: "internal/audit"}, // it knows ids, and neither store nor API
 	{packages: "internal/synth", imports: []string{"schemas/cpcds", "schemas/carin"}},
 	{packages: "internal/verify", imports: []string{"internal/store", "internal/store/owner"}},
 	{packages: "internal/verify/strict", imports: []string{"internal/verify", "internal/store"}},
 	{packages: "internal/rooms"},
-	{packages: "bench"}, // it measures programs from outside
+	{packages: "bench", imports: []string{"internal/fhirtest"}}, // it measures programs from outside, and starts servers for them
 	{packages: "cmd/cpcds2fhir-verify", imports: []string{"internal/verify/strict"}},
 	{packages: "cmd/...", imports: []string{"..."}},
 }
@@ -110,7 +132,7 @@ var confined = map[string][]string{
 	"github.com/parquet-go/parquet-go": {"pipeline/parquetio/...", "internal/synth", "bench"},
 	"github.com/cockroachdb/pebble":    {"internal/store", "loaders/store", "bench"},
 	"cel.dev/cel-go":                   {"schemas/layouts", "pipeline/where"},
-	"github.com/goccy/go-yaml":         {"schemas/layouts", "cmd/..."},
+	"github.com/goccy/go-yaml":         {"schemas/layouts", "internal/portal/forms", "internal/fhirclient", "cmd/..."},
 	"github.com/segmentio/kafka-go":    {"pipeline/kafkaio", "bench"},
 	"github.com/twmb/franz-go":         {"bench"},
 	"github.com/bufbuild/protocompile": {"pipeline/messages"},
@@ -119,17 +141,24 @@ var confined = map[string][]string{
 	"github.com/vbauerster/mpb":        {"cmd/..."},
 	"go.uber.org/zap":                  {"cmd/..."},
 	"golang.org/x/time":                {"internal/rates"},
-	"github.com/go-jose/go-jose":       {"internal/smart/...", "internal/identity"},
+	"github.com/go-jose/go-jose":       {"internal/smart/...", "internal/identity", "internal/fhirclient/credentials"},
 	"github.com/coreos/go-oidc":        {"internal/identity"},
-	"golang.org/x/oauth2":              {"internal/identity"},
+	"golang.org/x/oauth2":              {"internal/identity", "internal/fhirclient/credentials"},
+	"gocloud.dev":                      {"loaders/bulkimport"},
+	"github.com/aws":                   {"internal/fhirclient/credentials"},
+	"github.com/Azure":                 {"internal/fhirclient/credentials"},
 	"golang.org/x/crypto":              {"internal/accounts"},
-	"modernc.org/sqlite":               {"internal/accounts"},
-	"github.com/jackc/pgx":             {"internal/accounts"},
-	"github.com/pressly/goose":         {"internal/accounts"},
+	"github.com/wneessen/go-mail":      {"internal/portal/mail"},
+	"github.com/pquerna/otp":           {"internal/portal"},
+	"github.com/emersion":              nil,
+	"modernc.org/sqlite":               {"internal/database"},
+	"github.com/jackc/pgx":             {"internal/database"},
+	"github.com/pressly/goose":         {"internal/database"},
 	"github.com/google/fhir":           {"internal/verify/strict"},
+	"github.com/yuin/goldmark":         {"internal/site/docs"},
 	"github.com/rogpeppe/go-internal":  nil,
 	"github.com/google/go-cmp":         {"loaders/loadertest"},
-	"testing":                          {"loaders/loadertest", "internal/smart/blackbox"},
+	"testing":                          {"loaders/loadertest", "internal/fhirtest", "internal/smart/blackbox", "internal/database/databasetest"},
 }
 
 // banned modules are imported nowhere, tests included.
@@ -218,6 +247,16 @@ func TestJudge(t *testing.T) {
 		{"cmd/cpcds2fhir", "cpcds2fhir/loaders/ndjson", false},
 		{"cmd/cpcds2fhir", "github.com/google/fhir/go/jsonformat", true},
 		{"internal/verify/strict", "github.com/google/fhir/go/jsonformat", false},
+		{"internal/portal/forms", "github.com/goccy/go-yaml/ast", false},
+		{"internal/portal/forms", "net/http", true},
+		{"internal/portal", "cpcds2fhir/internal/site", true},
+		{"internal/portal", "cpcds2fhir/internal/portal/mail", true},
+		{"internal/portal", "github.com/wneessen/go-mail", true},
+		{"internal/portal/lifecycle", "time", true},
+		{"internal/portal/mail", "github.com/wneessen/go-mail/smtp", false},
+		{"internal/portal/mail", "github.com/emersion/go-smtp", true},
+		{"internal/portal/forms", "net/url", false},
+		{"internal/portal/forms", "cpcds2fhir/internal/accounts", true},
 		{"internal/verify", "cpcds2fhir/mappers", true},
 		{"internal/verify", "cpcds2fhir/schemas/carin", true},
 		{"cmd/cpcds2fhir", "testing", true},

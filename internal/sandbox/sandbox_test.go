@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"cpcds2fhir/internal/accounts"
-	"cpcds2fhir/internal/smart/authserver"
+	"cpcds2fhir/internal/smart/clientrules"
 )
 
 // TestLogins demands what documentation and scripts rely on.
@@ -28,7 +28,7 @@ func TestLogins(t *testing.T) {
 // TestClients demands one client of each kind, and that only the marked one has Utah's dialect.
 func TestClients(t *testing.T) {
 	for _, c := range Clients("http://127.0.0.1:8080") {
-		if err := authserver.CheckClient(&c.Client); err != nil {
+		if err := clientrules.Check(&c.Client); err != nil {
 			t.Errorf("%s: %v", c.ID, err)
 		}
 		if c.Status != accounts.Active || c.Owner != "sandbox" || c.Name == "" {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cpcds2fhir/internal/accounts"
+	"cpcds2fhir/internal/site/frame"
 )
 
 // connection is a grant as a member reads it.
@@ -22,13 +23,16 @@ type connection struct {
 	Used         string
 	Read         []string // what the app has read, nil if that is not known
 	ReadFails    bool
-	None         bool // it has read nothing
+	None         bool   // it has read nothing
+	By           string // who has allowed it
+	Agreed       bool   // there is a receipt
+	Complain     bool   // the app can be reported
 }
 
 // grants are those that the user has given, and those that others have given for the user's own data: it may end
 // both. Those without refresh tokens whose access token has ended open nothing any more, and are left out.
 func (v *visit) grants() ([]*accounts.Grant, error) {
-	ctx := v.r.Context()
+	ctx := v.R.Context()
 	list, err := v.Accounts.Grants(ctx, accounts.GrantFilter{User: v.session.User})
 	if err != nil {
 		return nil, fmt.Errorf("grants: %w", err)
@@ -87,15 +91,15 @@ func (v *visit) showApps() error {
 		}
 		connections = append(connections, c)
 	}
-	p := &page{Title: v.text("apps.title"), Content: connections}
-	if v.r.URL.Query().Has("ended") {
-		p.Notice = v.text("apps.ended")
+	p := &page{Title: v.Text("apps.title"), Content: connections}
+	if v.R.URL.Query().Has("ended") {
+		p.Notice = v.Text("apps.ended")
 	}
 	return v.show(http.StatusOK, "apps", p)
 }
 
 func (v *visit) connection(g *accounts.Grant, names map[string]string) (*connection, error) {
-	ctx := v.r.Context()
+	ctx := v.R.Context()
 	client, err := v.Accounts.Client(ctx, g.Client)
 	switch {
 	case errors.Is(err, accounts.ErrNotFound):
@@ -106,29 +110,39 @@ func (v *visit) connection(g *accounts.Grant, names map[string]string) (*connect
 	name, ok := names[g.Patient]
 	if !ok {
 		if name, _, err = v.Member(ctx, g.Patient); err != nil { // the app can be ended all the same
-			name = v.text("apps.unknown")
+			name = v.Text("apps.unknown")
 		}
-		name = plain(name, 80)
+		name = frame.Plain(name, 80)
 		names[g.Patient] = name
 	}
-	c := &connection{Grant: g.ID, App: newApp(client), Of: name, Offline: g.Offline, Others: g.User != v.session.User, Since: v.date(g.Created), Until: v.date(v.ends(g)), Used: v.text("apps.never")}
+	c := &connection{Grant: g.ID, App: v.app(client), Of: name, Offline: g.Offline, Others: g.User != v.session.User, Since: v.Date(g.Created), Until: v.Date(v.ends(g)), Used: v.Text("apps.never")}
+	c.By, c.Complain = v.Text("apps.by.you"), v.complaint() != nil
+	if c.Others {
+		c.By = v.Text("apps.others")
+	}
+	switch _, err := v.Accounts.Receipt(ctx, g.ID); {
+	case err == nil:
+		c.Agreed = true
+	case !errors.Is(err, accounts.ErrNotFound):
+		return nil, fmt.Errorf("receipt: %w", err)
+	}
 	a := read(g.Scopes)
 	for _, k := range a.kinds {
-		text := v.text(k.title)
+		text := v.Text(k.title)
 		if part := a.part(k); part != "" {
-			text = v.text("apps.part", text, part)
+			text = v.Text("apps.part", text, part)
 		}
 		c.Shared = append(c.Shared, text)
 	}
 	if a.identity {
-		c.Shared = append(c.Shared, v.text("apps.identity"))
+		c.Shared = append(c.Shared, v.Text("apps.identity"))
 	}
 	used := g.LastUsed
 	if v.Site.Read != nil {
 		last, counts, err := v.Site.Read(ctx, g.User, g.Client, g.Patient)
 		if err != nil {
 			c.ReadFails = true
-			v.fault(err)
+			v.Fault(err)
 		} else {
 			c.Read = v.readTexts(counts)
 			c.None = len(c.Read) == 0
@@ -136,7 +150,7 @@ func (v *visit) connection(g *accounts.Grant, names map[string]string) (*connect
 		}
 	}
 	if !used.IsZero() {
-		c.Used = v.date(used)
+		c.Used = v.Date(used)
 	}
 	return c, nil
 }
@@ -148,12 +162,6 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-func (v *visit) fault(err error) {
-	if v.Events.Fault != nil {
-		v.Events.Fault(v.r.URL.Path, err)
-	}
-}
-
 // readTexts says how much was read, by kind.
 func (v *visit) readTexts(counts map[string]int) (list []string) {
 	for _, k := range kinds {
@@ -162,7 +170,7 @@ func (v *visit) readTexts(counts map[string]int) (list []string) {
 			n += counts[typ]
 		}
 		if n > 0 {
-			list = append(list, v.count(k.count, n))
+			list = append(list, v.Count(k.count, n))
 		}
 	}
 	return list
@@ -186,7 +194,7 @@ func (v *visit) showRevoke() error {
 	if v.session == nil {
 		return v.see("/login")
 	}
-	g, err := v.mine(v.r.URL.Query().Get("grant"))
+	g, err := v.mine(v.R.URL.Query().Get("grant"))
 	switch {
 	case err != nil:
 		return err
@@ -197,7 +205,7 @@ func (v *visit) showRevoke() error {
 	if err != nil {
 		return err
 	}
-	return v.show(http.StatusOK, "revoke", &page{Title: v.text("revoke.title", c.App.Name), Content: c}, "grant")
+	return v.show(http.StatusOK, "revoke", &page{Title: v.Text("revoke.title", c.App.Name), Content: c}, "grant")
 }
 
 // revoke ends a grant. One that has ended meanwhile is what the member wanted.
@@ -208,14 +216,14 @@ func (v *visit) revoke() error {
 	if err := v.checkForm(); err != nil {
 		return err
 	}
-	g, err := v.mine(v.r.PostForm.Get("grant"))
+	g, err := v.mine(v.R.PostForm.Get("grant"))
 	if err != nil {
 		return err
 	}
 	if g == nil {
 		return v.see("/apps")
 	}
-	if err := v.Accounts.RevokeGrant(v.r.Context(), g.ID); err != nil && !errors.Is(err, accounts.ErrNotFound) {
+	if err := v.Accounts.RevokeGrant(v.R.Context(), g.ID); err != nil && !errors.Is(err, accounts.ErrNotFound) {
 		return fmt.Errorf("grant: %w", err)
 	}
 	if v.Events.Revoked != nil {

@@ -90,7 +90,7 @@ func TestOthers(t *testing.T) {
 	request := w.ask("budget", webRedirect)
 	token := w.token(her.share(her.get("/consent?request="+request+"&member="+memberKey(t, her.get("/consent?request="+request), "Bob Kanarie")), "allow").to)
 	bob.signIn("bob", bobPassword, "")
-	bob.get("/apps").want(t, http.StatusOK, "Health Budget", "Allowed by somebody who acts for you", "Coverage records, read 7 times")
+	bob.get("/apps").want(t, http.StatusOK, "Health Budget", "Somebody who acts for you", "Coverage records, read 7 times")
 	bob.post("/apps/revoke", bob.get("/apps/revoke?grant="+w.grants("ana")[0].ID).form(t, "/apps/revoke")).goes(t, "/apps?ended=1")
 	if _, err := w.accounts.Access(t.Context(), token); !errors.Is(err, accounts.ErrNotFound) {
 		t.Errorf("the token afterwards: %v", err)

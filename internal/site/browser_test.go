@@ -43,6 +43,10 @@ func TestServeForBrowser(t *testing.T) {
 	w := newWorld(t, func(c *Config) {
 		c.Issuer = strings.Replace(c.Issuer, "https", "http", 1)
 		c.Upstream = &provider{}
+		c.Forms, c.Phone, c.TTY, c.Directory = loadForms(t), "1-800-555-0100", "711", "/apps-directory"
+		c.Complain = func(context.Context, string, string, map[string][]string, string, bool) (string, error) {
+			return "C-4H2K-9PWX", nil
+		}
 		c.Demo = []Login{{"ana", anaPassword, "A mother with two children"}, {"bob", bobPassword, "A man with a long history"}}
 		c.Read = func(_ context.Context, _, client, _ string) (time.Time, map[string]int, error) {
 			if client == "chart" {
@@ -51,6 +55,12 @@ func TestServeForBrowser(t *testing.T) {
 			return c.Now(), map[string]int{"Patient": 1, "ExplanationOfBenefit": 48, "Coverage": 2, "Organization": 9, "Practitioner": 14}, nil
 		}
 	})
+	chart, err := w.accounts.Client(t.Context(), "chart")
+	w.must(err)
+	chart.Publisher, chart.Domain, chart.Support, chart.Attested = "Pocket Health, Inc.", "chart.example", "https://chart.example/help", w.now()
+	chart.Policy, chart.Terms, chart.Environment = "https://chart.example/privacy", "https://chart.example/terms", "sandbox"
+	chart.Privacy, chart.About = map[string]string{"P-01": "attested", "P-03": "attested", "P-14": "attested", "P-16": "not_attested"}, map[string]string{"en": "Keeps all of your health records in one place, on your phone and nowhere else."}
+	w.must(w.accounts.UpdateClient(t.Context(), chart))
 	site := w.server.Config.Handler
 	m := http.NewServeMux()
 	m.Handle("/", site)

@@ -12,9 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"cpcds2fhir/internal/accounts"
+	"cpcds2fhir/internal/site/frame"
 	"cpcds2fhir/internal/smart/authserver"
 )
 
@@ -27,34 +27,6 @@ type member struct {
 	Self    bool
 }
 
-// app is a client as members read it.
-type app struct {
-	Name, Initial          string
-	Homepage, Host, Policy string // links, "" for none
-	Terms                  string
-}
-
-func appName(c *accounts.Client) string {
-	if name := plain(c.Name, 80); name != "" {
-		return name
-	}
-	return plain(c.ID, 80)
-}
-
-func newApp(c *accounts.Client) app {
-	a := app{Name: appName(c), Homepage: webLink(c.Homepage), Policy: webLink(c.Policy), Terms: webLink(c.Terms), Initial: "?"}
-	if u, err := url.Parse(a.Homepage); err == nil {
-		a.Host = u.Host
-	}
-	for _, r := range a.Name {
-		if unicode.IsLetter(r) || unicode.IsDigit(r) {
-			a.Initial = string(unicode.ToUpper(r))
-			break
-		}
-	}
-	return a
-}
-
 // consentPage is what the consent page, and the choice of a member before it, show.
 type consentPage struct {
 	App      app
@@ -65,6 +37,8 @@ type consentPage struct {
 	Identity bool
 	Offline  *choice // nil if the app has not asked for it
 	Until    []choice
+	Means    []string
+	Complain bool   // members can report an app
 	Back     string // where the browser goes afterwards
 	Home     bool   // the name of the other place is a host
 }
@@ -80,11 +54,11 @@ func (v *visit) pending() (*authserver.Pending, error) {
 	if v.request == "" {
 		return nil, errNoRequest
 	}
-	p, err := v.Pages.Pending(v.r.Context(), v.request)
+	p, err := v.Pages.Pending(v.R.Context(), v.request)
 	if err != nil {
 		return nil, decided(err)
 	}
-	v.target = destination(p.RedirectURI).source
+	v.Target = destination(p.RedirectURI).source
 	return p, nil
 }
 
@@ -102,7 +76,7 @@ func decided(err error) error {
 // members are those for whom the user may decide, itself first. One whose Patient cannot be read is left out: its
 // data could not be read either.
 func (v *visit) members() (list []member, err error) {
-	links, err := v.Accounts.Links(v.r.Context(), v.session.User, "")
+	links, err := v.Accounts.Links(v.R.Context(), v.session.User, "")
 	if err != nil {
 		return nil, fmt.Errorf("members: %w", err)
 	}
@@ -110,12 +84,12 @@ func (v *visit) members() (list []member, err error) {
 		return nil, errNobody
 	}
 	for _, l := range links {
-		name, born, e := v.Member(v.r.Context(), l.Patient)
+		name, born, e := v.Member(v.R.Context(), l.Patient)
 		if e != nil {
 			err = fmt.Errorf("member: %w", e)
 			continue
 		}
-		list = append(list, member{v.memberKey(l.Patient), l.Patient, plain(name, 80), v.born(born), l.Role == "self"})
+		list = append(list, member{v.memberKey(l.Patient), l.Patient, frame.Plain(name, 80), v.born(born), l.Role == "self"})
 	}
 	if len(list) == 0 {
 		return nil, err
@@ -125,7 +99,7 @@ func (v *visit) members() (list []member, err error) {
 
 // memberKey names a member within a session.
 func (v *visit) memberKey(patient string) string {
-	return base64.RawURLEncoding.EncodeToString(v.mac("member", v.id, patient)[:12])
+	return base64.RawURLEncoding.EncodeToString(v.MAC("member", v.Session, patient)[:12])
 }
 
 // ready finds what a consent page needs, and whether it is this user's to decide. It fails with errSignIn if nobody
@@ -162,17 +136,17 @@ func (v *visit) showConsent() error {
 	if err != nil {
 		return err
 	}
-	c := &consentPage{App: newApp(p.Client), Members: members}
-	key := v.r.URL.Query().Get("member")
+	c := &consentPage{App: v.app(p.Client), Members: members}
+	key := v.R.URL.Query().Get("member")
 	i := slices.IndexFunc(members, func(m member) bool { return m.Key == key })
 	if i < 0 && len(members) == 1 {
 		i = 0
 	}
 	if i < 0 {
-		pg := &page{Title: v.text("choose.title"), Content: c}
+		pg := &page{Title: v.Text("choose.title"), Content: c}
 		status := http.StatusOK
-		if v.r.URL.Query().Has("choose") { // the form was sent without a choice
-			pg.Fields = []fieldError{{"member-" + members[0].Key, v.text("choose.none")}}
+		if v.R.URL.Query().Has("choose") { // the form was sent without a choice
+			pg.Fields = []fieldError{frame.Wrong("member-"+members[0].Key, v.Text("choose.none"))}
 			status = http.StatusUnprocessableEntity
 		}
 		return v.show(status, "choose", pg)
@@ -189,33 +163,34 @@ type given struct {
 }
 
 func (v *visit) consentForm(status int, p *authserver.Pending, a *asked, c *consentPage, g *given, fields []fieldError) error {
-	user, err := v.Accounts.User(v.r.Context(), v.session.User)
+	user, err := v.Accounts.User(v.R.Context(), v.session.User)
 	if err != nil {
 		return fmt.Errorf("user: %w", err)
 	}
 	if user.Issuer == "" {
-		c.Login = plain(user.Subject, 80)
+		c.Login = frame.Plain(user.Subject, 80)
 	}
 	for _, k := range a.kinds {
-		x := choice{ID: "kind-" + k.name, Value: k.name, Title: v.text(k.title), Text: v.text(k.text), Checked: slices.Contains(g.kinds, k), Needed: k == personal}
+		x := choice{ID: "kind-" + k.name, Value: k.name, Title: v.Text(k.title), Text: v.Text(k.text), Checked: slices.Contains(g.kinds, k), Needed: k == personal}
 		if part := a.part(k); part != "" {
-			x.Part = v.text("consent.part", part)
+			x.Part = v.Text("consent.part", part)
 		}
 		c.Kinds = append(c.Kinds, x)
 	}
 	c.Identity = a.identity
 	if a.offline {
-		c.Offline = &choice{ID: "offline", Text: v.text("consent.offline.text", v.about(v.Access)), Checked: g.offline}
+		c.Offline = &choice{ID: "offline", Text: v.Text("consent.offline.text", v.about(v.Access)), Checked: g.offline}
 	}
 	for _, d := range v.GrantFor {
 		c.Until = append(c.Until, choice{ID: "until-" + strconv.Itoa(int(d/day)), Value: strconv.Itoa(int(d / day)),
-			Title: v.howLong(d), Text: v.text("consent.until.date", v.date(v.Now().Add(d))), Checked: d == g.until})
+			Title: v.howLong(d), Text: v.Text("consent.until.date", v.Date(v.Now().Add(d))), Checked: d == g.until})
 	}
 	t := destination(p.RedirectURI)
-	c.Back, c.Home = t.name, t.web
-	title := v.text("consent.title", c.App.Name)
+	c.Back, c.Home, c.Complain = t.name, t.web, v.complaint() != nil
+	c.Means = v.means()
+	title := v.Text("consent.title", c.App.Name)
 	if !c.Member.Self {
-		title = v.text("consent.title.other", c.Member.Name, c.App.Name)
+		title = v.Text("consent.title.other", c.Member.Name, c.App.Name)
 	}
 	return v.show(status, "consent", &page{Title: title, Content: c, Fields: fields}, "member")
 }
@@ -223,7 +198,7 @@ func (v *visit) consentForm(status int, p *authserver.Pending, a *asked, c *cons
 // decide takes the decision of a member.
 func (v *visit) decide() error {
 	err := v.checkForm()
-	if err == nil && v.r.PostForm.Get("decision") == "deny" {
+	if err == nil && v.R.PostForm.Get("decision") == "deny" {
 		return v.deny()
 	}
 	if v.session == nil && v.request != "" { // it has ended while the page was read
@@ -243,13 +218,13 @@ func (v *visit) decide() error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(members, func(m member) bool { return m.Key == v.r.PostForm.Get("member") })
-	if i < 0 || v.r.PostForm.Get("decision") != "allow" {
+	i := slices.IndexFunc(members, func(m member) bool { return m.Key == v.R.PostForm.Get("member") })
+	if i < 0 || v.R.PostForm.Get("decision") != "allow" {
 		return v.see("/consent", "request", v.request) // the page was of a session before
 	}
 	g, fields := v.read(a)
 	if len(fields) > 0 {
-		return v.consentForm(http.StatusUnprocessableEntity, p, a, &consentPage{App: newApp(p.Client), Members: members, Member: members[i]}, g, fields)
+		return v.consentForm(http.StatusUnprocessableEntity, p, a, &consentPage{App: v.app(p.Client), Members: members, Member: members[i]}, g, fields)
 	}
 	if destination(p.RedirectURI).bad {
 		return errTarget
@@ -257,8 +232,9 @@ func (v *visit) decide() error {
 	if err := v.assign(); err != nil {
 		return err
 	}
-	d := &authserver.Decision{User: v.session.User, Patient: members[i].Patient, Scopes: a.narrow(g.kinds, g.offline), AuthTime: v.session.AuthTime, Until: v.Now().Add(g.until)}
-	redirect, err := v.Pages.Allow(v.r.Context(), v.request, d)
+	d := &authserver.Decision{User: v.session.User, Patient: members[i].Patient, Scopes: a.narrow(g.kinds, g.offline), AuthTime: v.session.AuthTime, Until: v.Now().Add(g.until),
+		Told: v.told(v.app(p.Client), a)}
+	redirect, err := v.Pages.Allow(v.R.Context(), v.request, d)
 	if err != nil {
 		return decided(err)
 	}
@@ -289,7 +265,7 @@ func (v *visit) deny() error {
 			return err
 		}
 	}
-	redirect, err := v.Pages.Deny(v.r.Context(), v.request)
+	redirect, err := v.Pages.Deny(v.R.Context(), v.request)
 	if err != nil {
 		return decided(err)
 	}
@@ -300,7 +276,7 @@ func (v *visit) deny() error {
 }
 
 func (v *visit) assign() error {
-	err := v.Pages.Assign(v.r.Context(), v.request, v.session.User)
+	err := v.Pages.Assign(v.R.Context(), v.request, v.session.User)
 	switch {
 	case errors.Is(err, accounts.ErrUsed): // by somebody else, or it was decided
 		if _, err := v.pending(); err != nil {
@@ -315,21 +291,21 @@ func (v *visit) assign() error {
 
 // read reads the choices of a form.
 func (v *visit) read(a *asked) (*given, []fieldError) {
-	g := &given{offline: a.offline && v.r.PostForm.Get("offline") != ""}
+	g := &given{offline: a.offline && v.R.PostForm.Get("offline") != ""}
 	var fields []fieldError
 	for _, k := range a.kinds {
-		if slices.Contains(v.r.PostForm["kind"], k.name) {
+		if slices.Contains(v.R.PostForm["kind"], k.name) {
 			g.kinds = append(g.kinds, k)
 		}
 	}
 	if len(g.kinds) == 0 && len(a.kinds) > 0 {
-		fields = append(fields, fieldError{"kind-" + a.kinds[0].name, v.text("consent.nokind")})
+		fields = append(fields, frame.Wrong("kind-"+a.kinds[0].name, v.Text("consent.nokind")))
 	}
-	n, err := strconv.Atoi(v.r.PostForm.Get("until"))
+	n, err := strconv.Atoi(v.R.PostForm.Get("until"))
 	if err == nil && n > 0 && slices.Contains(v.GrantFor, time.Duration(n)*day) {
 		g.until = time.Duration(n) * day
 	} else {
-		fields = append(fields, fieldError{"until-" + strconv.Itoa(int(v.GrantFor[0]/day)), v.text("consent.nountil")})
+		fields = append(fields, frame.Wrong("until-"+strconv.Itoa(int(v.GrantFor[0]/day)), v.Text("consent.nountil")))
 	}
 	return g, fields
 }
@@ -343,17 +319,17 @@ func (v *visit) leave(redirect string, p *authserver.Pending, key string) error 
 	}
 	if t.source != "" && t.web {
 		v.headers()
-		v.w.Header().Set("Location", redirect)
-		v.w.WriteHeader(http.StatusSeeOther)
+		v.W.Header().Set("Location", redirect)
+		v.W.WriteHeader(http.StatusSeeOther)
 		return nil
 	}
-	a := newApp(p.Client)
-	v.request, v.target = "", "" // it is over
-	return v.show(http.StatusOK, "continue", &page{Title: v.text("continue.title", a.Name), Once: true, Content: struct {
+	a := v.app(p.Client)
+	v.request, v.Target = "", "" // it is over
+	return v.show(http.StatusOK, "continue", &page{Title: v.Text("continue.title", a.Name), Once: true, Content: struct {
 		App  string
 		Text string
 		Link template.URL
-	}{a.Name, v.text(key, a.Name), template.URL(redirect)}})
+	}{a.Name, v.Text(key, a.Name), template.URL(redirect)}})
 }
 
 // place is where a redirect leads.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cpcds2fhir/internal/accounts"
+	"cpcds2fhir/internal/site/frame"
 )
 
 // loginPage is what the login page shows.
@@ -32,9 +33,9 @@ func (v *visit) showLogin() error {
 	p := &page{}
 	switch {
 	case v.session != nil:
-		p.Notice = v.text("login.once")
+		p.Notice = v.Text("login.once")
 	case v.lapsed:
-		p.Notice = v.text("login.lapsed")
+		p.Notice = v.Text("login.lapsed")
 	}
 	return v.loginForm(http.StatusOK, app, p)
 }
@@ -70,11 +71,11 @@ func (v *visit) waiting() (string, error) {
 }
 
 func (v *visit) loginForm(status int, app string, p *page) error {
-	c := loginPage{App: app, Passwords: v.Passwords, Demo: v.Demo, Login: plain(v.r.PostForm.Get("login"), 200)}
+	c := loginPage{App: app, Passwords: v.Passwords, Demo: v.Demo, Login: frame.Plain(v.R.PostForm.Get("login"), 200)}
 	if v.Site.Upstream != nil {
-		c.Upstream = v.start(v.r.FormValue("switch") != "")
+		c.Upstream = v.start(v.R.FormValue("switch") != "")
 	}
-	p.Title = v.text("login.title")
+	p.Title = v.Text("login.title")
 	p.Content = c
 	return v.show(status, "login", p, "switch")
 }
@@ -102,7 +103,7 @@ func (v *visit) login() error {
 	}
 	if err := v.checkForm(); err != nil {
 		v.refused("csrf")
-		if v.session != nil && v.form == "" { // the login in another tab has ended this form
+		if v.session != nil && !v.HasForm() { // the login in another tab has ended this form
 			return v.goOn()
 		}
 		return err
@@ -111,25 +112,25 @@ func (v *visit) login() error {
 	if err != nil {
 		return err
 	}
-	login, password := strings.TrimSpace(v.r.PostForm.Get("login")), v.r.PostForm.Get("password")
+	login, password := strings.TrimSpace(v.R.PostForm.Get("login")), v.R.PostForm.Get("password")
 	var fields []fieldError
 	if login == "" {
-		fields = append(fields, fieldError{"login", v.text("login.nologin")})
+		fields = append(fields, frame.Wrong("login", v.Text("login.nologin")))
 	}
 	if password == "" {
-		fields = append(fields, fieldError{"password", v.text("login.nopassword")})
+		fields = append(fields, frame.Wrong("password", v.Text("login.nopassword")))
 	}
 	if len(fields) > 0 {
 		return v.loginForm(http.StatusUnprocessableEntity, app, &page{Fields: fields})
 	}
-	user, err := v.Accounts.CheckPassword(v.r.Context(), login, password)
+	user, err := v.Accounts.CheckPassword(v.R.Context(), login, password)
 	switch {
 	case errors.Is(err, accounts.ErrNotFound):
 		v.refused("password")
-		return v.loginForm(http.StatusUnprocessableEntity, app, &page{Fields: []fieldError{{"password", v.text("login.wrong")}}})
+		return v.loginForm(http.StatusUnprocessableEntity, app, &page{Fields: []fieldError{frame.Wrong("password", v.Text("login.wrong"))}})
 	case errors.Is(err, accounts.ErrLocked):
 		v.refused("locked")
-		return v.loginForm(http.StatusTooManyRequests, app, &page{Fields: []fieldError{{"password", v.text("login.locked")}}})
+		return v.loginForm(http.StatusTooManyRequests, app, &page{Fields: []fieldError{frame.Wrong("password", v.Text("login.locked"))}})
 	case err != nil:
 		return fmt.Errorf("embedded login: %w", err)
 	}
@@ -159,11 +160,11 @@ func (v *visit) startUpstream() error {
 		}
 		after = p.AuthAfter
 	}
-	if v.r.URL.Query().Has("switch") { // whoever has a session at the provider could not choose another account
+	if v.R.URL.Query().Has("switch") { // whoever has a session at the provider could not choose another account
 		after = v.Now()
 	}
 	v.headers()
-	if err := v.Site.Upstream.Begin(v.w, v.r, v.request, after); err != nil {
+	if err := v.Site.Upstream.Begin(v.W, v.R, v.request, after); err != nil {
 		return v.refusal(err)
 	}
 	return nil
@@ -174,7 +175,7 @@ func (v *visit) finishUpstream() error {
 	if v.Site.Upstream == nil {
 		return errMissing
 	}
-	user, level, at, request, err := v.Site.Upstream.Finish(v.w, v.r)
+	user, level, at, request, err := v.Site.Upstream.Finish(v.W, v.R)
 	v.request = requestID(request)
 	if err != nil {
 		return v.refusal(err)
@@ -192,9 +193,7 @@ func (v *visit) refusal(err error) error {
 		Reason() string
 	}](err)
 	if !ok {
-		if v.Events.Fault != nil {
-			v.Events.Fault(v.r.URL.Path, err)
-		}
+		v.Fault(err)
 		return errUnavailable
 	}
 	v.refused(r.Reason())
@@ -221,9 +220,9 @@ func (v *visit) refusal(err error) error {
 
 // showLogout asks whoever is signed in whether to end the session, and tells others that there is none.
 func (v *visit) showLogout() error {
-	title := v.text("logout.title")
+	title := v.Text("logout.title")
 	if v.session == nil {
-		title = v.text("logout.done")
+		title = v.Text("logout.done")
 	}
 	return v.show(http.StatusOK, "logout", &page{Title: title, Content: v.Site.Upstream != nil})
 }
@@ -236,13 +235,13 @@ func (v *visit) logout() error {
 		if err != nil {
 			return err
 		}
-		if err := v.Accounts.EndSession(v.r.Context(), v.id); err != nil {
+		if err := v.Accounts.EndSession(v.R.Context(), v.Session); err != nil {
 			return fmt.Errorf("session: %w", err)
 		}
 		if v.Events.SignedOut != nil {
 			v.Events.SignedOut(v.session.User)
 		}
-		v.setCookie("session", "", -1)
+		v.SetCookie("session", "", -1)
 	}
 	if v.request != "" { // the identity provider must not sign the same account in again
 		return v.see("/login", "request", v.request, "switch", "1")

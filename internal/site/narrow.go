@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"cpcds2fhir/internal/site/frame"
 )
 
 // kind is a kind of data that a member can share or keep: a checkbox.
@@ -121,7 +123,7 @@ func (a *asked) part(k *kind) string {
 		if text, err := url.QueryUnescape(q); err == nil {
 			q = text
 		}
-		list = append(list, plain(strings.NewReplacer("=", " = ", "&", ", ").Replace(q), 120))
+		list = append(list, frame.Plain(strings.NewReplacer("=", " = ", "&", ", ").Replace(q), 120))
 	}
 	return strings.Join(list, "; ")
 }

@@ -6,19 +6,17 @@ package site
 
 import (
 	"context"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"html/template"
-	"net"
+	"io/fs"
 	"net/http"
-	"net/url"
-	"strings"
 	"time"
 
 	"cpcds2fhir/internal/accounts"
+	"cpcds2fhir/internal/portal/forms"
+	"cpcds2fhir/internal/rates"
+	"cpcds2fhir/internal/site/frame"
 	"cpcds2fhir/internal/smart/authserver"
 )
 
@@ -33,6 +31,8 @@ type Config struct {
 
 	Name    string // of the agency, as members read it
 	Contact string // its support: a URL or an e-mail address; "" shows none
+	Phone   string // of its support, such as 1-800-555-0100; "" shows none
+	TTY     string // of its support, for people who are deaf or hard of hearing, such as 711; "" shows none
 	Policy  string // URL of its privacy policy; "" shows none
 	Notices string // URL of its notices on language help and nondiscrimination; "" shows none
 
@@ -51,6 +51,22 @@ type Config struct {
 	// type were read. nil shows nothing.
 	Read func(ctx context.Context, user, client, patient string) (last time.Time, counts map[string]int, err error)
 
+	// Forms are those of the developers' portal: what apps promise about privacy is worded as there, and complaints are
+	// asked for by its form. nil shows no promises, and takes no complaints.
+	Forms *forms.Set
+
+	// Complain files what somebody reports about an app, and returns the number under which they can ask about it: letters,
+	// digits and hyphens. client is "" if the app has none that is known, user if nobody has signed in. confirmed says that the
+	// writer was warned that something in it seems to be a secret or about somebody's health, and sends it all the
+	// same. The error has no answer in it. nil takes no complaints.
+	Complain func(ctx context.Context, client, user string, answers map[string][]string, language string, confirmed bool) (number string, err error)
+
+	// Address is who sends a request, as far as limits go; nil is the address of the connection. Behind a proxy, that is
+	// the proxy's.
+	Address func(r *http.Request) string
+
+	Directory string // link to the public list of apps; "" shows none
+
 	Idle     time.Duration   // after so long without a page a session ends; 0 is 15 minutes
 	Absolute time.Duration   // after so long it ends whatever happens; 0 is 8 hours
 	GrantFor []time.Duration // how long apps may be allowed, the shortest first; nil is a day, 90 days and a year
@@ -58,6 +74,7 @@ type Config struct {
 	GrantNow time.Duration   // which of them is chosen first; 0 is the longest
 
 	Zone   *time.Location   // in which dates are written; nil is UTC
+	Assets *frame.Assets    // static files, and the look of the agency; nil is the product's own
 	Now    func() time.Time // nil is time.Now
 	Events Events
 }
@@ -97,30 +114,16 @@ type Events struct {
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-//go:embed static/site.css static/mark.svg
-var staticFiles embed.FS
-
 // Site serves the pages. It is safe for concurrent use.
 type Site struct {
 	Config
-	secure    bool
-	key       []byte // of the tokens in forms
-	templates map[string]*template.Template
-	versions  map[string]string // of static files: parts of their sums
+	frame      *frame.Frame
+	complaints *rates.Rates
 }
 
 // New makes a Site. It asks accounts for the key of its forms.
 func New(c *Config) (*Site, error) {
-	s := &Site{Config: *c, templates: map[string]*template.Template{}, versions: map[string]string{}}
-	u, err := url.Parse(s.Issuer)
-	switch {
-	case err != nil || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		return nil, fmt.Errorf("%q is not the origin of a server, such as https://api.example.gov", s.Issuer)
-	case u.Scheme == "https":
-		s.secure = true
-	case u.Scheme != "http" || !loopback(u.Hostname()):
-		return nil, fmt.Errorf("members sign in at %s: that must be https, but for loopback addresses", s.Issuer)
-	}
+	s := &Site{Config: *c}
 	switch {
 	case s.Accounts == nil || s.Pages == nil || s.Member == nil:
 		return nil, errors.New("the pages need Accounts, Pages and Member")
@@ -149,41 +152,39 @@ func New(c *Config) (*Site, error) {
 			return nil, fmt.Errorf("apps are allowed for whole days, not for %s", d)
 		}
 	}
-	if s.Zone == nil {
-		s.Zone = time.UTC
-	}
 	if s.Now == nil {
 		s.Now = time.Now
 	}
-	if s.key, err = s.Accounts.Secret(context.Background(), "forms of the pages"); err != nil {
+	s.complaints = rates.New(1/complaintEvery.Seconds(), complaintsAtOnce)
+	s.complaints.Now = s.Now
+	key, err := s.Accounts.Secret(context.Background(), "forms of the pages")
+	if err != nil {
 		return nil, fmt.Errorf("key of the forms: %w", err)
 	}
-	for _, name := range []string{"login", "choose", "consent", "continue", "apps", "revoke", "logout", "problem"} {
-		t, err := template.ParseFS(templateFiles, "templates/layout.html", "templates/"+name+".html")
-		if err != nil {
-			return nil, err
-		}
-		s.templates[name] = t
+	templates, err := fs.Sub(templateFiles, "templates")
+	if err != nil {
+		return nil, err
 	}
-	for _, name := range []string{"site.css", "mark.svg"} {
-		b, err := staticFiles.ReadFile("static/" + name)
-		if err != nil {
-			return nil, err
-		}
-		sum := sha256.Sum256(b)
-		s.versions[name] = hex.EncodeToString(sum[:6])
+	s.frame, err = frame.New(&frame.Config{
+		Issuer: s.Issuer, Name: s.Name, Contact: s.Contact, Phone: s.Phone, TTY: s.TTY, Policy: s.Policy, Notices: s.Notices, Zone: s.Zone, Key: key, Session: "session",
+		Texts: []frame.Texts{texts}, Templates: templates, Assets: s.Assets, Fault: s.Events.Fault,
+		Problem: func(fv *frame.Visit, p *problemError) {
+			v, err := s.visit(fv)
+			if err != nil {
+				v.Fault(err)
+			}
+			v.showProblem(p, "")
+		},
+	})
+	if err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
 const day = 24 * time.Hour
 
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// Handler serves /login, /consent, /apps, /logout and what is below them, and /static/.
+// Handler serves /login, /consent, /apps, /logout and what is below them, /choose-an-app, and /static/.
 func (s *Site) Handler() http.Handler {
 	m := http.NewServeMux()
 	for pattern, f := range map[string]func(*visit) error{
@@ -196,27 +197,34 @@ func (s *Site) Handler() http.Handler {
 		"GET /apps":           (*visit).showApps,
 		"GET /apps/revoke":    (*visit).showRevoke,
 		"POST /apps/revoke":   (*visit).revoke,
+		"GET /apps/agreed":    (*visit).showAgreed,
+		"GET /apps/complain":  (*visit).showComplaint,
+		"POST /apps/complain": (*visit).complain,
+		"GET /choose-an-app":  (*visit).showGuide,
 		"GET /logout":         (*visit).showLogout,
 		"POST /logout":        (*visit).logout,
-		"/":                   func(*visit) error { return errMissing },
+
+		"GET /apps/complain/sent": (*visit).showComplained,
+
+		"/": func(*visit) error { return errMissing },
 	} {
 		m.Handle(pattern, s.handle(f))
 	}
-	m.HandleFunc("GET /static/{name}", s.static)
+	m.Handle("GET /static/{name}", s.frame.Static())
 	return m
 }
 
 // Explain is a page for a request that an app has sent wrongly, so that the browser cannot be sent back to the app:
 // authserver.Config.Explain. The code is for the support of the app.
 func (s *Site) Explain(w http.ResponseWriter, r *http.Request, status int, code string) {
-	p := &problemError{status: status, key: errApp.key}
+	p := &problemError{Status: status, Key: errApp.Key}
 	switch code {
 	case "unknown_client", "held_client":
-		p.key = errClient.key
+		p.Key = errClient.Key
 	case "redirect_mismatch":
-		p.key = errRedirect.key
+		p.Key = errRedirect.Key
 	case "server_error", "temporarily_unavailable":
-		p.key = errFault.key
+		p.Key = errFault.Key
 	}
 	s.handle(func(v *visit) error {
 		v.request = ""
@@ -229,52 +237,4 @@ func (s *Site) Explain(w http.ResponseWriter, r *http.Request, status int, code 
 		v.showProblem(p, code)
 		return nil
 	}).ServeHTTP(w, r)
-}
-
-// static serves the few files that pages load. A name with its version never changes.
-func (s *Site) static(w http.ResponseWriter, r *http.Request) {
-	name := r.PathValue("name")
-	version, ok := s.versions[name]
-	if !ok {
-		s.handle(func(*visit) error { return errMissing }).ServeHTTP(w, r)
-		return
-	}
-	h := w.Header()
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Cache-Control", "no-cache")
-	if r.URL.RawQuery == "v="+version {
-		h.Set("Cache-Control", "public, max-age=31536000, immutable")
-	}
-	http.ServeFileFS(w, r, staticFiles, "static/"+name)
-}
-
-// plain is a text of somebody else as a page may show it: on one line, without characters that change how the text
-// around them reads (CVE-2021-42574), and not longer than most.
-func plain(text string, longest int) string {
-	text = strings.Map(func(r rune) rune {
-		switch {
-		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == 0x2028 || r == 0x2029:
-			return ' '
-		case r == 0x200e || r == 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfeff || r == 0x200b || r == 0xfffd:
-			return -1
-		}
-		return r
-	}, text)
-	text = strings.Join(strings.Fields(text), " ")
-	if runes := []rune(text); len(runes) > longest {
-		text = string(runes[:longest]) + "…"
-	}
-	return text
-}
-
-// webLink is a URL that a page may link to: http or https, and no other scheme, since links of other schemes run
-// scripts or open programs. "" is no link.
-func webLink(text string) string {
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
-		return ""
-	}
-	return u.String()
 }

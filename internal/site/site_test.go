@@ -103,7 +103,7 @@ func newWorld(t testing.TB, edit ...func(*Config)) *world {
 	m.Handle("/sso/oauth2/", server)
 	w.server.Config.Handler = m
 	w.server.Config.ErrorLog = log.New(io.Discard, "", 0) // of connections that clients close early
-	if w.site.secure {
+	if strings.HasPrefix(c.Issuer, "https:") {
 		w.server.StartTLS()
 	} else {
 		w.server.Start()
@@ -323,7 +323,7 @@ func (b *browser) session() string {
 	u, err := url.Parse(b.w.server.URL)
 	b.w.must(err)
 	for _, c := range b.http.Jar.Cookies(u) {
-		if c.Name == b.w.site.cookieName("session") {
+		if c.Name == b.w.site.frame.CookieName("session") {
 			return c.Value
 		}
 	}

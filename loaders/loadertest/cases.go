@@ -61,7 +61,7 @@ func testRetryAfterSealError(t *testing.T, target Target) {
 	load(t, l, "members-00", batch(patient("a")), checkpoint(1))
 	b := batch(patient("b"), patient("c"))
 	for range 2 {
-		err := l.Load(context.Background(), "members-00", b, func([]pipeline.Outcome) (pipeline.Checkpoint, error) {
+		err := l.Load(context.Background(), "members-00", b, func([]pipeline.Outcome, pipeline.Refusals) (pipeline.Checkpoint, error) {
 			return pipeline.Checkpoint{}, errSeal
 		})
 		if !errors.Is(err, errSeal) {
@@ -212,7 +212,7 @@ func testCancelledDuring(t *testing.T, target Target) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	b := batch(patient("b"), patient("c"))
-	err := l.Load(ctx, "members-00", b, func([]pipeline.Outcome) (pipeline.Checkpoint, error) {
+	err := l.Load(ctx, "members-00", b, func([]pipeline.Outcome, pipeline.Refusals) (pipeline.Checkpoint, error) {
 		cancel()
 		return checkpoint(2), nil
 	})

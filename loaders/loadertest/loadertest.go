@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"cpcds2fhir/internal/fhirtest"
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/schemas/fhir"
 )
@@ -24,8 +25,8 @@ type Target interface {
 	Open(t *testing.T) pipeline.Loader
 
 	// Resources reads the target without the help of the loader: "Type/id" to JSON. The loader is
-	// finished and closed by then. What a server adds to a resource must be removed. It fails the
-	// test if there is a duplicate.
+	// finished and closed by then. What a server adds to a resource must be removed (see OnServer). It
+	// fails the test if there is a duplicate.
 	Resources(t *testing.T) map[string]string
 }
 
@@ -44,7 +45,10 @@ type Sequencer interface {
 	Sequence(t *testing.T, lane string, typ fhir.Type) []string
 }
 
-// Run runs the suite. newTarget is called once for each case.
+// system is that of the identifiers of all resources of the suite.
+const system = "urn:test"
+
+// Run runs the suite, and for a Server what servers make of it. newTarget is called once for each case.
 func Run(t *testing.T, newTarget func(t *testing.T) Target) {
 	for _, c := range []struct {
 		name string
@@ -67,9 +71,13 @@ func Run(t *testing.T, newTarget func(t *testing.T) Target) {
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, newTarget(t)) })
 	}
+	if _, ok := newTarget(t).(Server); ok {
+		runServer(t, func(t *testing.T) Server { return newTarget(t).(Server) })
+	}
 }
 
-// resource is a Patient or an Organization that a strict server takes.
+// resource is a Patient or an Organization that a strict server takes. Its identifier is the one of its key: servers
+// that give ids find it by that.
 func resource(typ fhir.Type, id, name string) *fhir.Resource {
 	value, err := json.Marshal(name)
 	if err != nil {
@@ -82,8 +90,8 @@ func resource(typ fhir.Type, id, name string) *fhir.Resource {
 	const updated = "2024-05-06T07:08:09Z"
 	return &fhir.Resource{
 		Type: typ, ID: id, LastUpdated: updated,
-		JSON: fmt.Appendf(nil, `{"resourceType":"%s","id":"%s","meta":{"lastUpdated":"%s"},%s}`, typ, id, updated, text),
-		Keys: []fhir.Key{{Param: fhir.ParamIdentifier, Value: "urn:test|" + id}},
+		JSON: fmt.Appendf(nil, `{"resourceType":"%s","id":"%s","meta":{"lastUpdated":"%s"},"identifier":[{"system":"%s","value":"%s"}],%s}`, typ, id, updated, system, id, text),
+		Keys: []fhir.Key{{Param: fhir.ParamIdentifier, Value: system + "|" + id}},
 	}
 }
 
@@ -121,7 +129,7 @@ func load(t *testing.T, l pipeline.Loader, lane string, b *fhir.Batch, cp pipeli
 func tryLoad(ctx context.Context, l pipeline.Loader, lane string, b *fhir.Batch, cp pipeline.Checkpoint) ([]pipeline.Outcome, error) {
 	var got []pipeline.Outcome
 	calls := 0
-	err := l.Load(ctx, lane, b, func(outcomes []pipeline.Outcome) (pipeline.Checkpoint, error) {
+	err := l.Load(ctx, lane, b, func(outcomes []pipeline.Outcome, _ pipeline.Refusals) (pipeline.Checkpoint, error) {
 		calls++
 		got = slices.Clone(outcomes)
 		return cp, nil
@@ -174,6 +182,14 @@ func finish(t *testing.T, l pipeline.Loader) {
 // others. White space and the order of members do not matter.
 func wantResources(t *testing.T, target Target, resources ...*fhir.Resource) {
 	t.Helper()
+	wantHeld(t, target, resources...)
+}
+
+// wantHeld is wantResources for whatever can be read.
+func wantHeld(t *testing.T, target interface {
+	Resources(t *testing.T) map[string]string
+}, resources ...*fhir.Resource) {
+	t.Helper()
 	got := target.Resources(t)
 	want := map[string]string{}
 	for _, r := range resources {
@@ -182,10 +198,23 @@ func wantResources(t *testing.T, target Target, resources ...*fhir.Resource) {
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got))); diff != "" {
 		t.Fatalf("resources in the target (-want +got):\n%s", diff)
 	}
+	_, onServer := target.(interface{ Fhirtest() *fhirtest.Server })
 	for ref, text := range want {
-		if diff := cmp.Diff(parse(t, text), parse(t, got[ref])); diff != "" {
+		a, b := parse(t, text), parse(t, got[ref])
+		if onServer { // which says itself when a resource was updated
+			withoutUpdate(a)
+			withoutUpdate(b)
+		}
+		if diff := cmp.Diff(a, b); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", ref, diff)
 		}
+	}
+}
+
+func withoutUpdate(resource any) {
+	r, _ := resource.(map[string]any)
+	if meta, ok := r["meta"].(map[string]any); ok {
+		delete(meta, "lastUpdated")
 	}
 }
 

@@ -90,7 +90,7 @@ func (m *memory) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipe
 	case "writes before seal":
 		m.take(lane, next, order)
 	case "seals twice":
-		if _, err := seal(outcomes); err != nil {
+		if _, err := seal(outcomes, nil); err != nil {
 			return err
 		}
 	case "forgets an outcome":
@@ -100,7 +100,7 @@ func (m *memory) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipe
 	case "reverses a batch":
 		slices.Reverse(order)
 	}
-	cp, err := seal(outcomes)
+	cp, err := seal(outcomes, nil)
 	if err != nil {
 		return err
 	}

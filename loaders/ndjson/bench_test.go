@@ -45,7 +45,7 @@ func BenchmarkLoad(b *testing.B) {
 						var wg sync.WaitGroup
 						for lane := range lanes {
 							wg.Go(func() {
-								err := l.Load(context.Background(), fmt.Sprintf("claims-%02d", lane), batch, func([]pipeline.Outcome) (pipeline.Checkpoint, error) {
+								err := l.Load(context.Background(), fmt.Sprintf("claims-%02d", lane), batch, func([]pipeline.Outcome, pipeline.Refusals) (pipeline.Checkpoint, error) {
 									return pipeline.Checkpoint{}, nil
 								})
 								if err != nil {

@@ -166,7 +166,7 @@ func playOpen(t *testing.T, ctx context.Context, l *Loader, lanes []laneScript, 
 				continue
 			}
 			ok := again(func() error {
-				return l.Load(ctx, s.name, s.batches[round], func(outcomes []pipeline.Outcome) (pipeline.Checkpoint, error) {
+				return l.Load(ctx, s.name, s.batches[round], func(outcomes []pipeline.Outcome, _ pipeline.Refusals) (pipeline.Checkpoint, error) {
 					cp := s.checkpoint(round+1, sealed[i][round].Account, outcomes)
 					sealed[i] = append(sealed[i][:round+1], cp)
 					return cp, nil

@@ -219,7 +219,7 @@ func (l *Loader) Load(ctx context.Context, name string, b *fhir.Batch, seal pipe
 			outcomes[i] = pipeline.Refused
 		}
 	}
-	cp, err := seal(outcomes)
+	cp, err := seal(outcomes, nil)
 	if err != nil {
 		return err
 	}

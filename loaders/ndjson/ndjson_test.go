@@ -37,7 +37,7 @@ func mustLoad(t *testing.T, l *Loader, lane string, b *fhir.Batch) {
 }
 
 func loadBatch(l *Loader, lane string, b *fhir.Batch) error {
-	return l.Load(context.Background(), lane, b, func(outcomes []pipeline.Outcome) (pipeline.Checkpoint, error) {
+	return l.Load(context.Background(), lane, b, func(outcomes []pipeline.Outcome, _ pipeline.Refusals) (pipeline.Checkpoint, error) {
 		return pipeline.Checkpoint{Row: int64(len(outcomes))}, nil
 	})
 }

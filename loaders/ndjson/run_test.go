@@ -61,7 +61,7 @@ func TestOpenRefuses(t *testing.T) {
 func TestOtherRunTakesEmptyFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "out")
 	l := mustOpen(t, dir, diskOptions())
-	err := l.Load(context.Background(), "claims-00", &fhir.Batch{}, func([]pipeline.Outcome) (pipeline.Checkpoint, error) {
+	err := l.Load(context.Background(), "claims-00", &fhir.Batch{}, func([]pipeline.Outcome, pipeline.Refusals) (pipeline.Checkpoint, error) {
 		return pipeline.Checkpoint{Row: 5}, nil
 	})
 	if err != nil {
@@ -147,7 +147,7 @@ func TestReplay(t *testing.T) {
 		b = oneClaim("e2")
 		add(b, fhir.Organization, "o2", 0)
 		var told []pipeline.Outcome
-		err := l.Load(context.Background(), "claims-00", b, func(outcomes []pipeline.Outcome) (pipeline.Checkpoint, error) {
+		err := l.Load(context.Background(), "claims-00", b, func(outcomes []pipeline.Outcome, _ pipeline.Refusals) (pipeline.Checkpoint, error) {
 			told = slices.Clone(outcomes)
 			return pipeline.Checkpoint{Row: 4}, nil
 		})

@@ -169,6 +169,9 @@ var errClosed = errors.New("the folder is closed")
 
 // Load implements pipeline.StreamLane.
 func (l *streamLane) Load(ctx context.Context, b *fhir.Batch, seal pipeline.StreamSeal) error {
+	if err := ctx.Err(); err != nil { // of several things that can go on, select takes any
+		return err
+	}
 	l.digests.Reset()
 	for _, r := range b.All() {
 		if r.Deleted {
@@ -265,7 +268,7 @@ func (s *Stream) commit(group []*streamLoad) error {
 		}
 	}
 	var state record
-	err := s.own.Load(s.ctx, &s.digests, func(outcomes []pipeline.Outcome) (pipeline.StreamCommit, error) {
+	err := s.own.Load(s.ctx, &s.digests, func(outcomes []pipeline.Outcome, _ pipeline.Refusals) (pipeline.StreamCommit, error) {
 		c, err := s.sealAll(group, outcomes)
 		if err != nil {
 			return c, err
@@ -294,7 +297,7 @@ func (s *Stream) sealAll(group []*streamLoad, outcomes []pipeline.Outcome) (all 
 			return all, &refusal{i, pipeline.ErrFenced}
 		}
 		n := g.digests.Len()
-		c, err := g.seal(outcomes[:n])
+		c, err := g.seal(outcomes[:n], nil)
 		if err != nil {
 			return all, &refusal{i, err}
 		}

@@ -130,7 +130,7 @@ func playLanes(t *testing.T, m *memory, s *Stream, acked *int) bool {
 	}
 	for failures := 0; next < len(script); {
 		at := pipeline.Position{Next: int64(next + 1)}
-		err := lanes[next%2].Load(ctx, batchOf(script[next]), func([]pipeline.Outcome) (pipeline.StreamCommit, error) {
+		err := lanes[next%2].Load(ctx, batchOf(script[next]), func([]pipeline.Outcome, pipeline.Refusals) (pipeline.StreamCommit, error) {
 			return pipeline.StreamCommit{Position: at, Put: []pipeline.Record{{Name: fmt.Sprint("made/", next), Value: []byte{1}}}}, nil
 		})
 		if err != nil {
@@ -289,7 +289,7 @@ func TestStreamGuards(t *testing.T) {
 					break
 				}
 				value := append(slices.Clone(was[0]), byte(i))
-				err = l.Load(t.Context(), batchOf([]step{{fhir.ExplanationOfBenefit, fmt.Sprint("e", i), "1"}}), func([]pipeline.Outcome) (pipeline.StreamCommit, error) {
+				err = l.Load(t.Context(), batchOf([]step{{fhir.ExplanationOfBenefit, fmt.Sprint("e", i), "1"}}), func([]pipeline.Outcome, pipeline.Refusals) (pipeline.StreamCommit, error) {
 					return pipeline.StreamCommit{Put: []pipeline.Record{{Name: "counter", Value: value}}, Guards: []pipeline.Record{{Name: "counter", Value: was[0]}}}, nil
 				})
 				if !errors.Is(err, pipeline.ErrChanged) {
@@ -316,7 +316,7 @@ func TestStreamGuards(t *testing.T) {
 	if _, _, err := s.Take(t.Context(), "lane"); err != nil {
 		t.Fatal(err)
 	}
-	err = old.Load(t.Context(), batchOf([]step{{fhir.ExplanationOfBenefit, "late", "1"}}), func([]pipeline.Outcome) (pipeline.StreamCommit, error) {
+	err = old.Load(t.Context(), batchOf([]step{{fhir.ExplanationOfBenefit, "late", "1"}}), func([]pipeline.Outcome, pipeline.Refusals) (pipeline.StreamCommit, error) {
 		return pipeline.StreamCommit{}, nil
 	})
 	if !errors.Is(err, pipeline.ErrFenced) {

@@ -68,7 +68,7 @@ func (c *Comparer) Load(ctx context.Context, _ string, b *fhir.Batch, seal pipel
 	} else if err := ctx.Err(); err != nil {
 		return err
 	}
-	_, err := seal(outcomes)
+	_, err := seal(outcomes, nil)
 	return err
 }
 

@@ -124,7 +124,9 @@ func TestTwoLoaders(t *testing.T) {
 	load := func(l *Loader, lane, id string, row int64) error {
 		batch := &fhir.Batch{}
 		batch.Add(&fhir.Resource{Type: fhir.Patient, ID: id, JSON: []byte(`{"resourceType":"Patient"}`)})
-		return l.Load(t.Context(), lane, batch, func([]pipeline.Outcome) (pipeline.Checkpoint, error) { return pipeline.Checkpoint{Row: row}, nil })
+		return l.Load(t.Context(), lane, batch, func([]pipeline.Outcome, pipeline.Refusals) (pipeline.Checkpoint, error) {
+			return pipeline.Checkpoint{Row: row}, nil
+		})
 	}
 	for i, l := range loaders {
 		for _, lane := range []string{"own" + fmt.Sprint(i), "both"} {
@@ -162,7 +164,9 @@ func TestComparerBesideLoader(t *testing.T) {
 	}
 	batch := &fhir.Batch{}
 	batch.Add(&fhir.Resource{Type: fhir.Patient, ID: "a", JSON: []byte(`{"resourceType":"Patient"}`)})
-	if err := l.Load(t.Context(), "lane", batch, func([]pipeline.Outcome) (pipeline.Checkpoint, error) { return pipeline.Checkpoint{}, nil }); err != nil {
+	if err := l.Load(t.Context(), "lane", batch, func([]pipeline.Outcome, pipeline.Refusals) (pipeline.Checkpoint, error) {
+		return pipeline.Checkpoint{}, nil
+	}); err != nil {
 		t.Fatal(err)
 	}
 	c, err := OpenComparer(dir, "0123", 0)
@@ -173,7 +177,7 @@ func TestComparerBesideLoader(t *testing.T) {
 	want := pipeline.Unchanged
 	compare := func() {
 		t.Helper()
-		err := c.Load(t.Context(), "lane", batch, func(o []pipeline.Outcome) (pipeline.Checkpoint, error) {
+		err := c.Load(t.Context(), "lane", batch, func(o []pipeline.Outcome, _ pipeline.Refusals) (pipeline.Checkpoint, error) {
 			if o[0] != want {
 				t.Errorf("the outcome is %d, want %d", o[0], want)
 			}

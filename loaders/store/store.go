@@ -43,7 +43,17 @@ type Options struct {
 	// Owner says how the store is shared with other processes; the zero value is usable.
 	Owner owner.Options
 
+	// Alone says that no other process works with the store while it is open here: each fails with
+	// *store.InUseError.
+	Alone bool
+
 	fs vfs.FS // for fault tests; nil is the disk
+}
+
+// On returns the options of a store on another file system than the disk, for fault tests.
+func (o Options) On(disk vfs.FS) Options {
+	o.fs = disk
+	return o
 }
 
 // The default of Options.Memory, and whether that memory is outside Go's heap.
@@ -107,7 +117,7 @@ func OpenHandle(dir string, o *Options) (store.Handle, error) {
 	for _, space := range pipeline.SparseRecords {
 		so.Sparse = append(so.Sparse, streamSpace+space)
 	}
-	if o.fs != nil { // it has no sockets
+	if o.fs != nil || o.Alone { // it has no sockets
 		return store.Open(dir, so)
 	}
 	return owner.Open(dir, so, o.Owner)
@@ -215,22 +225,27 @@ func (l *Loader) Resume(ctx context.Context, lane string) (pipeline.Checkpoint, 
 // nothing if the lane has another checkpoint than Resume returned or the last Load wrote: another
 // process loads it too. If it fails with *store.UnknownError, Resume tells whether it has written.
 func (l *Loader) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipeline.Seal) error {
+	return l.LoadWith(ctx, lane, b, func(got []store.Outcome) (pipeline.Checkpoint, []store.MetaRecord, error) {
+		cp, err := seal(outcomesOf(got), nil)
+		return cp, nil, err
+	})
+}
+
+// LoadWith is Load with records that become durable with the checkpoint, in the same act. It is for
+// whoever keeps more in a store than the resources, under names of its own.
+func (l *Loader) LoadWith(ctx context.Context, lane string, b *fhir.Batch, seal func([]store.Outcome) (pipeline.Checkpoint, []store.MetaRecord, error)) error {
 	name := ledger(l.run) + lane
 	before, known := l.lanes.Load(lane)
 	var value []byte
 	err := l.store.Apply(ctx, b, func(got []store.Outcome) (store.Commit, error) {
-		outcomes := make([]pipeline.Outcome, len(got))
-		for i, o := range got {
-			outcomes[i] = outcomeOf[o]
-		}
-		cp, err := seal(outcomes)
+		cp, put, err := seal(got)
 		if err != nil {
 			return store.Commit{}, err
 		}
 		if value, err = json.Marshal(&cp); err != nil {
 			return store.Commit{}, fmt.Errorf("write checkpoint: %w", err)
 		}
-		c := store.Commit{Put: []store.MetaRecord{{Name: name, Value: value}}, Origin: l.run}
+		c := store.Commit{Put: append(put, store.MetaRecord{Name: name, Value: value}), Origin: l.run}
 		if known {
 			c.Guards = []store.MetaRecord{{Name: name, Value: before.([]byte)}}
 		}
@@ -246,6 +261,23 @@ func (l *Loader) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipe
 	}
 	return err
 }
+
+func outcomesOf(got []store.Outcome) []pipeline.Outcome {
+	outcomes := make([]pipeline.Outcome, len(got))
+	for i, o := range got {
+		outcomes[i] = outcomeOf[o]
+	}
+	return outcomes
+}
+
+// Compare returns what Load would do with each resource of b.
+func (l *Loader) Compare(ctx context.Context, b *fhir.Batch) ([]pipeline.Outcome, error) {
+	got, err := l.store.Compare(ctx, b)
+	return outcomesOf(got), err
+}
+
+// Store is what the loader loads into.
+func (l *Loader) Store() store.Handle { return l.store }
 
 // outcomeOf translates outcomes. A store refuses nothing and can delete.
 var outcomeOf = [...]pipeline.Outcome{

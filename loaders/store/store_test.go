@@ -123,7 +123,7 @@ func TestRunsAndForget(t *testing.T) {
 		t.Helper()
 		b := &fhir.Batch{}
 		b.Add(&fhir.Resource{Type: fhir.Patient, ID: "p", JSON: []byte(`{"resourceType":"Patient","id":"p"}`)})
-		err := l.Load(t.Context(), "lane", b, func(got []pipeline.Outcome) (pipeline.Checkpoint, error) {
+		err := l.Load(t.Context(), "lane", b, func(got []pipeline.Outcome, _ pipeline.Refusals) (pipeline.Checkpoint, error) {
 			if diff := cmp.Diff([]pipeline.Outcome{want}, got); diff != "" {
 				t.Errorf("outcomes (-want +got):\n%s", diff)
 			}
@@ -169,7 +169,7 @@ func TestFinishSumsUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range int64(3) {
-		err := l.Load(t.Context(), fmt.Sprint("lane", i), &fhir.Batch{}, func([]pipeline.Outcome) (pipeline.Checkpoint, error) {
+		err := l.Load(t.Context(), fmt.Sprint("lane", i), &fhir.Batch{}, func([]pipeline.Outcome, pipeline.Refusals) (pipeline.Checkpoint, error) {
 			cp := pipeline.Checkpoint{Row: i, Done: true}
 			cp.Account.Claims.Seen = i + 1
 			pipeline.Count(&cp.Account.Rejects, "rule", 1)
@@ -238,7 +238,7 @@ func continueLane(l *Loader, all []*fhir.Batch) error {
 		return err
 	}
 	for _, b := range all[cp.Row:] {
-		err := l.Load(ctx, "lane", b, func(outcomes []pipeline.Outcome) (pipeline.Checkpoint, error) {
+		err := l.Load(ctx, "lane", b, func(outcomes []pipeline.Outcome, _ pipeline.Refusals) (pipeline.Checkpoint, error) {
 			cp.Row++
 			n := &cp.Account.Resources[fhir.Patient]
 			for _, o := range outcomes {
@@ -312,4 +312,16 @@ func TestFailEveryOperation(t *testing.T) {
 			t.Fatalf("operation %d (-want +got):\n%s", i, cmp.Diff(want, got))
 		}
 	}
+}
+
+// OpenStream implements loadertest.StreamTarget.
+func (x *target) OpenStream(t *testing.T) loadertest.Stream {
+	t.Helper()
+	return x.Open(t).(*Loader)
+}
+
+func TestStream(t *testing.T) {
+	loadertest.RunStream(t, func(t *testing.T) loadertest.StreamTarget {
+		return &target{filepath.Join(t.TempDir(), "store")}
+	})
 }

@@ -19,6 +19,11 @@ const streamSpace = "stream/"
 // Take implements pipeline.StreamTarget. The position of a lane is a record of the store, written in
 // the same act as the resources, under a lease that the next Take ends.
 func (l *Loader) Take(ctx context.Context, lane string) (pipeline.StreamLane, pipeline.Position, error) {
+	return l.TakeLane(ctx, lane)
+}
+
+// TakeLane is Take; its lane can also put records of others than streams.
+func (l *Loader) TakeLane(ctx context.Context, lane string) (*StreamLane, pipeline.Position, error) {
 	var p pipeline.Position
 	lease, err := l.store.Take(ctx, lane)
 	if err != nil {
@@ -34,23 +39,29 @@ func (l *Loader) Take(ctx context.Context, lane string) (pipeline.StreamLane, pi
 			return nil, p, fmt.Errorf("read position: %w", err)
 		}
 	}
-	return &streamLane{l.store, lane, lease}, p, nil
+	return &StreamLane{l.store, lane, lease}, p, nil
 }
 
-type streamLane struct {
+// StreamLane is the pipeline.StreamLane of a store.
+type StreamLane struct {
 	store store.Handle
 	name  string
 	lease store.Lease
 }
 
 // Load implements pipeline.StreamLane.
-func (l *streamLane) Load(ctx context.Context, b *fhir.Batch, seal pipeline.StreamSeal) error {
-	err := l.store.Apply(ctx, b, func(got []store.Outcome) (store.Commit, error) {
-		outcomes := make([]pipeline.Outcome, len(got))
-		for i, o := range got {
-			outcomes[i] = outcomeOf[o]
-		}
-		c, err := seal(outcomes)
+func (l *StreamLane) Load(ctx context.Context, b *fhir.Batch, seal pipeline.StreamSeal) error {
+	return l.LoadWith(ctx, b, func(got []store.Outcome) (pipeline.StreamCommit, []store.MetaRecord, error) {
+		c, err := seal(outcomesOf(got), nil)
+		return c, nil, err
+	})
+}
+
+// LoadWith is Load with records that become durable in the same act. It is for whoever keeps more in a
+// store than the resources, under names of its own.
+func (l *StreamLane) LoadWith(ctx context.Context, b *fhir.Batch, seal func([]store.Outcome) (pipeline.StreamCommit, []store.MetaRecord, error)) error {
+	return l.apply(ctx, b, func(got []store.Outcome) (store.Commit, error) {
+		c, put, err := seal(got)
 		if err != nil {
 			return store.Commit{}, err
 		}
@@ -58,9 +69,23 @@ func (l *streamLane) Load(ctx context.Context, b *fhir.Batch, seal pipeline.Stre
 		if err != nil {
 			return store.Commit{}, fmt.Errorf("write position: %w", err)
 		}
-		put := append(streamRecords(c.Put), store.MetaRecord{Name: streamSpace + "at/" + l.name, Value: at})
+		put = append(put, streamRecords(c.Put)...)
+		put = append(put, store.MetaRecord{Name: streamSpace + "at/" + l.name, Value: at})
 		return store.Commit{Put: put, Guards: streamRecords(c.Guards), Lease: l.lease}, nil
 	})
+}
+
+// Put makes records durable, of others than streams, if the lane still has this owner and the guards hold:
+// they are records of streams. It fails as Load does.
+func (l *StreamLane) Put(ctx context.Context, put []store.MetaRecord, guards []pipeline.Record) error {
+	return l.apply(ctx, &fhir.Batch{}, func([]store.Outcome) (store.Commit, error) {
+		return store.Commit{Put: put, Guards: streamRecords(guards), Lease: l.lease}, nil
+	})
+}
+
+// apply writes under the lease of the lane.
+func (l *StreamLane) apply(ctx context.Context, b *fhir.Batch, seal store.Seal) error {
+	err := l.store.Apply(ctx, b, seal)
 	switch {
 	case errors.Is(err, store.ErrChanged):
 		return pipeline.ErrChanged

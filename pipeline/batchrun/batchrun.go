@@ -1,5 +1,6 @@
 // Package batchrun loads a finite extract into a target: first the small tables, then the claims,
-// lane by lane, then the scattered claims, then what only claims refer to. It wires the packages of
+// lane by lane, then the scattered claims, then what only claims refer to. Into a target that may refuse
+// a resource whose references it lacks, what only claims refer to comes before them: see survey. It wires the packages of
 // the engine together, and decides what is read when, what is loaded in which lane and batch, and
 // what a checkpoint holds. Other packages decide what a row or claim becomes.
 //
@@ -43,6 +44,9 @@ type Engine struct {
 	tables tables.Config
 	merge  referenced.Merge
 
+	refuses   bool // the target may refuse any resource
+	surveying bool // nothing is loaded or rejected, see survey
+
 	pieceBytes     int // of a piece of a batch
 	directoryBytes int // of a directory table in memory; 0 is the default
 }
@@ -67,6 +71,9 @@ func newEngine(c *Config, s seams) (*Engine, error) {
 	e.claims = claims.Config{Layout: c.Layout, Version: c.Version, Rules: checker, Mapper: e.mapper, Repairs: c.Repairs, Identity: c.Identity, Voider: c.Voider}
 	if s.rules != nil {
 		e.claims.Rules = s.rules
+	}
+	if r, ok := c.Loader.(pipeline.Refuser); ok {
+		e.refuses = r.Refuses()
 	}
 	e.tables = tables.Config{Layout: c.Layout, Rules: checker, Mapper: e.mapper, Repairs: c.Repairs, Identity: c.Identity}
 	if c.Replay != nil {
@@ -144,8 +151,10 @@ func (l *load) run(ctx context.Context) (*pipeline.Account, error) {
 	if err := l.loadClaims(ctx, total); err != nil {
 		return nil, err
 	}
-	if err := l.loadReferenced(ctx, total); err != nil {
-		return nil, err
+	if !l.refuses {
+		if err := l.loadReferenced(ctx, total); err != nil {
+			return nil, err
+		}
 	}
 	if s, n := l.seen.Load(), l.refused.Load(); l.Budget.Over(s, n, true) {
 		return nil, &BudgetError{n, s}
@@ -180,40 +189,11 @@ func (l *load) upgrade() error {
 	return statefile.PutSchema(l.State)
 }
 
-// place cuts the inputs into lanes.
-func (l *load) place(ctx context.Context) error {
-	spans := map[pipeline.File][]pipeline.Span{} // a file of several tables is cut once
-	var files []pipeline.File
-	for _, in := range l.Inputs {
-		if _, ok := spans[in.File]; !ok {
-			spans[in.File] = nil
-			files = append(files, in.File)
-		}
-	}
-	cut := make([][]pipeline.Span, len(files))
-	err := pipeline.Parallel(ctx, l.Workers, len(files), func(ctx context.Context, i int) (err error) {
-		cut[i], err = files[i].Spans(ctx)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	for i, f := range files {
-		spans[f] = cut[i]
-	}
-	rows := make([]int64, len(l.Inputs))
-	for i, in := range l.Inputs {
-		in.Place(i, spans[in.File])
-		for _, s := range spans[in.File] {
-			rows[i] += s.Rows
-		}
-	}
-	l.Events.Begin(rows)
-	return nil
-}
-
 // begin loads the small tables, and meanwhile finds which claims are contiguous.
 func (l *load) begin(ctx context.Context, known *directory.Directory, total *pipeline.Account) error {
+	if l.refuses {
+		return l.beginSurveyed(ctx, known, total)
+	}
 	l.Events.EnterPhase("tables")
 	out := make(chan indexed, len(tables.Order))
 	g, gctx := errgroup.WithContext(ctx)
@@ -221,12 +201,17 @@ func (l *load) begin(ctx context.Context, known *directory.Directory, total *pip
 		if l.dir, err = l.indexTables(gctx, known, out); err != nil {
 			return err
 		}
-		seed := l.Identity.Clone().Raw(fhir.ExplanationOfBenefit, "claim keys")
-		l.keys, err = scattered.Scan(gctx, l.claimLanes(), binary.BigEndian.Uint64(seed[:]), l.spillDir(), l.Workers)
-		return err
+		return l.scan(gctx)
 	})
 	g.Go(func() error { return l.loadTables(gctx, out, total) })
 	return g.Wait()
+}
+
+// scan finds which claims are contiguous.
+func (l *load) scan(ctx context.Context) (err error) {
+	seed := l.Identity.Clone().Raw(fhir.ExplanationOfBenefit, "claim keys")
+	l.keys, err = scattered.Scan(ctx, l.claimLanes(), binary.BigEndian.Uint64(seed[:]), l.spillDir(), l.Workers)
+	return err
 }
 
 // accounted is pipeline.Parallel that adds what the calls account for to total.

@@ -19,7 +19,7 @@ func (discard) Resume(context.Context, string) (pipeline.Checkpoint, error) {
 }
 
 func (discard) Load(_ context.Context, _ string, b *fhir.Batch, seal pipeline.Seal) error {
-	_, err := seal(make([]pipeline.Outcome, b.Len()))
+	_, err := seal(make([]pipeline.Outcome, b.Len()), nil)
 	return err
 }
 

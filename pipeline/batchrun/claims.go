@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/claims"
@@ -13,6 +14,7 @@ import (
 	"cpcds2fhir/pipeline/rejects"
 	"cpcds2fhir/pipeline/rowbatch"
 	"cpcds2fhir/pipeline/scattered"
+	"cpcds2fhir/schemas/cpcds"
 )
 
 // loadClaims loads the claims: first the contiguous ones, lane by lane, then the others through the
@@ -167,8 +169,13 @@ func (a *claimLane) build(ctx context.Context, key string, rows []rowbatch.Segme
 	}
 	a.timer.start()
 	from := n.out.Len()
-	r := a.builder.Build(ctx, &n.out, &n.account, key, rows)
-	a.keep(r, rows)
+	r := a.builder.Build(ctx, &n.out, a.counting(), key, rows)
+	if a.refusals != nil && r.Fate == claims.Accepted && n.out.Len() > from {
+		a.keepRefusable(key, from, r, rows)
+	} else {
+		a.keep(r, rows)
+	}
+	a.counted()
 	if r.Fate == claims.Accepted {
 		c := loadedClaim{from: from, to: n.out.Len(), partly: r.Partly, voided: r.Voided}
 		if a.Replay != nil {
@@ -181,8 +188,21 @@ func (a *claimLane) build(ctx context.Context, key string, rows []rowbatch.Segme
 // keep records the reject of a claim, and the resources that it refers to but no table has.
 func (a *claimLane) keep(r *claims.Result, rows []rowbatch.Segment) {
 	if r.Reject != nil {
-		a.rejects.Add(r.Reject, rows...)
+		a.reject(r.Reject, rows...)
 	}
+	a.referenced.Add(r.Referenced)
+}
+
+// keepRefusable keeps what becomes the reject of an accepted claim if the target refuses it. If a part of
+// the claim is rejected already, that reject waits for what the target says: a claim has one reject, or a
+// replay would read its rows twice.
+func (a *claimLane) keepRefusable(key string, from int, r *claims.Result, rows []rowbatch.Segment) {
+	reject := a.builder.Describe(key)
+	if r.Reject != nil {
+		*reject = *r.Reject
+		reject.Claim = strings.Clone(key)
+	}
+	a.refusable(cpcds.Claims, from, reject, rows...)
 	a.referenced.Add(r.Referenced)
 }
 
@@ -218,6 +238,9 @@ func (l *load) loadPartition(ctx context.Context, shuffle *scattered.Shuffle, p 
 	return a.finish(ctx, a.builder.Err)
 }
 
+// referencedLane is the lane of the resources that claims refer to but no table has.
+const referencedLane = "mentions"
+
 // loadReferenced loads the resources that claims refer to but no table has.
 func (l *load) loadReferenced(ctx context.Context, total *pipeline.Account) error {
 	l.Events.EnterPhase("referenced")
@@ -225,15 +248,12 @@ func (l *load) loadReferenced(ctx context.Context, total *pipeline.Account) erro
 	var seen int64
 	err := l.merge.Each(func(r *referenced.Resource) (err error) {
 		if a == nil {
-			if a, err = l.open(ctx, "mentions", -1); err != nil {
+			if a, err = l.open(ctx, referencedLane, -1); err != nil {
 				return err
 			}
 		}
-		if seen++; seen <= a.row {
-			return nil
-		}
-		r.Map(&a.next.out, l.mapper, l.Layout)
-		return a.advance(ctx, 1, 0, l.dir.Err)
+		seen++
+		return a.mention(ctx, r, seen)
 	})
 	if a == nil {
 		return err
@@ -247,4 +267,13 @@ func (l *load) loadReferenced(ctx context.Context, total *pipeline.Account) erro
 	}
 	total.Add(&a.durable)
 	return nil
+}
+
+// mention adds a referenced-only resource, the n-th of the lane, unless it is durable.
+func (a *lane) mention(ctx context.Context, r *referenced.Resource, n int64) error {
+	if n <= a.row {
+		return nil
+	}
+	r.Map(&a.next.out, a.mapper, a.Layout)
+	return a.advance(ctx, 1, 0, a.dir.Err)
 }

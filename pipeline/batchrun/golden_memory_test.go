@@ -76,7 +76,7 @@ func (m *memory) Load(ctx context.Context, lane string, b *fhir.Batch, seal pipe
 			added[ref] = memoryResource{r.Type, strings.Clone(r.SourceVersion), bytes.Clone(r.JSON)}
 		}
 	}
-	cp, err := seal(outcomes)
+	cp, err := seal(outcomes, nil)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/referenced"
 	"cpcds2fhir/pipeline/rejects"
+	"cpcds2fhir/pipeline/rowbatch"
 	"cpcds2fhir/schemas/fhir"
 )
 
@@ -18,6 +19,9 @@ import (
 const (
 	pieceBytes = 4 << 20
 	pieceRows  = 1 << 17
+
+	// keptPieces is how many times as large as a piece the rows may be that are kept with it.
+	keptPieces = 4
 )
 
 // lane makes batches of the resources from the rows of one lane, and loads them. It belongs to one
@@ -27,12 +31,15 @@ type lane struct {
 	name       string
 	input      int // index of the input; -1 if there is no single one
 	rejects    *rejects.Log
+	refusals   *rejects.Log // of what the target refused; nil if it refuses nothing. It belongs to the batch in flight
 	referenced *referenced.Log
 	timer      timer
 
 	row     int64            // rows of the lane that are accounted for with this batch
 	durable pipeline.Account // of the checkpoint that is durable
 	done    bool             // the lane is durable to its end
+	refused refusedEnd       // that is durable
+	own     pipeline.Account // of the current claim or row, see counting
 
 	next     batch // being made
 	inFlight inFlight
@@ -45,8 +52,12 @@ type batch struct {
 	account pipeline.Account
 	rows    int64 // since the previous batch
 
+	records []refusable   // what the target may refuse, in the order of the resources
+	kept    rowbatch.Kept // their rows
+
 	pieceStart int   // size of the batch where the current piece begins
 	pieceRows  int64 // rows there
+	pieceKept  int   // size of the kept rows there
 }
 
 // loadedClaim is a claim with resources in a batch.
@@ -71,6 +82,14 @@ func (l *load) open(ctx context.Context, name string, input int) (*lane, error) 
 		a.rejects.Close()
 		return nil, err
 	}
+	if l.refuses {
+		a.refused = refusedEnd{cp.Refused, cp.RefusedCount}
+		if a.refusals, err = rejects.OpenLog(l.State, l.ID, name+refusedLog, cp.Refused, cp.RefusedCount); err != nil {
+			a.rejects.Close()
+			a.referenced.Close()
+			return nil, err
+		}
+	}
 	if b, ok := l.batches.Get().(*[2]fhir.Batch); ok { // already grown by an earlier lane
 		a.next.out, a.inFlight.out = b[0], b[1]
 	}
@@ -78,7 +97,7 @@ func (l *load) open(ctx context.Context, name string, input int) (*lane, error) 
 	for _, c := range cp.Account.Rows {
 		rows += c.Read
 	}
-	l.Events.Advance(input, rows, cp.Account.Claims.Seen, cp.RejectCount)
+	l.Events.Advance(input, rows, cp.Account.Claims.Seen, cp.RejectCount+cp.RefusedCount)
 	// What an earlier start rejected counts too, or repeated starts would evade the limit.
 	if err := l.overBudget(cp.Account.Judged()); err != nil {
 		a.close()
@@ -93,6 +112,9 @@ func (a *lane) close() {
 	a.closed(&a.durable)
 	a.rejects.Close()
 	a.referenced.Close()
+	if a.refusals != nil {
+		a.refusals.Close()
+	}
 	a.next.out.Reset()
 	a.inFlight.out.Reset()
 	a.batches.Put(&[2]fhir.Batch{a.next.out, a.inFlight.out})
@@ -104,10 +126,10 @@ func (a *lane) advance(ctx context.Context, rows, input int64, check func() erro
 	a.row += rows
 	n := &a.next
 	n.rows += input
-	if n.out.Size()-n.pieceStart < a.pieceBytes && n.rows-n.pieceRows < pieceRows {
+	if n.out.Size()-n.pieceStart < a.pieceBytes && n.rows-n.pieceRows < pieceRows && n.kept.Size()-n.pieceKept < keptPieces*a.pieceBytes {
 		return nil
 	}
-	n.pieceStart, n.pieceRows = n.out.Size(), n.rows
+	n.pieceStart, n.pieceRows, n.pieceKept = n.out.Size(), n.rows, n.kept.Size()
 	if n.out.Cut() < a.BatchPieces {
 		return nil
 	}
@@ -141,7 +163,9 @@ func (a *lane) send(ctx context.Context, done bool, check func() error) error {
 	}
 	f.batch, a.next = a.next, f.batch
 	a.next.out.Reset()
-	a.next = batch{out: a.next.out, claims: a.next.claims[:0]}
+	a.next.kept.Reset()
+	clear(a.next.records)
+	a.next = batch{out: a.next.out, claims: a.next.claims[:0], records: a.next.records[:0], kept: a.next.kept}
 	a.Stages.Encoded(f.out.Size())
 	landed := make(chan error, 1)
 	f.landed = landed

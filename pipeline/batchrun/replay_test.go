@@ -31,15 +31,8 @@ func TestReplayIsALoad(t *testing.T) {
 	replayed := 0
 	for _, file := range files {
 		g := readGolden(t, file)
-		dir := t.TempDir()
-		for _, f := range g.archive.Files {
-			if strings.HasSuffix(f.Name, ".csv") {
-				if err := os.WriteFile(filepath.Join(dir, f.Name), f.Data, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		c := replayCase{g, dir}
+		c := replayCase{g, t.TempDir()}
+		c.extract(t)
 		replayed += c.compare(t, "strict", false, nil)
 		for _, repair := range pipeline.KnownRepairs(g.layout) {
 			replayed += c.compare(t, "without "+repair, true, map[string]bool{repair: true})
@@ -54,6 +47,18 @@ func TestReplayIsALoad(t *testing.T) {
 type replayCase struct {
 	*golden
 	dir string
+}
+
+// extract writes the input files of the case.
+func (c *replayCase) extract(t *testing.T) {
+	t.Helper()
+	for _, f := range c.archive.Files {
+		if strings.HasSuffix(f.Name, ".csv") {
+			if err := os.WriteFile(filepath.Join(c.dir, f.Name), f.Data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 func (c *replayCase) open(t *testing.T, id, state string, lenient bool, off map[string]bool, m *memory) *batchrun.Config {

@@ -89,19 +89,27 @@ func (l *load) index(ctx context.Context, dir *directory.Directory, t cpcds.Tabl
 // only to those before it.
 func (l *load) loadTables(ctx context.Context, in <-chan indexed, total *pipeline.Account) error {
 	for x := range in {
-		for _, s := range x.sources {
-			// Of a layout's own organizations, only those that are referred to are written. A
-			// replay finds the layout's other rows in the target.
-			if s.input == nil && (x.table == cpcds.Organizations || l.Replay != nil) {
-				continue
-			}
-			account, err := l.loadTable(ctx, x, s)
-			if err != nil {
-				return err
-			}
-			total.Add(account)
+		if err := l.loadSources(ctx, x, total); err != nil {
+			return err
 		}
 		x.winners.Close()
+	}
+	return nil
+}
+
+// loadSources loads the sources of a small table.
+func (l *load) loadSources(ctx context.Context, x indexed, total *pipeline.Account) error {
+	for _, s := range x.sources {
+		// Of a layout's own organizations, only those that are referred to are written. A
+		// replay finds the layout's other rows in the target.
+		if s.input == nil && (x.table == cpcds.Organizations || l.Replay != nil) {
+			continue
+		}
+		account, err := l.loadTable(ctx, x, s)
+		if err != nil {
+			return err
+		}
+		total.Add(account)
 	}
 	return nil
 }
@@ -123,11 +131,16 @@ func (l *load) loadTable(ctx context.Context, x indexed, s tableSource) (*pipeli
 	dir := l.lookup(x.dir)
 	b := tables.NewBuilder(&l.tables, dir, x.table)
 	err = l.each(ctx, x.table, s, a.row, func(rows *rowbatch.Batch, i int, n int64) error {
-		referenced, reject := b.Build(&a.next.out, &a.next.account, rows, i, s.index, n, x.winners)
+		row, from := rowbatch.Segment{Batch: rows, From: i, To: i + 1}, a.next.out.Len()
+		referenced, reject := b.Build(&a.next.out, a.counting(), rows, i, s.index, n, x.winners)
 		a.referenced.Add(referenced)
-		if reject != nil {
-			a.rejects.Add(reject, rowbatch.Segment{Batch: rows, From: i, To: i + 1})
+		switch {
+		case reject != nil:
+			a.reject(reject, row)
+		case a.refusals != nil && rows.Input != nil && a.next.out.Len() > from:
+			a.refusable(x.table, from, &pipeline.Reject{Table: x.table.String()}, row)
 		}
+		a.counted()
 		return a.advance(ctx, 1, 1, dir.Err)
 	})
 	if err != nil {

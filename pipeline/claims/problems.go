@@ -18,12 +18,7 @@ func (b *Builder) note(part string, problems []cpcds.Problem, rows []rowbatch.Se
 		r.Resources = append(r.Resources, fhir.Reference(fhir.ExplanationOfBenefit, c.Refs.Claim))
 	}
 	r.Version = strings.Clone(c.Version())
-	if p, ok := carin.ProfileOf(c); ok {
-		r.Kind = p.String()
-	}
-	if day := cmp.Or(c.Get(cpcds.StatementFromDate), c.FirstService()); len(day) == len("2006-01-02") {
-		r.Month = strings.Clone(day[:len("2006-01")])
-	}
+	b.describe(r)
 	for _, p := range problems {
 		x := pipeline.RejectProblem{Rule: p.Rule, Part: strings.Clone(part)}
 		if p.Element == cpcds.NoElement {
@@ -47,6 +42,25 @@ func (b *Builder) note(part string, problems []cpcds.Problem, rows []rowbatch.Se
 		}
 		r.Problems = append(r.Problems, x)
 	}
+}
+
+// describe says what kind of claim the last part is, and of which month.
+func (b *Builder) describe(r *pipeline.Reject) {
+	c := &b.asm.claim
+	if p, ok := carin.ProfileOf(c); ok {
+		r.Kind = p.String()
+	}
+	if day := cmp.Or(c.Get(cpcds.StatementFromDate), c.FirstService()); len(day) == len("2006-01-02") {
+		r.Month = strings.Clone(day[:len("2006-01")])
+	}
+}
+
+// Describe begins the reject of a claim that was accepted, in case that the target refuses it. Its memory
+// is its own. It must be called before the next claim.
+func (b *Builder) Describe(key string) *pipeline.Reject {
+	r := &pipeline.Reject{Table: cpcds.Claims.String(), Claim: strings.Clone(key), Version: strings.Clone(b.asm.claim.Version())}
+	b.describe(r)
+	return r
 }
 
 // placed is a problem with its place: a row, or only an input.

@@ -355,13 +355,16 @@ func (d *Live) AddProvider(keys []fhir.Raw, p Provider) {
 	}
 }
 
-// Remove forgets what has a key, because its record was deleted.
-func (d *Live) Remove(t cpcds.Table, key fhir.Raw) {
+// Remove forgets what has a key, because its record was deleted. It returns the name and the value of the
+// record that this removes, "" if there is none.
+func (d *Live) Remove(t cpcds.Table, key fhir.Raw) (removed string, value []byte) {
 	prefix := map[cpcds.Table]string{cpcds.Members: liveMember, cpcds.Coverages: liveCoverage}[t]
 	if prefix == "" {
 		prefix = liveProvider
 	}
-	if d.get(prefix, key) != nil {
-		d.put(prefix, key, nil)
+	if value = d.get(prefix, key); value == nil {
+		return "", nil
 	}
+	d.put(prefix, key, nil)
+	return nameOf(prefix, key), value
 }

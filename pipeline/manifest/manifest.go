@@ -43,6 +43,7 @@ type Manifest struct {
 	RepairsOff      []string                          `json:"repairs_off,omitempty"`
 	IDKey           string                            `json:"id_key_fingerprint"`
 	DryRun          bool                              `json:"dry_run,omitempty"`
+	Arguments       []string                          `json:"arguments,omitempty"` // files, folders and globs that were given
 	Inputs          []Input                           `json:"inputs"`
 	LeftOut         []LeftOut                         `json:"left_out,omitempty"` // files that were not read
 	Rows            map[string]pipeline.RowCount      `json:"rows"`               // by table

@@ -17,7 +17,7 @@ func (s *Store) Close(ctx context.Context, run string, target pipeline.Target, s
 	if err != nil {
 		return err
 	}
-	c := closing{ctx, target, map[string]State{}, map[string]string{}}
+	c := closing{ctx, target, Obsolete, map[string]State{}, map[string]string{}}
 	if slices.Contains(runs, run) {
 		err := s.Heads(run, func(x *pipeline.Reject) error {
 			seen(x)
@@ -47,10 +47,36 @@ func (s *Store) Close(ctx context.Context, run string, target pipeline.Target, s
 	return s.SetState(c.closed)
 }
 
-// closing finds the rejects that become obsolete after a run.
+// Arrived resolves the open rejects without rows of which the target has the resources by now. A replay cannot
+// read them; they come with the claims that mention them. Without a target it resolves nothing.
+func (s *Store) Arrived(ctx context.Context, target pipeline.Target) error {
+	if target == nil {
+		return nil
+	}
+	runs, err := s.Runs()
+	if err != nil {
+		return err
+	}
+	c := closing{ctx: ctx, target: target, as: Resolved, closed: map[string]State{}}
+	for _, run := range runs {
+		err := s.Heads(run, func(x *pipeline.Reject) error {
+			if err := ctx.Err(); err != nil || x.RowCount > 0 || s.State(run, x.ID) != Open {
+				return err
+			}
+			return c.earlier(run, x)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return s.SetState(c.closed)
+}
+
+// closing finds the rejects that need no further action after a run.
 type closing struct {
 	ctx    context.Context // of the call
 	target pipeline.Target
+	as     State // what they become
 	closed map[string]State
 	again  map[string]string // by resource: the newest version that this run rejected
 }
@@ -67,7 +93,7 @@ func (c *closing) own(run string, x *pipeline.Reject) error {
 		return ok && reaches(version, x.Version) && !reaches(x.Version, version), err
 	})
 	if newer {
-		c.closed[run+"/"+x.ID] = Obsolete
+		c.closed[run+"/"+x.ID] = c.as
 	}
 	return err
 }
@@ -79,12 +105,23 @@ func (c *closing) earlier(run string, x *pipeline.Reject) error {
 			return true, nil
 		}
 		version, ok, err := c.target.SourceVersion(c.ctx, resource)
+		if changedThere(x, resource) && reaches(x.Version, version) {
+			return false, err // it may still be what was there when the target refused
+		}
 		return ok && reaches(version, x.Version), err
 	})
 	if done {
-		c.closed[run+"/"+x.ID] = Obsolete
+		c.closed[run+"/"+x.ID] = c.as
 	}
 	return err
+}
+
+// changedThere reports whether the target has refused a resource because somebody else has changed it
+// there: then it had one of this version before, and only a newer one says that the reject is obsolete.
+func changedThere(x *pipeline.Reject, resource string) bool {
+	return slices.ContainsFunc(x.Problems, func(p pipeline.RejectProblem) bool {
+		return p.Rule == pipeline.RuleServerChanged && p.Resource == resource
+	})
 }
 
 // reaches reports whether a version is as new as another or newer.

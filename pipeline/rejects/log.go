@@ -16,6 +16,7 @@ import (
 // Log writes the rejects of one lane. Except for Sync, it belongs to one goroutine.
 type Log struct {
 	*statefile.Log
+	path     string
 	lane     string
 	n        int64                   // rejects in the file
 	declared map[*rowbatch.Input]int // inputs whose columns the file has since the lane was opened
@@ -25,22 +26,37 @@ type Log struct {
 // OpenLog opens the file of a lane, and cuts it to the length and the number of rejects that
 // the checkpoint says.
 func OpenLog(state, run, lane string, size, n int64) (*Log, error) {
-	f, err := statefile.OpenCompressed(file(state, run, lane), size)
+	path := file(state, run, lane)
+	f, err := statefile.OpenCompressed(path, size)
 	if err != nil {
 		return nil, err
 	}
-	return &Log{Log: f, lane: lane, n: n}, nil
+	return &Log{Log: f, path: path, lane: lane, n: n}, nil
+}
+
+// Rewind cuts the file to an earlier length and number of rejects. What was not flushed is forgotten.
+func (l *Log) Rewind(size, n int64) error {
+	l.Close()
+	f, err := statefile.OpenCompressed(l.path, size)
+	if err != nil {
+		return err
+	}
+	l.Log, l.n, l.declared = f, n, nil
+	return nil
 }
 
 // Count is the number of rejects in the file.
 func (l *Log) Count() int64 { return l.n }
 
-// Add writes a reject with its rows, and sets its id and the fields that describe the rows.
+// Add writes a reject with its rows, and sets its id and the fields that describe the rows. What comes
+// from no row of an input has none.
 func (l *Log) Add(r *pipeline.Reject, rows ...rowbatch.Segment) {
 	l.n++
 	r.ID = fmt.Sprintf("%s-%06d", l.lane, l.n)
-	first := rows[0]
-	r.Input, r.Row = first.Batch.Input.Path, first.Batch.InputRow(first.From)+1
+	if len(rows) > 0 {
+		first := rows[0]
+		r.Input, r.Row = first.Batch.Input.Path, first.Batch.InputRow(first.From)+1
+	}
 	for _, s := range rows {
 		r.RowCount += s.To - s.From
 		if path := s.Batch.Input.Path; (path != r.Input || len(r.Inputs) > 0) && !slices.Contains(r.Inputs, path) {

@@ -165,8 +165,9 @@ func Tag(b *rowbatch.Batch, i int) string {
 }
 
 // Replayed records what a replay did with its rejects: those that were rejected again stay open,
-// those for which the target has something newer become obsolete, all others are resolved. The
-// rejects of the replay's own run are removed, because the ones they repeat still exist.
+// those for which the target has something newer become obsolete, all others are resolved. A reject
+// without rows was not replayed and stays as it is. The rejects of the replay's own run are removed,
+// because the ones they repeat still exist.
 func Replayed(state, run string, tags []string, newer func(tag string) bool) (map[string]State, error) {
 	again := map[string]bool{}
 	paths, err := files(state, run)
@@ -184,13 +185,40 @@ func Replayed(state, run string, tags []string, newer func(tag string) bool) (ma
 			return nil, err
 		}
 	}
+	rowless, err := withoutRows(state, tags)
+	if err != nil {
+		return nil, err
+	}
 	states := map[string]State{}
 	for _, t := range tags {
 		if newer(t) {
 			states[t] = Obsolete
-		} else if !again[t] {
+		} else if !again[t] && !rowless[t] {
 			states[t] = Resolved
 		}
 	}
 	return states, os.RemoveAll(Dir(state, run))
+}
+
+// withoutRows finds the tags of rejects that have no rows.
+func withoutRows(state string, tags []string) (map[string]bool, error) {
+	of := map[string]bool{}
+	for _, t := range tags {
+		run, _, _ := strings.Cut(t, "/")
+		of[run] = true
+	}
+	found := map[string]bool{}
+	s := &Store{state: state}
+	for run := range of {
+		err := s.Heads(run, func(r *pipeline.Reject) error {
+			if r.RowCount == 0 {
+				found[run+"/"+r.ID] = true
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return found, nil
 }

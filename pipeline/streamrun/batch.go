@@ -26,8 +26,10 @@ type batch struct {
 	failed    []string          // claims whose lines have come and become dead letters with the next batch
 	guards    map[string][]byte // of put, as they were read
 	awaited   []directory.Unresolved
-	releases  []release // records that waited and are in this batch
-	claimed   []string  // names of records that no other lane of this process lets go meanwhile
+	releases  []release   // records that waited and are in this batch
+	records   []refusable // what the target may refuse, in the order of the resources
+	clearing  bool        // there are dead letters to forget that are written
+	claimed   []string    // names of records that no other lane of this process lets go meanwhile
 
 	at     pipeline.Position // up to which messages are in it
 	moved  bool              // at is beyond the batch before, though there may be no message
@@ -40,8 +42,13 @@ type batch struct {
 	changed []pipeline.Record
 	guarded []pipeline.Record
 	arrived []directory.Unresolved
-	window  window           // of the lane, with this batch
+	window  window   // of the lane, with this batch
+	cleared []string // records of dead letters that are written
+
+	// What follows is set when the batch is sealed.
 	total   pipeline.Account // of this batch, with the outcomes
+	counted MessageCount     // messages, with what the target has refused
+	refused []DeadLetter     // of these
 }
 
 // madeClaim is a claim with resources in a batch.
@@ -85,7 +92,7 @@ func (c *MessageCount) Balanced() bool {
 }
 
 func (b *batch) empty() bool {
-	return b.out.Len() == 0 && len(b.dead) == 0 && len(b.put) == 0 && len(b.failed) == 0 && !b.moved && b.messages == MessageCount{}
+	return b.out.Len() == 0 && len(b.dead) == 0 && len(b.put) == 0 && len(b.failed) == 0 && !b.moved && !b.clearing && b.messages == MessageCount{}
 }
 
 func (b *batch) full(bytes int) bool {
@@ -102,8 +109,10 @@ func (b *batch) hold(place string, h *held, value []byte) {
 // deadByRule counts the dead letters by their first rule.
 func (b *batch) deadByRule() map[string]int64 {
 	counts := map[string]int64{}
-	for i := range b.dead {
-		counts[b.dead[i].Problems[0].Rule]++
+	for _, list := range [2][]DeadLetter{b.dead, b.refused} {
+		for i := range list {
+			counts[list[i].Problems[0].Rule]++
+		}
 	}
 	return counts
 }
@@ -122,21 +131,28 @@ func (b *batch) freeze(l *lane) {
 	for name, v := range b.guards {
 		b.guarded = append(b.guarded, pipeline.Record{Name: name, Value: v})
 	}
+	b.cleared = slices.Clone(l.written)
+	for _, name := range b.cleared {
+		b.changed = append(b.changed, pipeline.Record{Name: name})
+	}
 	b.arrived = slices.Clone(d.Arrived())
 	b.window = l.window.of(l.windowOf(l.Now()), l.durable)
 }
 
 // seal makes what becomes durable with the batch.
-func (b *batch) seal(l *lane, outcomes []pipeline.Outcome) (pipeline.StreamCommit, error) {
+func (b *batch) seal(l *lane, outcomes []pipeline.Outcome, refusals pipeline.Refusals) (pipeline.StreamCommit, error) {
 	c := pipeline.StreamCommit{Position: b.at, Put: slices.Clone(b.changed), Guards: b.guarded}
-	b.total = pipeline.Account{}
+	b.total, b.counted, b.refused = pipeline.Account{}, b.messages, nil
 	b.total.Add(&b.account)
-	b.tally(outcomes)
+	b.tally(outcomes, refusals)
+	if len(refusals) > 0 && l.refuses {
+		b.refuse(l, &c, outcomes, refusals)
+	}
 	w := b.window
 	w.Account = pipeline.Account{}
 	w.Account.Add(&b.window.Account)
 	w.Account.Add(&b.total)
-	w.Messages.Add(&b.messages)
+	w.Messages.Add(&b.counted)
 	w.To = b.at.Next
 	value, err := json.Marshal(&w)
 	if err != nil {
@@ -148,11 +164,14 @@ func (b *batch) seal(l *lane, outcomes []pipeline.Outcome) (pipeline.StreamCommi
 }
 
 // tally adds to the account what the target did with the batch.
-func (b *batch) tally(outcomes []pipeline.Outcome) {
+func (b *batch) tally(outcomes []pipeline.Outcome, refusals pipeline.Refusals) {
 	for i, r := range b.out.All() {
 		b.total.AddResource(r.Type, outcomes[i])
 	}
 	for _, c := range b.claims {
+		if anyRefused(outcomes, refusals, c.from, c.to) {
+			c.partly, c.voided = false, false // it counts as rejected, and as nothing else
+		}
 		b.total.AddClaim(outcomes[c.from:c.to], c.partly, c.voided)
 	}
 }
@@ -161,10 +180,12 @@ func (b *batch) tally(outcomes []pipeline.Outcome) {
 func (b *batch) reset() {
 	out, claims := b.out, b.claims[:0]
 	out.Reset()
+	clear(b.records)
+	records := b.records[:0]
 	put, guards := b.put, b.guards
 	clear(put)
 	clear(guards)
-	*b = batch{out: out, claims: claims, put: put, guards: guards}
+	*b = batch{out: out, claims: claims, records: records, put: put, guards: guards}
 }
 
 // batch returns an empty batch.

@@ -58,7 +58,7 @@ func (e *Engine) LoadConstants(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return lane.Load(ctx, &out, func([]pipeline.Outcome) (pipeline.StreamCommit, error) {
+	return lane.Load(ctx, &out, func([]pipeline.Outcome, pipeline.Refusals) (pipeline.StreamCommit, error) {
 		return pipeline.StreamCommit{Position: at}, nil
 	})
 }

@@ -60,7 +60,7 @@ func write(ctx context.Context, lane pipeline.StreamLane, at pipeline.Position, 
 		c.Put = append(c.Put, pipeline.Record{Name: name, Value: v})
 		c.Guards = append(c.Guards, pipeline.Record{Name: name, Value: live.Guard(name)}, pipeline.Record{Name: name, Value: v})
 	}
-	err := lane.Load(ctx, &none, func([]pipeline.Outcome) (pipeline.StreamCommit, error) { return c, nil })
+	err := lane.Load(ctx, &none, func([]pipeline.Outcome, pipeline.Refusals) (pipeline.StreamCommit, error) { return c, nil })
 	live.Reset()
 	return err
 }

@@ -33,6 +33,8 @@ type lane struct {
 	limit int                    // size of a batch; smaller while other lanes change what batches are made from
 	again []string               // names of held records that were in a batch that did not arrive
 	due   []directory.Unresolved // keys that have arrived: what waits for them can go on
+
+	written []string // records of dead letters that are written, to be removed with the next batch
 }
 
 func (e *Engine) newLane(p Partition) *lane {
@@ -190,7 +192,7 @@ func (l *lane) forget() {
 func (l *lane) begin() {
 	l.maker.dir.Reset() // what was made and did not arrive is forgotten
 	l.next = l.batch()
-	l.next.at = l.durable
+	l.next.at, l.next.clearing = l.durable, len(l.written) > 0
 }
 
 // resume puts the records that waited, and were in a batch that did not arrive, into the next one.
@@ -231,7 +233,10 @@ func (l *lane) take(work context.Context) (err error) {
 	if err := l.maker.readDue(work); err != nil {
 		return err
 	}
-	return l.readWindow(work)
+	if err := l.readWindow(work); err != nil || !l.refuses {
+		return err
+	}
+	return l.buryLeft(work)
 }
 
 // loop makes batches and sends them.
@@ -383,8 +388,8 @@ func (l *lane) deliver(work context.Context, b *batch) error {
 			return fmt.Errorf("remove dead letters: %w", err)
 		}
 	}
-	return l.target.Load(work, &b.out, func(outcomes []pipeline.Outcome) (pipeline.StreamCommit, error) {
-		return b.seal(l, outcomes)
+	return l.target.Load(work, &b.out, func(outcomes []pipeline.Outcome, refusals pipeline.Refusals) (pipeline.StreamCommit, error) {
+		return b.seal(l, outcomes, refusals)
 	})
 }
 
@@ -403,13 +408,16 @@ func (l *lane) land(work context.Context, err error, committed *committer) error
 	committed.durable(l.durable.Next)
 	if l.Events.Loaded != nil {
 		l.Events.Loaded(l.part.Topic(), l.part.Number(), Batch{Next: b.at.Next, Oldest: b.oldest, Took: time.Since(b.sent), Bytes: b.out.Size(),
-			Messages: b.messages, Account: &b.total, Dead: b.deadByRule()})
+			Messages: b.counted, Account: &b.total, Dead: b.deadByRule()})
 	}
 	if err := l.judge(b.window.start, &b.total); err != nil {
 		return err
 	}
 	l.due = append(l.due, b.arrived...)
 	if err := l.look(work, b.awaited); err != nil {
+		return err
+	}
+	if err := l.buryRefused(work, b); err != nil {
 		return err
 	}
 	l.recycle(b)

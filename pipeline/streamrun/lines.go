@@ -268,8 +268,9 @@ func (m *maker) assembled(ctx context.Context, b *batch, name string, x *lined, 
 		if first {
 			b.claims = append(b.claims, c)
 		}
+		m.refusableLines(b, c, x, r, &a, first)
 		x.Made = true
-		if x.Failed && r.Reject == nil { // a line was missing
+		if (x.Failed || m.refuses && !first) && r.Reject == nil { // a line was missing, or the target has refused it before
 			for _, o := range x.Messages {
 				b.resolved = append(b.resolved, fmt.Sprintf("%s/%d/%d", m.part.Topic(), m.part.Number(), o.Offset))
 			}

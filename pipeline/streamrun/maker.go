@@ -92,6 +92,14 @@ func (it *item) source() string {
 	return s
 }
 
+// source is item.source. A record that is made again may have been refused by the target before.
+func (m *maker) source(it *item) string {
+	if s := it.source(); s != "" || !m.refuses || !it.again() {
+		return s
+	}
+	return sourceOf(it.waited.Topic, it.waited.Partition, it.waited.Offset)
+}
+
 // sourceOf names the dead letter of a message.
 func sourceOf(topic string, partition int, offset int64) string {
 	return fmt.Sprintf("%s/%d/%d", topic, partition, offset)
@@ -168,7 +176,7 @@ func (m *maker) make(ctx context.Context, b *batch, items []item) error {
 		if err := m.item(ctx, b, &items[i]); err != nil {
 			return err
 		}
-		if source := items[i].source(); source != "" && len(b.dead) == dead {
+		if source := m.source(&items[i]); source != "" && len(b.dead) == dead {
 			b.resolved = append(b.resolved, source)
 		}
 	}
@@ -296,7 +304,8 @@ func (m *maker) claim(ctx context.Context, b *batch, it *item) error {
 		if err := m.referenced(b, r.Referenced); err != nil {
 			return err
 		}
-		if it.replay {
+		again := m.refusedBefore(record(fhir.ExplanationOfBenefit, m.raw.Raw(fhir.ExplanationOfBenefit, key)), it)
+		if it.replay && !again {
 			old, err := m.outdated(ctx)
 			if err != nil {
 				return err
@@ -313,6 +322,8 @@ func (m *maker) claim(ctx context.Context, b *batch, it *item) error {
 			version = x.SourceVersion // they all have that of the claim
 		}
 		m.settle(b, it, record(fhir.ExplanationOfBenefit, m.raw.Raw(fhir.ExplanationOfBenefit, key)), strings.Clone(version), m.kit.claims.Unresolved(), r.Referenced)
+		m.refusable(b, refusable{from: c.from, to: c.to, how: m.countedAs(it, asRecord), account: accountOf(&a, it),
+			marks: record(fhir.ExplanationOfBenefit, m.raw.Raw(fhir.ExplanationOfBenefit, key))}, it, r.Reject)
 		if it.again() {
 			return nil // it was counted when it was loaded
 		}
@@ -355,7 +366,7 @@ func (m *maker) row(ctx context.Context, b *batch, it *item) error {
 			if err != nil {
 				return err
 			}
-			if old {
+			if old && !m.refusedBefore(rowRecord(t, rows, i), it) {
 				a.Rows[it.table].Read++
 				a.Rows[it.table].Skipped++
 				pipeline.Count(&a.Skips, it.table.String()+pipeline.RuleDuplicateKey, 1)
@@ -385,6 +396,15 @@ func (m *maker) row(ctx context.Context, b *batch, it *item) error {
 	}
 	it.expired = it.expired && rejected != nil
 	m.went(b, it)
+	of := refusable{from: b.out.Len(), to: b.out.Len() + m.kit.scratch.Len(), table: it.table, how: m.countedAs(it, asRecord), account: accountOf(&a, it)}
+	if rejected != nil {
+		of.how = asNothing // it is a dead letter anyway
+	}
+	if m.refuses && it.place.To == it.place.From+1 {
+		of.marks = rowRecord(t, rows, it.place.From)
+		m.refusedBefore(of.marks, it) // it is not any longer, unless it is again
+	}
+	m.refusable(b, of, it, rejected)
 	for _, x := range m.kit.scratch.All() {
 		b.out.Add(x)
 		if raw, ok := fhir.ParseID(x.ID); ok && m.kit.scratch.Len() == 1 {

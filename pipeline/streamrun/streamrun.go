@@ -172,6 +172,7 @@ const (
 	StageLayout Stage = "layout" // its fields do not fit the layout
 	StageRules  Stage = "rules"  // the record breaks a rule
 	StageLate   Stage = "late"   // what it refers to did not arrive in time
+	StageTarget Stage = "target" // the target refuses it
 )
 
 // The rules of streams.
@@ -236,6 +237,7 @@ type Engine struct {
 	tables  tables.Config
 	base    *directory.Directory
 	nothing *directory.Directory // an empty one
+	refuses bool                 // the target may refuse any resource
 
 	lanes    atomic.Int64
 	kits     chan *kit
@@ -267,6 +269,9 @@ func New(c *Config) (*Engine, error) {
 	e.Late, e.Window, e.Drain = cmp.Or(c.Late, 24*time.Hour), cmp.Or(c.Window, time.Hour), cmp.Or(c.Drain, 5*time.Second)
 	if e.Now == nil {
 		e.Now = time.Now
+	}
+	if r, ok := c.Target.(pipeline.Refuser); ok {
+		e.refuses = r.Refuses()
 	}
 	e.spare = make(chan *batch, 2*runtime.GOMAXPROCS(0)+2)
 	e.kits = make(chan *kit, runtime.GOMAXPROCS(0)+1)

@@ -57,6 +57,8 @@ func (m *maker) tombstone(ctx context.Context, b *batch, it *item) error {
 	}
 	it.expired = false // it is late, and deletes all the same
 	m.went(b, it)
+	from := b.out.Len()
+	var removed []pipeline.Record
 	for _, x := range found {
 		version, _, err := m.versionOf(ctx, b, tables.ResourceOf[x.table], x.id)
 		if err != nil {
@@ -67,9 +69,12 @@ func (m *maker) tombstone(ctx context.Context, b *batch, it *item) error {
 			at = now // the producer's clock may be wrong
 		}
 		b.out.Delete(tables.ResourceOf[x.table], x.id, at.UTC().Format(time.RFC3339), version)
-		m.dir.Remove(x.table, x.key)
+		if name, value := m.dir.Remove(x.table, x.key); name != "" {
+			removed = append(removed, pipeline.Record{Name: name, Value: value})
+		}
 		m.kit.forget()
 	}
+	m.refusable(b, refusable{from: from, to: b.out.Len(), how: m.countedAs(it, asDeletion), restore: removed}, it, nil)
 	if err := m.dir.Err(); err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package authserver
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"cpcds2fhir/internal/accounts"
+	"cpcds2fhir/internal/smart/clientrules"
 )
 
 const (
@@ -82,7 +82,7 @@ func (s *Server) requester(ctx context.Context, v url.Values) (*accounts.Client,
 		}
 	}
 	id := v.Get("client_id")
-	c, err := s.Accounts.Client(ctx, id)
+	c, err := s.known(ctx, id)
 	switch {
 	case id == "" || errors.Is(err, accounts.ErrNotFound):
 		return nil, "", &fault{status: http.StatusBadRequest, code: "unknown_client", text: "no client is registered with this client_id"}
@@ -109,31 +109,11 @@ func redirectsTo(c *accounts.Client, uri string) bool {
 	if slices.Contains(c.RedirectURIs, uri) {
 		return true
 	}
-	asked, ok := loopback(uri)
+	asked, ok := clientrules.Loopback(uri)
 	return c.Native && ok && slices.ContainsFunc(c.RedirectURIs, func(registered string) bool {
-		r, ok := loopback(registered)
+		r, ok := clientrules.Loopback(registered)
 		return ok && r == asked
 	})
-}
-
-// loopback returns a URI of http on a loopback address without its port.
-func loopback(uri string) (string, bool) {
-	u, err := url.Parse(uri)
-	if err != nil || !strings.HasPrefix(uri, "http://") || u.User != nil || u.Fragment != "" || strings.Contains(uri, "#") {
-		return "", false
-	}
-	host := u.Hostname()
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return "", false
-	}
-	if p, err := strconv.Atoi(u.Port()); u.Port() != "" && (err != nil || p < 1 || p > 65535) {
-		return "", false
-	}
-	_, rest, _ := strings.Cut(uri, "//")
-	if i := strings.IndexAny(rest, "/?"); i >= 0 {
-		return host + rest[i:], true
-	}
-	return host, true
 }
 
 // request checks what a client asks for, and keeps it. It returns the id that the pages go by.
@@ -268,7 +248,7 @@ func (s *Server) Pending(ctx context.Context, request string) (*Pending, error) 
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.Accounts.Client(ctx, r.Client)
+	c, err := s.known(ctx, r.Client)
 	if err != nil {
 		return nil, err
 	}
@@ -316,6 +296,9 @@ func (s *Server) Allow(ctx context.Context, request string, d *Decision) (string
 		ID: accounts.NewSecret(), Client: r.Client, User: d.User, Patient: d.Patient, Scopes: scopes, Offline: slices.Contains(scopes, "offline_access"),
 		AuthTime: d.AuthTime, Created: now, Expires: d.Until,
 	}
+	if d.Told != nil {
+		g.Receipt = &accounts.Receipt{Statement: *d.Told, Role: links[0].Role, Requested: r.Scopes}
+	}
 	code := &accounts.Code{
 		Secret: accounts.NewSecret(), Grant: g.ID, Client: r.Client, RedirectURI: r.RedirectURI, Challenge: r.Challenge, Nonce: r.Nonce, Utah: r.Utah,
 		Expires: now.Add(s.CodeFor),
@@ -341,7 +324,7 @@ func (s *Server) stillMay(ctx context.Context, d *Decision, client string) error
 	if err != nil {
 		return err
 	}
-	c, err := s.Accounts.Client(ctx, client)
+	c, err := s.known(ctx, client)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,11 @@ func (a *Authorizer) Authorize(r *http.Request) (*api.Access, error) {
 		if a.Refused != nil {
 			a.Refused(r.Header.Get("X-Request-Id"), "it is unknown, has expired, or was revoked")
 		}
-		return nil, smart.InvalidToken("the token is not valid: it is unknown, has expired, or was revoked")
+		refused := smart.InvalidToken("the token is not valid: it is unknown, has expired, or was revoked")
+		if over, ok := errors.AsType[*accounts.OverError](err); ok {
+			refused.Client = over.Client
+		}
+		return nil, refused
 	case err != nil:
 		return nil, errors.Join(&api.Error{Status: http.StatusServiceUnavailable, Code: "transient", Text: "tokens cannot be checked now; try again later", Retry: 5}, err)
 	}

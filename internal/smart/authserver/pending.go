@@ -36,6 +36,9 @@ type Decision struct {
 	Scopes   []string // of those that were asked for, written alike; offline_access among them allows refresh tokens
 	AuthTime time.Time
 	Until    time.Time // the grant ends then
+
+	// Told is what the member read before, for the receipt; nil keeps none.
+	Told *accounts.Statement
 }
 
 // Pages is what pages need of a Server. Its methods are safe for concurrent use.

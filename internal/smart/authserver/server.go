@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cpcds2fhir/internal/accounts"
+	"cpcds2fhir/internal/outbound"
 )
 
 // Config says how the server is reached and how long things count. Zero values mean defaults where a field says so.
@@ -26,6 +27,9 @@ type Config struct {
 
 	// MissingAudience accepts authorization requests without aud. SMART demands it; some apps do not send it.
 	MissingAudience bool
+
+	// Production refuses clients of the developers' sandbox, as if they did not exist.
+	Production bool
 
 	// SignIn is the path of the page where somebody signs in and decides; the id of the request is added as
 	// ?request=ID. "" is /consent.
@@ -59,7 +63,11 @@ type Events struct {
 	Happened func(*Event) error
 
 	Refused func(endpoint, client, code, reason string) // a request was refused
-	Failed  func(endpoint string, err error)            // a fault
+
+	// Registered: a client that has registered itself is kept, and held.
+	Registered func(client string)
+
+	Failed func(endpoint string, err error) // a fault
 }
 
 // Event is something that an audit wants to know.
@@ -119,7 +127,7 @@ func New(c *Config) (*Server, error) {
 		}
 	}
 	if c.KeySets == nil {
-		s.KeySets = publicOnly()
+		s.KeySets = outbound.PublicOnly()
 	}
 	s.keySets = newKeySets(s.KeySets, s.Now)
 	s.limits = newLimits()

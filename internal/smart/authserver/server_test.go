@@ -21,6 +21,7 @@ import (
 
 	"cpcds2fhir/internal/accounts"
 	"cpcds2fhir/internal/api"
+	"cpcds2fhir/internal/outbound"
 )
 
 // bench is a server with a public client, and a user who may speak for two members.
@@ -325,7 +326,7 @@ func TestPublic(t *testing.T) {
 		"100.64.1.1": false, "0.0.0.0": false, "224.0.0.1": false, "255.255.255.255": false, "::1": false, "::": false, "fe80::1": false, "fd00::1": false,
 		"::ffff:127.0.0.1": false, "64:ff9b::7f00:1": false, "2002:7f00:1::": false, "198.18.0.1": false,
 	} {
-		if got := public(netip.MustParseAddr(address)); got != want {
+		if got := outbound.Public(netip.MustParseAddr(address)); got != want {
 			t.Errorf("%s: %v", address, got)
 		}
 	}
@@ -333,7 +334,7 @@ func TestPublic(t *testing.T) {
 	s := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served++ }))
 	defer s.Close()
 	for _, at := range []string{s.URL, "http://" + s.Listener.Addr().String(), "https://localhost:1/", "file:///etc/passwd"} {
-		if _, err := newKeySets(publicOnly(), time.Now).fetch(t.Context(), at); err == nil {
+		if _, err := newKeySets(outbound.PublicOnly(), time.Now).fetch(t.Context(), at); err == nil {
 			t.Errorf("%s was fetched", at)
 		}
 	}
@@ -356,7 +357,7 @@ func TestKeySets(t *testing.T) {
 	}))
 	defer s.Close()
 	client := s.Client()
-	client.CheckRedirect = publicOnly().CheckRedirect
+	client.CheckRedirect = outbound.PublicOnly().CheckRedirect
 	k := newKeySets(client, func() time.Time { return now })
 	c := &accounts.Client{ID: "c", JWKSURI: s.URL}
 	b := newBench(t)
