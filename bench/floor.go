@@ -27,6 +27,10 @@ import (
 //	floor csv DIR EXTRACT                   split the fields of every line
 //	floor kafka DIR BROKERS TOPIC           read a topic and scan its JSON
 //	floor kafka-lines DIR BROKERS TOPIC     a simple consumer: unmarshal the messages and write them
+//	floor fhir-pack DIR NDJSON              not a floor: make bundles of the resources
+//	floor fhir-post DIR URL CONCURRENCY     post them to a FHIR server
+//	floor fhir-delete DIR URL               not a floor: delete there what the bundles have put
+//	floor fhir-server DIR -                 not a floor: such a server in memory
 //	floor count DIR -                       not a floor: print the size of a store's keys and values
 func runFloor(args []string) error {
 	if len(args) < 3 {
@@ -49,6 +53,17 @@ func runFloor(args []string) error {
 		return err
 	case "csv":
 		return floorCSV(extract)
+	case "fhir-pack":
+		return floorFHIRPack(dir, extract)
+	case "fhir-post":
+		if len(rest) == 0 {
+			return errors.New("floor fhir-post needs a number of requests")
+		}
+		return floorFHIRPost(dir, extract, rest[0])
+	case "fhir-delete":
+		return floorFHIRDelete(dir, extract)
+	case "fhir-server":
+		return floorFHIRServer()
 	case "http":
 		return floorHTTP(args[2])
 	case "kafka":

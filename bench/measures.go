@@ -52,6 +52,8 @@ var measures = []measure{
 	{14, "stream from Kafka, against reading the messages and scanning their JSON", streamMeasure},
 	{15, "API, against a handler that writes the same bytes from memory", apiMeasure},
 	{16, "API with tokens of its authorization server, against the same without", authorizationMeasure},
+	{17, "API beside the developers' portal, against the same without", portalMeasure},
+	{18, "load into a FHIR server, against a plain program that posts the same bundles", serversMeasure},
 }
 
 // floorMeasure compares a load into files with its floor, in percent of the floor's rate.
@@ -227,16 +229,19 @@ func duckMeasure(s *session) ([]result, error) {
 	return list, nil
 }
 
-// duckdb returns a Python that has DuckDB, and installs DuckDB if necessary.
-func (s *session) duckdb() (string, error) {
+// duckdb returns a Python that has DuckDB.
+func (s *session) duckdb() (string, error) { return s.python("duckdb") }
+
+// python returns a Python that has a package, and installs it if necessary.
+func (s *session) python(name string) (string, error) {
 	env := filepath.Join(s.work, "python")
 	python := filepath.Join(env, "bin", "python")
-	if exec.CommandContext(s.ctx, python, "-c", "import duckdb").Run() == nil {
+	if exec.CommandContext(s.ctx, python, "-c", "import "+name).Run() == nil { //nolint:gosec // the names are fixed in this program
 		return python, nil
 	}
-	for _, step := range [][]string{{"python3", "-m", "venv", env}, {python, "-m", "pip", "install", "--quiet", "duckdb"}} {
+	for _, step := range [][]string{{"python3", "-m", "venv", env}, {python, "-m", "pip", "install", "--quiet", name}} {
 		if out, err := exec.CommandContext(s.ctx, step[0], step[1:]...).CombinedOutput(); err != nil { //nolint:gosec // fixed commands
-			return "", &skipError{fmt.Sprintf("DuckDB cannot be installed: %s: %s", err, out)}
+			return "", &skipError{fmt.Sprintf("the package %s of Python cannot be installed: %s: %s", name, err, out)}
 		}
 	}
 	return python, nil

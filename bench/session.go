@@ -19,11 +19,15 @@ import (
 
 // session is one run of the benchmarks.
 type session struct {
-	ctx      context.Context //nolint:containedctx // lives as long as the program
-	claims   int
-	runs     int
-	work     string
-	large    bool
+	ctx    context.Context //nolint:containedctx // lives as long as the program
+	claims int
+	runs   int
+	work   string
+	large  bool
+
+	fhirServer   string // URL of the server of measure 18; "" is one in memory
+	serverClaims int    // of measure 18
+
 	program  string            // path of cpcds2fhir
 	self     string            // path of this program, which runs the floors
 	extracts map[string]string // folder by the flags of synth
