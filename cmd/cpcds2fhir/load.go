@@ -182,7 +182,11 @@ func (f *loadFlags) prepare(out io.Writer) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	if keepsStore(j.target) && !f.dryRun {
+	switch {
+	case f.dryRun:
+	case j.server != nil:
+		j.storeMemory = indexMemory(memory)
+	case keepsStore(j.target):
 		j.storeMemory = storeMemory(memory)
 	}
 	limitHeap(memory, j.storeMemory)

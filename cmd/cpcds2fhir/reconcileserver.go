@@ -141,8 +141,8 @@ func (f *reconcileFlags) reconciliation(t serverTarget, extract []string, out io
 	if err != nil {
 		return nil, err
 	}
-	limitHeap(memory, storeMemory(memory))
-	w.memory = storeMemory(memory)
+	w.memory = indexMemory(memory)
+	limitHeap(memory, w.memory)
 	if w.config, err = f.server.config(t); err != nil {
 		return nil, err
 	}

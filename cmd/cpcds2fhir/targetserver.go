@@ -192,7 +192,7 @@ func (t serverTarget) stream(ctx context.Context, s *streamSetup) (*streamTarget
 // serverWork is the work of a stream on its server.
 func (s *streamSetup) serverWork(t serverTarget) *serverWork {
 	return &serverWork{
-		target: t, state: t.state(s.State), config: &s.Server, fingerprint: s.identity.Fingerprint(), memory: storeMemory(s.memory), log: s.log, quiet: true,
+		target: t, state: t.state(s.State), config: &s.Server, fingerprint: s.identity.Fingerprint(), memory: indexMemory(s.memory), log: s.log, quiet: true,
 		flags: &serverFlags{stage: s.Stage.URL, listen: s.Stage.Listen, start: s.Stage.Start},
 	}
 }

@@ -23,6 +23,7 @@ type request struct {
 	url     *url.URL
 	header  http.Header
 	body    []byte
+	fill    func() []byte // makes body once the request may be sent, so that it does not wait as text in memory
 	entries int           // of a bundle
 	write   bool          // it changes something
 	bundle  bool          // the answer must be one
@@ -193,6 +194,9 @@ var errNotSent = errors.New("the request was not sent")
 func (c *Client) once(ctx context.Context, r *request) (*reply, error) {
 	if err := c.limiter.acquire(ctx); err != nil {
 		return nil, fmt.Errorf("%w: %w", errNotSent, err)
+	}
+	if r.body == nil && r.fill != nil {
+		r.body = r.fill()
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.settings.Timeout)
 	defer cancel()

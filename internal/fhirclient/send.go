@@ -64,7 +64,9 @@ func (c *Client) Send(ctx context.Context, bundle string, writes []Write) ([]Ans
 func (c *Client) sendOnce(ctx context.Context, bundle string, writes []Write) ([]Answer, http.Header, error) {
 	r := &request{
 		method: http.MethodPost, label: bundle, url: c.at("", ""), header: http.Header{"Prefer": {"return=minimal"}},
-		body:    appendWrites(make([]byte, 0, sizeOf(writes)), bundle, writes, c.settings.IfMatch),
+		fill: func() []byte {
+			return appendWrites(make([]byte, 0, sizeOf(writes)), bundle, writes, c.settings.IfMatch)
+		},
 		entries: len(writes), write: true, bundle: true,
 	}
 	got, err := c.exchange(ctx, r)

@@ -160,7 +160,7 @@ func (w *work) askServer(ctx context.Context) (asked bool, err error) {
 }
 
 // sampled is how many resources are asked of a type of which the server says that it has none.
-const sampled = 50
+const sampled = 10
 
 // sample divides what the server must be asked about. Of a type of which it says that it has none, a few are
 // asked first: if none of them is there either, the rest need not be asked. What was sent without an answer is

@@ -96,6 +96,8 @@ type load struct {
 	mu      sync.Mutex
 	durable pipeline.Account // of the lanes that are closed
 
+	claimsGate gate // of a target that refuses resources
+
 	batches sync.Pool // of *[2]fhir.Batch that lanes are done with
 	newer   sync.Map  // of a replay: tags of rejects for which the target has something newer
 }
@@ -139,22 +141,12 @@ func (l *load) run(ctx context.Context) (*pipeline.Account, error) {
 	if err := l.place(ctx); err != nil {
 		return nil, err
 	}
-	total := new(pipeline.Account)
-	if err := l.begin(ctx, known, total); err != nil {
+	total, everything := new(pipeline.Account), l.everything
+	if l.refuses {
+		everything = l.everythingSurveyed
+	}
+	if err := everything(ctx, known, total); err != nil {
 		return nil, err
-	}
-	if !l.DryRun {
-		if err := l.dir.Save(l.State); err != nil {
-			return nil, err
-		}
-	}
-	if err := l.loadClaims(ctx, total); err != nil {
-		return nil, err
-	}
-	if !l.refuses {
-		if err := l.loadReferenced(ctx, total); err != nil {
-			return nil, err
-		}
 	}
 	if s, n := l.seen.Load(), l.refused.Load(); l.Budget.Over(s, n, true) {
 		return nil, &BudgetError{n, s}
@@ -189,11 +181,30 @@ func (l *load) upgrade() error {
 	return statefile.PutSchema(l.State)
 }
 
+// everything loads the small tables, then the claims, and then what only claims refer to.
+func (l *load) everything(ctx context.Context, known *directory.Directory, total *pipeline.Account) error {
+	if err := l.begin(ctx, known, total); err != nil {
+		return err
+	}
+	if err := l.save(); err != nil {
+		return err
+	}
+	if err := l.loadClaims(ctx, total); err != nil {
+		return err
+	}
+	return l.loadReferenced(ctx, total)
+}
+
+// save makes the directory durable, once the tables are.
+func (l *load) save() error {
+	if l.DryRun {
+		return nil
+	}
+	return l.dir.Save(l.State)
+}
+
 // begin loads the small tables, and meanwhile finds which claims are contiguous.
 func (l *load) begin(ctx context.Context, known *directory.Directory, total *pipeline.Account) error {
-	if l.refuses {
-		return l.beginSurveyed(ctx, known, total)
-	}
 	l.Events.EnterPhase("tables")
 	out := make(chan indexed, len(tables.Order))
 	g, gctx := errgroup.WithContext(ctx)

@@ -30,12 +30,12 @@ func (l *load) loadClaims(ctx context.Context, total *pipeline.Account) error {
 		defer shuffle.Remove()
 	}
 	if l.keys.All() {
-		l.Events.EnterPhase("shuffle")
+		l.claimsGate.enter(&l.Events, "shuffle")
 		if err := shuffle.GatherAll(ctx, lanes); err != nil {
 			return err
 		}
 	} else {
-		l.Events.EnterPhase("claims")
+		l.claimsGate.enter(&l.Events, "claims")
 		err := l.accounted(ctx, len(lanes), total, func(ctx context.Context, i int, account *pipeline.Account) error {
 			return l.stream(ctx, laneName(lanes, i), lanes[i], shuffle, account)
 		})
@@ -44,7 +44,7 @@ func (l *load) loadClaims(ctx context.Context, total *pipeline.Account) error {
 		}
 	}
 	if shuffle != nil {
-		l.Events.EnterPhase("shuffle")
+		l.claimsGate.enter(&l.Events, "shuffle")
 		if err := shuffle.Seal(); err != nil {
 			return err
 		}
@@ -82,6 +82,7 @@ func (l *load) openClaims(ctx context.Context, name string, input int) (*claimLa
 	if err != nil {
 		return nil, err
 	}
+	a.gate = &l.claimsGate
 	return &claimLane{lane: a, builder: claims.NewBuilder(&l.claims, l.lookup(l.dir), a.timer.lap)}, nil
 }
 

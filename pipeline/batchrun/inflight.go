@@ -19,6 +19,9 @@ type inFlight struct {
 // deliver makes a batch durable. It uses only fields of the lane that do not change before the
 // batch has landed.
 func (a *lane) deliver(ctx context.Context, f *inFlight) error {
+	if err := a.gate.pass(ctx); err != nil {
+		return err
+	}
 	seal := func(outcomes []pipeline.Outcome, refusals pipeline.Refusals) (pipeline.Checkpoint, error) {
 		account := &f.checkpoint.Account
 		*account = pipeline.Account{}

@@ -33,6 +33,7 @@ type lane struct {
 	rejects    *rejects.Log
 	refusals   *rejects.Log // of what the target refused; nil if it refuses nothing. It belongs to the batch in flight
 	referenced *referenced.Log
+	gate       *gate // that holds its batches back; nil if there is none
 	timer      timer
 
 	row     int64            // rows of the lane that are accounted for with this batch

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sync/errgroup"
+
 	"cpcds2fhir/pipeline"
 	"cpcds2fhir/pipeline/directory"
 	"cpcds2fhir/pipeline/referenced"
@@ -22,30 +24,95 @@ import (
 // has the others.
 const personsLane = referencedLane + "-persons"
 
-// beginSurveyed loads the small tables and the referenced-only resources, each after what it refers to.
-func (l *load) beginSurveyed(ctx context.Context, known *directory.Directory, total *pipeline.Account) error {
+// everythingSurveyed loads the small tables and the referenced-only resources, each after what it refers to, and
+// then the claims. While tables are loaded that have no references, the survey is made, and then the first batches
+// of claims.
+func (l *load) everythingSurveyed(ctx context.Context, known *directory.Directory, total *pipeline.Account) error {
 	l.Events.EnterPhase("survey")
-	out := make(chan indexed, len(tables.Order))
-	var err error
-	if l.dir, err = l.indexTables(ctx, known, out); err != nil {
+	list, err := l.indexAll(ctx, known)
+	defer func() {
+		for i := range list {
+			list[i].winners.Close()
+		}
+	}()
+	if err != nil {
 		return err
 	}
-	var list []indexed
+	r := &referencedFirst{load: l, surveyed: make(chan struct{})}
+	defer r.close()
+	if err := r.open(ctx); err != nil {
+		return err
+	}
+	l.claimsGate.shut()
+	var claims pipeline.Account
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := r.survey(ctx, list); err != nil {
+			return err
+		}
+		return l.loadClaims(ctx, &claims)
+	})
+	g.Go(func() error {
+		if err := r.loadTables(ctx, list, total); err != nil {
+			return err
+		}
+		if err := l.save(); err != nil {
+			return err
+		}
+		l.claimsGate.open(&l.Events)
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	total.Add(&claims)
+	return nil
+}
+
+// indexAll indexes the small tables, and finds which claims are contiguous. The caller closes the winners.
+func (l *load) indexAll(ctx context.Context, known *directory.Directory) (list []indexed, err error) {
+	out := make(chan indexed, len(tables.Order))
+	l.dir, err = l.indexTables(ctx, known, out)
 	for x := range out {
 		list = append(list, x)
 	}
-	for i := range list {
-		defer list[i].winners.Close()
+	if err == nil {
+		err = l.scan(ctx)
 	}
-	if err := l.scan(ctx); err != nil {
+	return list, err
+}
+
+// referencedFirst loads referenced-only resources before what refers to them.
+type referencedFirst struct {
+	*load
+	others, persons *lane
+	surveyed        chan struct{}     // closed when found is known
+	found           *referenced.Merge // by the survey; nil if everything is durable
+}
+
+// open opens the lanes.
+func (r *referencedFirst) open(ctx context.Context) (err error) {
+	if r.others, err = r.load.open(ctx, referencedLane, -1); err != nil {
 		return err
 	}
-	r := &referencedFirst{load: l}
-	defer r.close()
-	if err := r.open(ctx, list); err != nil {
-		return err
+	r.persons, err = r.load.open(ctx, personsLane, -1)
+	return err
+}
+
+// survey makes the survey, unless both lanes are durable to their ends.
+func (r *referencedFirst) survey(ctx context.Context, list []indexed) (err error) {
+	if !r.others.done || !r.persons.done {
+		if r.found, err = r.load.survey(ctx, list); err != nil {
+			return err
+		}
 	}
-	l.Events.EnterPhase("tables")
+	close(r.surveyed)
+	return nil
+}
+
+// loadTables loads the small tables, and the referenced-only resources as soon as the survey has found them.
+func (r *referencedFirst) loadTables(ctx context.Context, list []indexed, total *pipeline.Account) (err error) {
+	r.Events.EnterPhase("tables")
 	for _, t := range tables.Order {
 		switch t {
 		case cpcds.Members:
@@ -55,7 +122,7 @@ func (l *load) beginSurveyed(ctx context.Context, known *directory.Directory, to
 		}
 		for i := range list {
 			if err == nil && list[i].table == t {
-				err = l.loadSources(ctx, list[i], total)
+				err = r.loadSources(ctx, list[i], total)
 			}
 		}
 		if err != nil {
@@ -65,28 +132,6 @@ func (l *load) beginSurveyed(ctx context.Context, known *directory.Directory, to
 	total.Add(&r.others.durable)
 	total.Add(&r.persons.durable)
 	return nil
-}
-
-// referencedFirst loads referenced-only resources before what refers to them.
-type referencedFirst struct {
-	*load
-	others, persons *lane
-	found           *referenced.Merge // by the survey; nil if everything is durable
-}
-
-// open opens the lanes, and makes the survey unless both are durable to their ends.
-func (r *referencedFirst) open(ctx context.Context, list []indexed) (err error) {
-	if r.others, err = r.load.open(ctx, referencedLane, -1); err != nil {
-		return err
-	}
-	if r.persons, err = r.load.open(ctx, personsLane, -1); err != nil {
-		return err
-	}
-	if r.others.done && r.persons.done {
-		return nil
-	}
-	r.found, err = r.survey(ctx, list)
-	return err
 }
 
 func (r *referencedFirst) close() {
@@ -102,6 +147,11 @@ func (r *referencedFirst) close() {
 func (r *referencedFirst) loadInto(ctx context.Context, a *lane, of func(*referenced.Resource) bool) error {
 	if a.done {
 		return nil
+	}
+	select {
+	case <-r.surveyed:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	var n int64
 	err := r.found.Each(func(x *referenced.Resource) error {
@@ -125,6 +175,7 @@ func (l *load) survey(ctx context.Context, list []indexed) (*referenced.Merge, e
 	e := *l.Engine
 	e.Config.State, e.Loader, e.refuses, e.surveying = l.surveyDir(), nowhere{}, false, true
 	e.Events, e.Stages, e.Budget = pipeline.Events{}, nil, Budget{}
+	e.BatchPieces = 1     // batches that are not loaded only take memory
 	e.claims.Voider = nil // what it cancels refers to nothing new
 	e.merge.Root = referencedDir(e.State)
 	if err := os.MkdirAll(e.spillDir(), 0o700); err != nil {
