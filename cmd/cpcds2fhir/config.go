@@ -29,6 +29,18 @@ func indexMemory(memory int64) int64 {
 	return min(storeMemory(memory), 32<<20)
 }
 
+// embeddedMemory is how much of the process's memory a load takes for an embedded store, which is the target, or the
+// index of the target.
+func embeddedMemory(t target, memory int64) int64 {
+	switch t.(type) {
+	case storeTarget:
+		return storeMemory(memory)
+	case serverTarget:
+		return indexMemory(memory)
+	}
+	return 0
+}
+
 // batchPieces is how many 4 MB pieces a batch can have in this much memory. With 512 MiB and two
 // workers, two pieces make a load into compressed files 12% faster than one: fewer syncs leave a
 // CPU idle less often. With 256 MiB, two would make a load into a store a third slower, because too

@@ -182,12 +182,8 @@ func (f *loadFlags) prepare(out io.Writer) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case f.dryRun:
-	case j.server != nil:
-		j.storeMemory = indexMemory(memory)
-	case keepsStore(j.target):
-		j.storeMemory = storeMemory(memory)
+	if !f.dryRun {
+		j.storeMemory = embeddedMemory(j.target, memory)
 	}
 	limitHeap(memory, j.storeMemory)
 	j.batchPieces = batchPieces(memory, f.workers)

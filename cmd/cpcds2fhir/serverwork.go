@@ -269,13 +269,6 @@ func (w *serverWork) endImport(ctx context.Context, loaded bool) error {
 	return err
 }
 
-// keepsStore reports whether a target has an embedded store, be it for an index.
-func keepsStore(t target) bool {
-	_, isStore := t.(storeTarget)
-	_, isServer := t.(serverTarget)
-	return isStore || isServer
-}
-
 // serverWorkers is how many lanes load into a server: while one makes its batch durable, the other one has
 // bundles under way. A server is the slower side by far, so that more of them would only have smaller batches.
 const serverWorkers = 2
