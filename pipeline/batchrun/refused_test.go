@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -99,6 +100,30 @@ func TestReferencesComeFirst(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestPhasesOfRefuser holds the order of the phases: claims are made while tables are loaded, but their phase begins
+// when they are let through.
+func TestPhasesOfRefuser(t *testing.T) {
+	dir, f := makeExtract(t, synth.Options{Seed: 8}), newRefuser()
+	r := openRun(t, dir, "cpcds", t.TempDir(), false, f)
+	var mu sync.Mutex
+	var phases []string
+	r.Events.Phase = func(name string) {
+		mu.Lock()
+		defer mu.Unlock()
+		phases = append(phases, name)
+	}
+	if _, err := loadWith(t.Context(), r, smallPieces); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"survey", "tables", "claims", "finish"}; !slices.Equal(phases, want) {
+		t.Errorf("phases %q, want %q", phases, want)
+	}
+	firstClaim := slices.IndexFunc(f.order, func(ref string) bool { return strings.HasPrefix(ref, "ExplanationOfBenefit/") })
+	if slices.ContainsFunc(f.order[firstClaim:], func(ref string) bool { return !strings.HasPrefix(ref, "ExplanationOfBenefit/") }) {
+		t.Error("a claim was loaded before what is in tables")
 	}
 }
 
