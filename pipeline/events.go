@@ -9,6 +9,9 @@ type Events struct {
 	// Progress says that a batch is durable: how many rows of an input it accounts
 	// for, and the claims and rejects among them.
 	Progress func(input int, rows, claims, rejects int64)
+	// Survey says that so many rows more were surveyed: read before anything that refers to others
+	// is loaded. Progress counts them again.
+	Survey func(rows int64)
 	// Phase names the current phase of the run: "survey", "tables", "claims", "shuffle",
 	// "referenced", "finish", "rejects".
 	Phase func(name string)
@@ -27,6 +30,13 @@ func (e *Events) Begin(rows []int64) {
 func (e *Events) Advance(input int, rows, claims, rejects int64) {
 	if e.Progress != nil && (rows != 0 || claims != 0) {
 		e.Progress(input, rows, claims, rejects)
+	}
+}
+
+// Surveyed calls Survey, unless nothing has moved.
+func (e *Events) Surveyed(rows int64) {
+	if e.Survey != nil && rows != 0 {
+		e.Survey(rows)
 	}
 }
 

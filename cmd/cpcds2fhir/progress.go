@@ -28,10 +28,12 @@ type progress struct {
 	unlogged bool // nothing is logged
 	bars     *mpb.Progress
 	inputs   []*mpb.Bar
+	survey   *mpb.Bar // nil until there is one
 	log      *zap.Logger
 	claims   atomic.Int64
 	rejects  atomic.Int64
 	rows     atomic.Int64
+	surveyed atomic.Int64
 	total    int64
 	start    time.Time
 	server   func() string // the pace of a target that is a server; nil of others
@@ -87,6 +89,13 @@ func (p *progress) events(m *manifest.Manifest) pipeline.Events {
 			}
 			p.line()
 		},
+		Survey: func(rows int64) {
+			p.surveyed.Add(rows)
+			if bar := p.surveyBar(); bar != nil {
+				bar.IncrInt64(rows)
+			}
+			p.line()
+		},
 		Phase: func(name string) { p.log.Info("phase", zap.String("name", name)) },
 		Warn: func(message string) {
 			p.log.Warn(message)
@@ -113,6 +122,18 @@ func (p *progress) addBar(i int, rows int64) {
 		)))
 }
 
+// surveyBar is the bar of the survey, which goes away when it is full.
+func (p *progress) surveyBar() *mpb.Bar {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.survey == nil && p.bars != nil {
+		p.survey = p.bars.AddBar(p.total, mpb.BarRemoveOnComplete(),
+			mpb.PrependDecorators(decor.Name("survey", decor.WC{C: decor.DindentRight | decor.DextraSpace})),
+			mpb.AppendDecorators(decor.CountersNoUnit("%d/%d rows "), decor.AverageETA(decor.ET_STYLE_GO)))
+	}
+	return p.survey
+}
+
 // line prints or logs the progress of the run, at most every quietEvery.
 func (p *progress) line() {
 	p.mu.Lock()
@@ -122,14 +143,18 @@ func (p *progress) line() {
 	}
 	p.last = time.Now()
 	s := time.Since(p.start).Seconds()
-	rows, claims := p.rows.Load(), p.claims.Load()
-	p.log.Info("progress", zap.Int64("rows", rows), zap.Int64("of", p.total), zap.Int64("claims", claims), zap.Int64("rejects", p.rejects.Load()), zap.String("server", p.pace("%s")))
+	rows, claims, surveyed := p.rows.Load(), p.claims.Load(), p.surveyed.Load()
+	p.log.Info("progress", zap.Int64("rows", rows), zap.Int64("of", p.total), zap.Int64("surveyed", surveyed), zap.Int64("claims", claims), zap.Int64("rejects", p.rejects.Load()), zap.String("server", p.pace("%s")))
 	if p.bars == nil && !p.quiet {
 		eta := ""
 		if rows > 0 && rows < p.total {
 			eta = fmt.Sprintf(", about %s to go", time.Duration(s*float64(p.total-rows)/float64(rows)*float64(time.Second)).Round(time.Second))
 		}
-		fmt.Fprintf(os.Stderr, "%s of %s, %s (%s a second), %s%s%s\n", comma(rows), many(p.total, "row"), many(claims, "claim"),
+		survey := ""
+		if surveyed > 0 && surveyed < p.total {
+			survey = fmt.Sprintf("surveyed %s, loaded ", comma(surveyed))
+		}
+		fmt.Fprintf(os.Stderr, "%s%s of %s, %s (%s a second), %s%s%s\n", survey, comma(rows), many(p.total, "row"), many(claims, "claim"),
 			comma(int64(float64(claims)/s)), many(p.rejects.Load(), "reject"), eta, p.pace("; %s"))
 	}
 }
@@ -155,6 +180,9 @@ func (p *progress) close(err error) {
 	_ = p.log.Sync()
 	if p.bars == nil {
 		return
+	}
+	if p.survey != nil {
+		p.survey.Abort(true)
 	}
 	for _, b := range p.inputs {
 		if err != nil {

@@ -103,13 +103,24 @@ func TestReferencesComeFirst(t *testing.T) {
 	}
 }
 
-// TestPhasesOfRefuser holds the order of the phases: claims are made while tables are loaded, but their phase begins
+// TestPhasesOfRefuser holds the order of the phases and the progress of the survey: claims are made while tables are loaded, but their phase begins
 // when they are let through.
 func TestPhasesOfRefuser(t *testing.T) {
 	dir, f := makeExtract(t, synth.Options{Seed: 8}), newRefuser()
 	r := openRun(t, dir, "cpcds", t.TempDir(), false, f)
 	var mu sync.Mutex
 	var phases []string
+	var rows, surveyed int64
+	r.Events.Start = func(n []int64) {
+		for _, n := range n {
+			rows += n
+		}
+	}
+	r.Events.Survey = func(n int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		surveyed += n
+	}
 	r.Events.Phase = func(name string) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -120,6 +131,9 @@ func TestPhasesOfRefuser(t *testing.T) {
 	}
 	if want := []string{"survey", "tables", "claims", "finish"}; !slices.Equal(phases, want) {
 		t.Errorf("phases %q, want %q", phases, want)
+	}
+	if surveyed != rows || rows == 0 {
+		t.Errorf("%d rows were surveyed, want all %d", surveyed, rows)
 	}
 	firstClaim := slices.IndexFunc(f.order, func(ref string) bool { return strings.HasPrefix(ref, "ExplanationOfBenefit/") })
 	if slices.ContainsFunc(f.order[firstClaim:], func(ref string) bool { return !strings.HasPrefix(ref, "ExplanationOfBenefit/") }) {

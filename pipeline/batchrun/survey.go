@@ -174,7 +174,8 @@ func (e *Engine) surveyDir() string { return filepath.Join(e.spillDir(), "survey
 func (l *load) survey(ctx context.Context, list []indexed) (*referenced.Merge, error) {
 	e := *l.Engine
 	e.Config.State, e.Loader, e.refuses, e.surveying = l.surveyDir(), nowhere{}, false, true
-	e.Events, e.Stages, e.Budget = pipeline.Events{}, nil, Budget{}
+	e.Events = pipeline.Events{Progress: func(_ int, rows, _, _ int64) { l.Events.Surveyed(rows) }}
+	e.Stages, e.Budget = nil, Budget{}
 	e.BatchPieces = 1     // batches that are not loaded only take memory
 	e.claims.Voider = nil // what it cancels refers to nothing new
 	e.merge.Root = referencedDir(e.State)
