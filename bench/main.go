@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string) error {
 	fl.BoolVar(&baseline, "save-baseline", false, "write baseline.json and nothing else")
 	fl.BoolVar(&s.large, "large", false, "also load 4 and 20 million claims in measure 8 (takes an hour and 40 GB)")
 	fl.StringVar(&s.fhirServer, "fhir-server", "", "load into the FHIR server at this URL in measure 18 (default: FHIR_SERVER of the environment, else a server in memory)")
-	fl.IntVar(&s.serverClaims, "server-claims", 2000, "number of claims in measure 18")
+	fl.IntVar(&s.serverClaims, "server-claims", 6000, "number of claims in measure 18")
 	if err := fl.Parse(args); err != nil {
 		return err
 	}
