@@ -155,7 +155,7 @@ func (f *reconcileFlags) reconciliation(t serverTarget, extract []string, out io
 }
 
 // key is the fingerprint of the key that the ids on the server are made with: what the flag says, or that
-// of the store, of the loads, or of the user.
+// of the store, of the index, of the loads, or of the user.
 func (r *serverReconciliation) key() (string, error) {
 	if r.flags.idKey == "" {
 		if r.flags.store != "" {
@@ -166,6 +166,9 @@ func (r *serverReconciliation) key() (string, error) {
 			defer s.Close()
 			err = keyOf(s, r.work)
 			return r.work.fingerprint, err
+		}
+		if key, err := remote.KeyOf(r.work.state, r.work.memory); key != "" || err != nil {
+			return key, err
 		}
 		if n := len(r.manifests); n > 0 {
 			return r.manifests[n-1].IDKey, nil

@@ -18,8 +18,11 @@ func testStreamServer(t *testing.T, b *streamBench) {
 	s := b.test(t)
 	s.publish("--partitions", "3")
 	server := fhirtest.Start(t, &fhirtest.Options{Integrity: true})
-	state := filepath.Join(s.dir, "server.state")
-	text := fmt.Sprintf("brokers: [%s]\ntopics: [%s]\ngroup: %s\nto: fhir:%s\nstate: %s\nserver: {concurrency: 4}\nsessions: {timeout: 6s, rebalance: 10s, drain: 5s}\n", s.addr, s.topic, s.group, server.URL, state)
+	state, key := filepath.Join(s.dir, "server.state"), filepath.Join(s.dir, "id-key") // which reconcile need not be told
+	if err := os.WriteFile(key, []byte("the key of this stream alone"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("brokers: [%s]\ntopics: [%s]\ngroup: %s\nto: fhir:%s\nstate: %s\nid_key: %s\nserver: {concurrency: 4}\nsessions: {timeout: 6s, rebalance: 10s, drain: 5s}\n", s.addr, s.topic, s.group, server.URL, state, key)
 	if err := os.WriteFile(s.yaml, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -33,14 +36,14 @@ func testStreamServer(t *testing.T, b *streamBench) {
 	if _, metrics := d.get("/metrics"); !strings.Contains(metrics, `cpcds2fhir_stream_server_requests_total{status="200"}`) {
 		t.Error("the metrics have no requests to the server")
 	}
-	if _, errs, code := s.do(t, "load", "--to", "fhir:"+server.URL, "--state", state, s.extract); code != exitEnvironment {
+	if _, errs, code := s.do(t, "load", "--to", "fhir:"+server.URL, "--state", state, "--id-key", key, s.extract); code != exitEnvironment {
 		t.Errorf("a load beside the stream: exit code %d, %s", code, errs)
 	}
 	d.stop()
 	s.silent("the log", d.out.String())
 
 	batch := fhirtest.Start(t, &fhirtest.Options{Integrity: true})
-	s.run(t, "load", "--quiet", "--to", "fhir:"+batch.URL, "--state", filepath.Join(s.dir, "batch.state"), b.extract)
+	s.run(t, "load", "--quiet", "--to", "fhir:"+batch.URL, "--state", filepath.Join(s.dir, "batch.state"), "--id-key", key, b.extract)
 	for range 4 { // the next process finds records that wait, although what they refer to has arrived
 		if len(differences(t, server, batch)) == 0 {
 			break

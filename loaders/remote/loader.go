@@ -147,6 +147,12 @@ func Open(ctx context.Context, o *Options) (*Loader, error) {
 	return l, nil
 }
 
+// KeyOf returns the fingerprint of the id key that the index in a state folder was made with, "" if there is no
+// index.
+func KeyOf(state string, memory int64) (fingerprint string, err error) {
+	return storeloader.KeyOf(filepath.Join(state, indexName), memory)
+}
+
 // checkServer checks whose index it is. A new index is this server's.
 func (l *Loader) checkServer(state string) error {
 	given := l.url

@@ -21,6 +21,17 @@ var _ pipeline.Loader = (*Comparer)(nil)
 // OpenComparer opens the store in dir for reading, also while a process loads into it. If there is
 // no store, everything would be created. It fails with *KeyError, or as owner.OpenReader does.
 func OpenComparer(dir, keyFingerprint string, memory int64) (*Comparer, error) {
+	c, err := openComparer(dir, memory)
+	if err != nil || c.store == nil {
+		return c, err
+	}
+	if err := CheckKey(c.store, dir, keyFingerprint); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func openComparer(dir string, memory int64) (*Comparer, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
 		return &Comparer{}, nil
@@ -28,9 +39,6 @@ func OpenComparer(dir, keyFingerprint string, memory int64) (*Comparer, error) {
 	s, err := owner.OpenReader(dir, store.Options{Memory: memory}, owner.Options{})
 	if err != nil {
 		return nil, err
-	}
-	if err := CheckKey(s, dir, keyFingerprint); err != nil {
-		return nil, errors.Join(err, s.Close())
 	}
 	return &Comparer{s}, nil
 }
@@ -47,6 +55,20 @@ func CheckKey(s store.Handle, dir, keyFingerprint string) error {
 		return &KeyError{Dir: dir, Have: string(have), Given: keyFingerprint}
 	}
 	return nil
+}
+
+// KeyOf returns the fingerprint of the id key that the store in dir was loaded with, "" if there is no store. It
+// fails as owner.OpenReader does.
+func KeyOf(dir string, memory int64) (fingerprint string, err error) {
+	c, err := openComparer(dir, memory)
+	if err != nil || c.store == nil {
+		return "", err
+	}
+	have, err := c.store.Meta(store.MetaIDKey)
+	if errors.Is(err, store.ErrNotFound) {
+		have, err = nil, nil
+	}
+	return string(have), errors.Join(err, c.Close())
 }
 
 // Resume implements pipeline.Loader.
