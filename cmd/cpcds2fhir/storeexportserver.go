@@ -137,8 +137,8 @@ func (f *exportFlags) work(t serverTarget) (*serverWork, error) {
 	if err != nil {
 		return nil, err
 	}
-	limitHeap(memory, storeMemory(memory)) // of which the store that is exported takes what the index leaves
 	w.memory = indexMemory(memory)
+	limitHeap(memory, w.memory+storeMemory(memory)) // the other one is the store that is exported
 	w.config, err = f.server.config(t)
 	return w, err
 }

@@ -47,13 +47,13 @@ func (l *load) everythingSurveyed(ctx context.Context, known *directory.Director
 	var claims pipeline.Account
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		if err := r.survey(ctx, list); err != nil {
+		if err := r.find(ctx, list); err != nil {
 			return err
 		}
 		return l.loadClaims(ctx, &claims)
 	})
 	g.Go(func() error {
-		if err := r.loadTables(ctx, list, total); err != nil {
+		if err := r.loadInOrder(ctx, list, total); err != nil {
 			return err
 		}
 		if err := l.save(); err != nil {
@@ -99,10 +99,10 @@ func (r *referencedFirst) open(ctx context.Context) (err error) {
 	return err
 }
 
-// survey makes the survey, unless both lanes are durable to their ends.
-func (r *referencedFirst) survey(ctx context.Context, list []indexed) (err error) {
+// find makes the survey, unless both lanes are durable to their ends.
+func (r *referencedFirst) find(ctx context.Context, list []indexed) (err error) {
 	if !r.others.done || !r.persons.done {
-		if r.found, err = r.load.survey(ctx, list); err != nil {
+		if r.found, err = r.survey(ctx, list); err != nil {
 			return err
 		}
 	}
@@ -110,8 +110,8 @@ func (r *referencedFirst) survey(ctx context.Context, list []indexed) (err error
 	return nil
 }
 
-// loadTables loads the small tables, and the referenced-only resources as soon as the survey has found them.
-func (r *referencedFirst) loadTables(ctx context.Context, list []indexed, total *pipeline.Account) (err error) {
+// loadInOrder loads the small tables, and the referenced-only resources as soon as the survey has found them.
+func (r *referencedFirst) loadInOrder(ctx context.Context, list []indexed, total *pipeline.Account) (err error) {
 	r.Events.EnterPhase("tables")
 	for _, t := range tables.Order {
 		switch t {
