@@ -18,19 +18,26 @@ func openFaulty(t testing.TB, address string, f *databasetest.Faults, o *Options
 	return a
 }
 
+// faultyWorld is a world with an app and a user, whose statements f can make fail.
+func faultyWorld(t *testing.T, address string) (w *world, f *databasetest.Faults) {
+	t.Helper()
+	f = &databasetest.Faults{}
+	clock := newClock()
+	a := openFaulty(t, address, f, &Options{Seal: testSeal, Now: clock.now})
+	t.Cleanup(func() { a.Close() })
+	w = &world{Accounts: a, clock: clock, t: t}
+	ok(t, w.AddClient(ctx, &Client{ID: "app", Status: Active}))
+	var err error
+	w.user, err = w.EnsureUser(ctx, "", "u")
+	ok(t, err)
+	return w, f
+}
+
 // TestEachStatementFails makes every statement of the transactions that must happen once or not at all fail, one
 // after the other. What failed has changed nothing, and can be done again.
 func TestEachStatementFails(t *testing.T) {
 	each(t, func(t *testing.T, address string) {
-		f := &databasetest.Faults{}
-		clock := newClock()
-		a := openFaulty(t, address, f, &Options{Seal: testSeal, Now: clock.now})
-		defer a.Close()
-		w := &world{Accounts: a, clock: clock, t: t}
-		ok(t, w.AddClient(ctx, &Client{ID: "app", Status: Active}))
-		u, err := w.EnsureUser(ctx, "", "u")
-		ok(t, err)
-		w.user = u
+		w, f := faultyWorld(t, address)
 
 		state := func() string { return dump(t, w.Accounts) }
 		// Each prepares a call and says what it is.
@@ -113,21 +120,13 @@ func TestEachStatementFails(t *testing.T) {
 // TestLostAnswerOfACommit is what an app meets after its code was used, and nobody could tell it so.
 func TestLostAnswerOfACommit(t *testing.T) {
 	each(t, func(t *testing.T, address string) {
-		f := &databasetest.Faults{}
-		clock := newClock()
-		a := openFaulty(t, address, f, &Options{Seal: testSeal, Now: clock.now})
-		defer a.Close()
-		w := &world{Accounts: a, clock: clock, t: t}
-		ok(t, w.AddClient(ctx, &Client{ID: "app", Status: Active}))
-		u, err := w.EnsureUser(ctx, "", "u")
-		ok(t, err)
-		w.user = u
+		w, f := faultyWorld(t, address)
 
 		f.Late.Store(true)
 		_, k := w.redeemed()
 		next := w.tokens()
 		from := f.Calls.Load()
-		_, err = w.Rotate(ctx, k.Refresh, w.tokens(), time.Minute)
+		_, err := w.Rotate(ctx, k.Refresh, w.tokens(), time.Minute)
 		ok(t, err)
 		statements := f.Calls.Load() - from
 		g, k := w.redeemed()

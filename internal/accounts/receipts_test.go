@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"testing"
 	"time"
-
-	"cpcds2fhir/internal/database/databasetest"
 )
 
 // told is a grant with a receipt.
@@ -58,17 +56,9 @@ func TestReceipt(t *testing.T) {
 // TestReceiptComesWithItsGrant fails each statement of a consent once: there is never a grant without its receipt.
 func TestReceiptComesWithItsGrant(t *testing.T) {
 	each(t, func(t *testing.T, address string) {
-		f := &databasetest.Faults{}
-		clock := newClock()
-		a := openFaulty(t, address, f, &Options{Seal: testSeal, Now: clock.now})
-		defer a.Close()
-		w := &world{Accounts: a, clock: clock, t: t}
-		ok(t, w.AddClient(ctx, &Client{ID: "app", Status: Active}))
-		u, err := w.EnsureUser(ctx, "", "u")
-		ok(t, err)
-		w.user = u
+		w, f := faultyWorld(t, address)
 		state := func() string {
-			return fmt.Sprint(count(t, a, `SELECT COUNT(*) FROM grants`), count(t, a, `SELECT COUNT(*) FROM receipts`), count(t, a, `SELECT COUNT(*) FROM statements`))
+			return fmt.Sprint(count(t, w.Accounts, `SELECT COUNT(*) FROM grants`), count(t, w.Accounts, `SELECT COUNT(*) FROM receipts`), count(t, w.Accounts, `SELECT COUNT(*) FROM statements`))
 		}
 		request := w.request()
 		if n := f.EachFails(t, "a consent with a receipt", state, func() error { return w.Approve(ctx, request, w.told(), w.newCode()) }); n < 8 {

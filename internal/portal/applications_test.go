@@ -10,48 +10,9 @@ import (
 	"cpcds2fhir/internal/database"
 	"cpcds2fhir/internal/database/databasetest"
 	"cpcds2fhir/internal/portal/forms"
+	"cpcds2fhir/internal/portal/forms/formstest"
 	"cpcds2fhir/internal/portal/lifecycle"
 )
-
-// filled are answers to all that a form asks, attestations too.
-func filled(form *forms.Form) forms.Answers {
-	a := forms.Answers{}
-	for range 100 {
-		problems := form.Check(a, true)
-		if len(problems) == 0 {
-			return a
-		}
-		for _, p := range problems {
-			a[p.Question] = []string{answerTo(form.Question(p.Question))}
-		}
-	}
-	panic("the form cannot be filled in")
-}
-
-func answerTo(q *forms.Question) string {
-	switch q.Kind {
-	case forms.Choice, forms.Choices:
-		return q.Options[0].Value
-	case forms.YesNo, forms.Attest:
-		return "yes"
-	case forms.URL:
-		return "https://www.apps.example/" + q.ID
-	case forms.Email:
-		return "ann@apps.example"
-	case forms.Phone:
-		return "+1 555 010 0199"
-	case forms.Date:
-		return "2026-01-15"
-	case forms.Number:
-		if q.Limits.From != nil {
-			return "7"
-		}
-		return "1"
-	case forms.Document:
-		return strings.Repeat("0", 32)
-	}
-	return "About " + q.ID
-}
 
 // attestsOf are the attestations of an application.
 func (w *world) attestsOf(answers forms.Answers) []string {
@@ -123,7 +84,7 @@ func (k *team) opens() {
 	k.t.Helper()
 	app, err := k.owner.Start(ctx, lifecycle.Sandbox, k.org, "")
 	ok(k.t, err)
-	app, err = k.owner.SaveDraft(ctx, app.ID, app.Version, filled(k.Forms.Form(forms.Questionnaire)))
+	app, err = k.owner.SaveDraft(ctx, app.ID, app.Version, formstest.Filled(k.Forms.Form(forms.Questionnaire)))
 	ok(k.t, err)
 	app = k.step(k.owner, app, lifecycle.Submit, nil)
 	if app.State == lifecycle.Submitted {
@@ -155,7 +116,7 @@ func (k *team) approved(app *App) *Application {
 	k.t.Helper()
 	a, err := k.owner.Start(ctx, lifecycle.Production, k.org, app.ID)
 	ok(k.t, err)
-	a, err = k.owner.SaveDraft(ctx, a.ID, a.Version, filled(k.Forms.Form(forms.Production)))
+	a, err = k.owner.SaveDraft(ctx, a.ID, a.Version, formstest.Filled(k.Forms.Form(forms.Production)))
 	ok(k.t, err)
 	a = k.step(k.owner, a, lifecycle.Submit, k.signed(a))
 	for _, x := range []lifecycle.Action{lifecycle.Take, lifecycle.StartReview, lifecycle.SignSecurity, lifecycle.SignPrivacy, lifecycle.Propose} {

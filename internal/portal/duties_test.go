@@ -13,6 +13,7 @@ import (
 
 	"cpcds2fhir/internal/accounts"
 	"cpcds2fhir/internal/portal/forms"
+	"cpcds2fhir/internal/portal/forms/formstest"
 	"cpcds2fhir/internal/portal/lifecycle"
 )
 
@@ -282,7 +283,7 @@ func TestReopenAfterRefusal(t *testing.T) {
 			}
 		}
 		equal(t, list, []string{"submit", "withdraw"})
-		a, err = k.owner.SaveDraft(ctx, a.ID, a.Version, filled(k.Forms.Form(forms.Questionnaire)))
+		a, err = k.owner.SaveDraft(ctx, a.ID, a.Version, formstest.Filled(k.Forms.Form(forms.Questionnaire)))
 		ok(t, err)
 		for _, o := range first2(k.owner.Moves(ctx, a)) {
 			if len(o.Lacks) > 0 {

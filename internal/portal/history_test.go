@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"cpcds2fhir/internal/portal/forms/formstest"
 	"cpcds2fhir/internal/portal/lifecycle"
 )
 
@@ -14,7 +15,7 @@ func (k *team) submitted(app *App) *Application {
 	k.t.Helper()
 	a, err := k.owner.Start(ctx, lifecycle.Production, k.org, app.ID)
 	ok(k.t, err)
-	a, err = k.owner.SaveDraft(ctx, a.ID, a.Version, filled(k.Forms.Form("production")))
+	a, err = k.owner.SaveDraft(ctx, a.ID, a.Version, formstest.Filled(k.Forms.Form("production")))
 	ok(k.t, err)
 	return k.step(k.owner, a, lifecycle.Submit, k.signed(a))
 }

@@ -14,6 +14,7 @@ import (
 	"cpcds2fhir/internal/database"
 	"cpcds2fhir/internal/database/databasetest"
 	"cpcds2fhir/internal/portal/forms"
+	"cpcds2fhir/internal/portal/forms/formstest"
 	"cpcds2fhir/internal/portal/lifecycle"
 )
 
@@ -57,7 +58,7 @@ func (k *team) put(kind lifecycle.Kind, state lifecycle.State) *record {
 			r.App, r.AppName, r.Form = app.ID, app.Settings.Name, forms.Production
 			r.Attested, r.Expires = now, now.AddDate(1, 0, 0)
 		}
-		r.Answers = filled(k.Forms.Form(r.Form))
+		r.Answers = formstest.Filled(k.Forms.Form(r.Form))
 		r.Reviews = map[string]Signature{"security": {By: k.reviewer.id(), At: now}, "privacy": {By: k.reviewer.id(), At: now}}
 		r.Proposal = &Proposal{Approve: true, By: k.second.id(), At: now}
 		if state == lifecycle.Unconfirmed {
@@ -245,7 +246,7 @@ func (k *team) sandboxIn(id string, state lifecycle.State) *record {
 	r, err := k.application(ctx, k.db, id)
 	ok(k.t, err)
 	r.State, r.More = state, false
-	r.Answers = filled(k.Forms.Form(forms.Questionnaire))
+	r.Answers = formstest.Filled(k.Forms.Form(forms.Questionnaire))
 	ok(k.t, k.tx(ctx, func(ctx context.Context, tx *step) error { return k.saveApplication(ctx, tx, r) }))
 	return r
 }

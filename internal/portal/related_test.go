@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"cpcds2fhir/internal/portal/forms"
+	"cpcds2fhir/internal/portal/forms/formstest"
 	"cpcds2fhir/internal/portal/lifecycle"
 )
 
@@ -14,7 +15,7 @@ func (k *team) asksForSandbox(who *Actor, org string) *Application {
 	who.Person.Terms, who.Person.Proof = k.Rules.TermsVersion, Proof{State: "passed", Method: "claim"}
 	a, err := who.Start(ctx, lifecycle.Sandbox, org, "")
 	ok(k.t, err)
-	a, err = who.SaveDraft(ctx, a.ID, a.Version, filled(k.Forms.Form(forms.Questionnaire)))
+	a, err = who.SaveDraft(ctx, a.ID, a.Version, formstest.Filled(k.Forms.Form(forms.Questionnaire)))
 	ok(k.t, err)
 	return k.step(who, a, lifecycle.Submit, nil)
 }
@@ -72,7 +73,7 @@ func TestWhoHasLeft(t *testing.T) {
 		app := k.tested("Claims Friend")
 		a, err := k.twin.Start(ctx, lifecycle.Production, k.org, app.ID)
 		ok(t, err)
-		a, err = k.twin.SaveDraft(ctx, a.ID, a.Version, filled(k.Forms.Form(forms.Production)))
+		a, err = k.twin.SaveDraft(ctx, a.ID, a.Version, formstest.Filled(k.Forms.Form(forms.Production)))
 		ok(t, err)
 		a = k.step(k.twin, a, lifecycle.Submit, k.signed(a))
 		_, err = k.db.Change(ctx, `DELETE FROM portal_members WHERE person = $1`, k.twin.Person.ID)

@@ -12,6 +12,7 @@ import (
 
 	"cpcds2fhir/internal/accounts"
 	"cpcds2fhir/internal/portal/forms"
+	"cpcds2fhir/internal/portal/forms/formstest"
 	"cpcds2fhir/internal/portal/lifecycle"
 )
 
@@ -89,7 +90,7 @@ func TestStaffReadWhatWasSubmitted(t *testing.T) {
 		wants(t, err, accounts.ErrExists)
 		_, err = k.stranger.Start(ctx, lifecycle.Production, k.stranger.Members[0].Org, app.ID)
 		wants(t, err, accounts.ErrNotFound)
-		answers := filled(k.Forms.Form(forms.Production))
+		answers := formstest.Filled(k.Forms.Form(forms.Production))
 		answers["value"] = []string{"the first value"}
 		a, err = k.developer.SaveDraft(ctx, a.ID, a.Version, answers)
 		ok(t, err)

@@ -8,12 +8,13 @@ import (
 
 	"cpcds2fhir/internal/accounts"
 	"cpcds2fhir/internal/portal/forms"
+	"cpcds2fhir/internal/portal/forms/formstest"
 	"cpcds2fhir/internal/portal/lifecycle"
 )
 
 // phrAnswers are those of the public form of an app.
 func (w *world) phrAnswers(name, email string) forms.Answers {
-	a := filled(w.Forms.Form(forms.PHR))
+	a := formstest.Filled(w.Forms.Form(forms.PHR))
 	a["name"], a["contact_email"], a["redirect_uri"] = []string{name}, []string{email}, []string{"https://www.apps.example/back"}
 	a["support_email"] = []string{"help@apps.example"}
 	return a
@@ -155,7 +156,7 @@ func TestRegistered(t *testing.T) {
 		box, err := k.owner.Issue(ctx, app.ID, InSandbox)
 		ok(t, err)
 		ok(t, k.Accounts.LogRequests(ctx, []accounts.ClientRequest{{Client: box.Client, Route: CodeRoute, Status: 200}, {Client: box.Client, Route: "GET /Patient/{id}", Status: 200}}))
-		a, err = k.owner.SaveDraft(ctx, a.ID, a.Version, filled(k.Forms.Form(forms.Production)))
+		a, err = k.owner.SaveDraft(ctx, a.ID, a.Version, formstest.Filled(k.Forms.Form(forms.Production)))
 		ok(t, err)
 		a = k.step(k.owner, a, lifecycle.Resubmit, k.signed(a))
 		for _, x := range []lifecycle.Action{lifecycle.StartReview, lifecycle.SignSecurity, lifecycle.SignPrivacy, lifecycle.Propose} {

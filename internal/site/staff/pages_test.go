@@ -11,6 +11,7 @@ import (
 
 	"cpcds2fhir/internal/portal"
 	"cpcds2fhir/internal/portal/forms"
+	"cpcds2fhir/internal/portal/forms/formstest"
 	"cpcds2fhir/internal/portal/lifecycle"
 	"cpcds2fhir/internal/site/desk"
 )
@@ -64,7 +65,7 @@ func newBusy(t *testing.T) *busy {
 		t.Fatal(err)
 	}
 
-	number, track, err := w.SubmitForm(ctx, filled(w.Forms.Form(forms.PHR)), "es")
+	number, track, err := w.SubmitForm(ctx, formstest.Filled(w.Forms.Form(forms.PHR)), "es")
 	ok(t, err)
 	k.secrets = append(k.secrets, track)
 	mail := w.mailed()
@@ -73,7 +74,7 @@ func newBusy(t *testing.T) *busy {
 	ok(t, err)
 
 	for kind, into := range map[string]*string{"support": &k.ticket, "complaint": &k.complaint} {
-		answers := filled(w.Forms.Form(kind))
+		answers := formstest.Filled(w.Forms.Form(kind))
 		delete(answers, "email")
 		switch kind {
 		case "support":
@@ -226,7 +227,7 @@ func TestMarkup(t *testing.T) {
 	ok(t, err)
 	_, err = k.owner.Say(ctx, k.production.ID, markup, false)
 	ok(t, err)
-	answers := filled(k.Forms.Form("support"))
+	answers := formstest.Filled(k.Forms.Form("support"))
 	for id := range answers {
 		if q := k.Forms.Form("support").Question(id); q.Kind == forms.Plain || q.Kind == forms.Paragraph {
 			answers[id] = []string{markup}

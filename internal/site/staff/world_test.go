@@ -19,6 +19,7 @@ import (
 	"cpcds2fhir/internal/accounts"
 	"cpcds2fhir/internal/portal"
 	"cpcds2fhir/internal/portal/forms"
+	"cpcds2fhir/internal/portal/forms/formstest"
 	"cpcds2fhir/internal/portal/lifecycle"
 	"cpcds2fhir/internal/site/desk"
 	"cpcds2fhir/internal/site/frame"
@@ -209,44 +210,6 @@ func (w *world) again(a *portal.Actor) *portal.Actor {
 	return b
 }
 
-// filled are answers to all that a form asks, attestations too.
-func filled(form *forms.Form) forms.Answers {
-	a := forms.Answers{}
-	for range 100 {
-		problems := form.Check(a, true)
-		if len(problems) == 0 {
-			return a
-		}
-		for _, p := range problems {
-			a[p.Question] = []string{answerTo(form.Question(p.Question))}
-		}
-	}
-	panic("the form cannot be filled in")
-}
-
-func answerTo(q *forms.Question) string {
-	switch q.Kind {
-	case forms.Choice, forms.Choices:
-		return q.Options[0].Value
-	case forms.YesNo, forms.Attest:
-		return "yes"
-	case forms.URL:
-		return "https://www.apps.example/" + q.ID
-	case forms.Email:
-		return "ann@apps.example"
-	case forms.Phone:
-		return "+1 555 010 0199"
-	case forms.Date:
-		return "2026-01-15"
-	case forms.Number:
-		if q.Limits.From != nil {
-			return "7"
-		}
-		return "1"
-	}
-	return "About " + q.ID
-}
-
 // signed is an input with all attestations of an application.
 func (w *world) signed(a *portal.Application) *portal.Input {
 	form := w.Forms.Form(forms.Production)
@@ -289,7 +252,7 @@ func (w *world) questionnaire() *portal.Application {
 	w.t.Helper()
 	a, err := w.owner.Start(ctx, lifecycle.Sandbox, w.org, "")
 	ok(w.t, err)
-	_, err = w.owner.SaveDraft(ctx, a.ID, a.Version, filled(w.Forms.Form(forms.Questionnaire)))
+	_, err = w.owner.SaveDraft(ctx, a.ID, a.Version, formstest.Filled(w.Forms.Form(forms.Questionnaire)))
 	ok(w.t, err)
 	return w.step(a.ID, lifecycle.Submit, nil)
 }
@@ -327,7 +290,7 @@ func (w *world) applies(app *portal.App) *portal.Application {
 	w.t.Helper()
 	a, err := w.owner.Start(ctx, lifecycle.Production, w.org, app.ID)
 	ok(w.t, err)
-	answers := filled(w.Forms.Form(forms.Production))
+	answers := formstest.Filled(w.Forms.Form(forms.Production))
 	a, err = w.owner.SaveDraft(ctx, a.ID, a.Version, answers)
 	ok(w.t, err)
 	for _, q := range w.Forms.Form(forms.Production).Visible(answers) {
